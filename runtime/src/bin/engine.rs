@@ -1,0 +1,2 @@
+//! The engine behind `rlpc run` and `rlpc eval`.
+fn main() {}
