@@ -1,1 +1,7 @@
-//! placeholder
+//! The compiler: text in, diagnostics and a plan out. It reads no file, prints nothing and holds no state.
+
+pub mod array;
+pub mod graph;
+pub mod phase;
+pub mod plan;
+pub mod ty;

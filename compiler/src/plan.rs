@@ -1,0 +1,172 @@
+//! What the runtime executes: resources, and for each stage its graph, phases, updates and reports.
+
+use rlp_grammar::ast::Span;
+
+use crate::array::Array;
+use crate::graph::{Graph, NodeId};
+use crate::phase::Phase;
+use crate::ty::{Elem, Ty};
+
+/// A whole pipeline, ready to run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub name: String,
+    /// Every setting (`param`) with its resolved value, in order of declaration.
+    pub settings: Vec<(String, Array)>,
+    pub models: Vec<Resource>,
+    pub data: Vec<Resource>,
+    pub stages: Vec<StagePlan>,
+}
+
+/// A model or a data source: the block that makes it and its arguments (defaults filled in).
+#[derive(Clone, Debug)]
+pub struct Resource {
+    /// The name the pipeline gives it.
+    pub name: String,
+    /// `model.causal_lm`, `data.arithmetic`
+    pub block: String,
+    pub args: Vec<(String, ResourceArg)>,
+    pub span: Span,
+}
+
+#[derive(Clone, Debug)]
+pub enum ResourceArg {
+    Value(Array),
+    /// Another data source of the plan.
+    Data(usize),
+    /// Another model of the plan.
+    Model(usize),
+}
+
+#[derive(Clone, Debug)]
+pub struct StagePlan {
+    pub name: String,
+    pub graph: Graph,
+    /// The phase of each node, by its index.
+    pub phases: Vec<Phase>,
+    /// How many steps the stage takes: the largest `steps` of its `train` clauses, or its own.
+    pub steps: u64,
+    pub trains: Vec<TrainPlan>,
+    pub reports: Vec<ReportPlan>,
+    pub span: Span,
+}
+
+#[derive(Clone, Debug)]
+pub struct TrainPlan {
+    /// Indices of the models whose parameters are updated.
+    pub targets: Vec<usize>,
+    /// The scalar that is minimised.
+    pub loss: NodeId,
+    /// The `Model` and `Trainable` nodes through which a gradient reaches the targets.
+    pub outputs: Vec<NodeId>,
+    pub rules: Vec<RulePlan>,
+    pub keep_state: bool,
+    pub steps: u64,
+    pub epochs: u64,
+    /// Rows (sequences, pairs, examples) of one minibatch; the whole batch if absent.
+    pub minibatch: Option<u64>,
+    /// Rows of one forward and backward pass of the model; the whole minibatch if absent.
+    pub micro_batch: Option<u64>,
+    /// The gradient's global norm is scaled down to this.
+    pub clip_norm: Option<f64>,
+    pub batches: Vec<BatchPlan>,
+    pub evaluations: Vec<ReportPlan>,
+    pub span: Span,
+}
+
+/// How one sampled batch is cut into minibatches.
+#[derive(Clone, Debug)]
+pub struct BatchPlan {
+    /// The dimensions that number its rows, as `prompt, sample`, `pair` or `example`.
+    pub rows: Vec<crate::ty::DimId>,
+    /// The dimensions that stay together, because the loss reduces over them apart from the others: whole groups are dealt out.
+    pub together: Vec<crate::ty::DimId>,
+}
+
+/// An optimizer for a group of parameters.
+#[derive(Clone, Debug)]
+pub struct RulePlan {
+    /// `optimizer.adamw`
+    pub block: String,
+    pub on: ParameterGroup,
+    /// Values of the arguments, by name: nodes of the stage's graph, of phase `Once` or `Step`, evaluated at each update.
+    pub args: Vec<(String, NodeId)>,
+    /// The update of one parameter with one and with two dimensions; more dimensions are flattened to `[row, col]` by joining all but the first.
+    pub vector: UpdatePlan,
+    pub matrix: UpdatePlan,
+}
+
+/// One parameter's update as a graph with the inputs `param`, `grad`, each argument, each state, and the sources `Step` and `Steps`.
+#[derive(Clone, Debug)]
+pub struct UpdatePlan {
+    pub graph: Graph,
+    pub param: NodeId,
+    /// Name, type, initial value (may read `param` and, if `lazy`, the first `grad`) and next value of each state.
+    pub states: Vec<UpdateState>,
+}
+
+#[derive(Clone, Debug)]
+pub struct UpdateState {
+    pub name: String,
+    pub ty: Ty,
+    pub initial: NodeId,
+    pub next: NodeId,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ParameterGroup {
+    All,
+    /// `matrices(m)`: the weight matrices of its layers.
+    Matrices,
+    /// `others(m)`: all the others.
+    Others,
+    /// Parameters whose name matches.
+    Named(String),
+}
+
+#[derive(Clone, Debug)]
+pub struct ReportPlan {
+    pub entries: Vec<(String, NodeId)>,
+    /// In steps; each step if absent. The last step is always reported.
+    pub every: Option<u64>,
+    pub span: Span,
+}
+
+/// A block to be evaluated alone (`rlpc eval`).
+#[derive(Clone, Debug)]
+pub struct BlockPlan {
+    /// `loss.ppo_clip`
+    pub name: String,
+    pub graph: Graph,
+    pub inputs: Vec<InputPlan>,
+    /// `result`, or one entry a field of a record; then `param` and `state.NAME` where the block has them.
+    pub results: Vec<(String, NodeId)>,
+}
+
+#[derive(Clone, Debug)]
+pub struct InputPlan {
+    pub name: String,
+    /// The `Input` node.
+    pub node: NodeId,
+    pub elem: Elem,
+    /// Dimensions in the order of the signature (which is the order of the axes outside).
+    pub axes: Vec<crate::ty::DimId>,
+    pub default: Option<Array>,
+}
+
+/// The assertions of a `test`.
+#[derive(Clone, Debug)]
+pub struct TestPlan {
+    pub title: String,
+    pub graph: Graph,
+    pub asserts: Vec<AssertPlan>,
+    pub span: Span,
+}
+
+#[derive(Clone, Debug)]
+pub enum AssertPlan {
+    /// A `bool` of any dimensions: all elements must hold.
+    Holds { value: NodeId, span: Span },
+    /// |left − right| ≤ within, at every real element; `mask` says which are real.
+    Close { left: NodeId, right: NodeId, within: f64, mask: Option<NodeId>, span: Span },
+}
