@@ -1,0 +1,1 @@
+//! What both executables share: sources on disk, settings, diagnostics on the terminal.
