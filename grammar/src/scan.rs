@@ -1,0 +1,576 @@
+//! One pass over the characters, before the grammar: tokens, comments, brackets, and what no grammar can read.
+
+use crate::ast::{SourceId, Span};
+use crate::error::SyntaxError;
+
+/// How deep brackets, branches and lambdas may stand in each other: the parser recurses.
+pub(crate) const MAX_NESTING: usize = 128;
+
+/// Stand for a `-` and a `(` that begin an expression although one could go on before them; see `rlp.pest`.
+const FRESH_MINUS: u8 = 1;
+const FRESH_PAREN: u8 = 2;
+/// Stands for an expression that could not be read; see `rlp.pest`.
+pub(crate) const HOLE: u8 = 3;
+
+/// The words that begin an item.
+const ITEM_WORDS: &[&str] = &[
+    "use", "test", "pipeline", "native", "sampler", "reward", "advantage", "loss", "optimizer", "transform", "schedule",
+    "metric", "fn", "model", "data",
+];
+
+/// The words that begin a statement or a clause and can be nothing else.
+const STATEMENT_WORDS: &[&str] = &["let", "stage", "train", "report", "assert", "minimize", "maximize"];
+
+/// A comment `// …`; documentation (`///`, `//!`) is part of the syntax tree instead.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Comment {
+    /// What stands after `//`.
+    pub text: String,
+    pub span: Span,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum TokenKind {
+    Word,
+    Number,
+    Text,
+    Doc,
+    Open,
+    Close,
+    /// An operator or another mark.
+    Mark,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Token {
+    pub(crate) kind: TokenKind,
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+    /// Whether it is the first of its line.
+    pub(crate) first: bool,
+    /// For brackets that have one: the token of the other bracket.
+    pub(crate) partner: Option<usize>,
+}
+
+/// How much of the text a mistake makes unreadable.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Reach {
+    Statement,
+    Item,
+}
+
+/// What the scanner knows of a text.
+pub(crate) struct Scan {
+    pub(crate) tokens: Vec<Token>,
+    pub(crate) comments: Vec<Comment>,
+    /// The text for the grammar, byte by byte as long as the source.
+    pub(crate) readable: String,
+    pub(crate) errors: Vec<SyntaxError>,
+    /// Where the text cannot be read, already reported.
+    pub(crate) broken: Vec<(usize, Reach)>,
+    /// The tokens that items begin with.
+    pub(crate) items: Vec<usize>,
+}
+
+/// An open bracket.
+struct Open {
+    token: usize,
+    bracket: u8,
+    /// Where the first token in it stands in its line.
+    column: Option<usize>,
+    /// Branches and lambdas that began in it and have not ended for certain.
+    inner: usize,
+    /// How far the line it stands in is indented.
+    indent: usize,
+}
+
+struct Scanner<'a> {
+    source: SourceId,
+    text: &'a str,
+    at: usize,
+    scan: Scan,
+    readable: Vec<u8>,
+    open: Vec<Open>,
+    /// The sum of `inner` over the open brackets.
+    inner: usize,
+    line: usize,
+    /// A place on this line and its column, so that a long line is measured once.
+    measured: (usize, usize),
+    indent: usize,
+    first: bool,
+    /// Whether the item that is being read has been given up.
+    given_up: bool,
+    /// An `{` and an `}` that stand at different depths of indentation.
+    askew: Option<(usize, usize)>,
+    /// The line of the last error: the next on the same line follows from it.
+    last_error: Option<usize>,
+}
+
+/// Reads a text of at most 4 GiB.
+pub(crate) fn scan(source: SourceId, text: &str) -> Scan {
+    let scan = Scan {
+        tokens: Vec::with_capacity(text.len() / 4),
+        comments: Vec::new(),
+        readable: String::new(),
+        errors: Vec::new(),
+        broken: Vec::new(),
+        items: Vec::new(),
+    };
+    let mut scanner = Scanner {
+        source,
+        text,
+        at: 0,
+        scan,
+        readable: text.as_bytes().to_vec(),
+        open: Vec::new(),
+        inner: 0,
+        line: 0,
+        measured: (0, 0),
+        indent: 0,
+        first: true,
+        given_up: false,
+        askew: None,
+        last_error: None,
+    };
+    scanner.run();
+    let mut scan = scanner.scan;
+    // Only ASCII characters have been exchanged, and others blanked whole, so it is UTF-8 still.
+    scan.readable = String::from_utf8(scanner.readable).unwrap_or_else(|_| text.to_owned());
+    scan
+}
+
+impl<'a> Scanner<'a> {
+    fn run(&mut self) {
+        while let Some(character) = self.rest().chars().next() {
+            match character {
+                '\n' => {
+                    self.at += 1;
+                    self.line = self.at;
+                    self.measured = (self.at, 0);
+                    self.first = true;
+                }
+                ' ' | '\t' | '\r' => self.at += 1,
+                '/' if self.rest().starts_with("//") => self.comment(),
+                '"' => self.text_literal(),
+                '0'..='9' => self.number(),
+                '(' | '[' | '{' => self.open_bracket(),
+                ')' | ']' | '}' => self.close_bracket(),
+                _ if is_word_start(character) => self.word(),
+                _ => self.mark(character),
+            }
+        }
+        self.end_item(self.text.len());
+    }
+
+    fn rest(&self) -> &'a str {
+        &self.text[self.at..]
+    }
+
+    fn span(&self, start: usize, end: usize) -> Span {
+        let place = |byte: usize| u32::try_from(byte).unwrap_or(u32::MAX);
+        Span { source: self.source, start: place(start), end: place(end) }
+    }
+
+    fn column(&mut self) -> usize {
+        let (place, column) = self.measured;
+        let column = column + self.text[place..self.at].chars().count();
+        self.measured = (self.at, column);
+        column
+    }
+
+    /// Takes the next `length` bytes as a token.
+    fn token(&mut self, kind: TokenKind, length: usize) {
+        if self.first {
+            self.indent = self.column();
+        }
+        if self.open.last().is_some_and(|open| open.column.is_none()) {
+            let column = self.column();
+            if let Some(open) = self.open.last_mut() {
+                open.column = Some(column);
+            }
+        }
+        let (start, end) = (self.at, self.at + length);
+        self.scan.tokens.push(Token { kind, start, end, first: self.first, partner: None });
+        self.first = false;
+        self.at = end;
+    }
+
+    /// Reports a mistake, unless it follows from one on the same line; what is broken stays so in any case.
+    fn report(&mut self, at: usize, reach: Option<Reach>, error: SyntaxError) {
+        let line = self.text[..at].rfind('\n').map_or(0, |newline| newline + 1);
+        if self.last_error != Some(line) && !self.given_up {
+            self.scan.errors.push(error);
+            self.last_error = Some(line);
+        }
+        if let Some(reach) = reach {
+            self.scan.broken.push((at, reach));
+            self.given_up |= reach == Reach::Item;
+        }
+    }
+
+    fn blank(&mut self, start: usize, end: usize) {
+        self.readable[start..end].fill(b' ');
+    }
+
+    fn comment(&mut self) {
+        let line = self.rest();
+        let length = line.find('\n').unwrap_or(line.len());
+        let line = &line[..length];
+        let is_doc = line.starts_with("//!") || line.starts_with("///") && !line.starts_with("////");
+        if is_doc {
+            let begins_line = self.first && self.column() == 0;
+            if begins_line && line.starts_with("///") {
+                self.begin_item(self.at);
+            }
+            self.token(TokenKind::Doc, length);
+        } else {
+            let text = line[2..].trim_end().to_owned();
+            let end = self.at + 2 + text.len();
+            self.scan.comments.push(Comment { text, span: self.span(self.at, end) });
+            self.at += length;
+        }
+    }
+
+    fn text_literal(&mut self) {
+        let rest = &self.rest().as_bytes()[1..];
+        let mut length = 0;
+        let closed = loop {
+            match rest.get(length) {
+                Some(b'"') => break true,
+                Some(b'\\') if !matches!(rest.get(length + 1), None | Some(b'\n')) => length += 2,
+                Some(b'\n') | None => break false,
+                Some(_) => length += 1,
+            }
+        };
+        // An escape may have stepped into the middle of a character, never past the closing quote.
+        if closed {
+            return self.token(TokenKind::Text, length + 2);
+        }
+        let start = self.at;
+        let line = self.rest();
+        let length = line.find('\n').unwrap_or(line.len());
+        let length = line[..length].trim_end().len();
+        self.token(TokenKind::Text, length);
+        let error = SyntaxError::unclosed_text(self.span(start, start + 1), self.span(start, start + length));
+        self.report(start, Some(Reach::Statement), error);
+    }
+
+    fn number(&mut self) {
+        let rest = self.rest().as_bytes();
+        let digits = |from: usize| rest[from..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let mut length = digits(0);
+        if rest.get(length) == Some(&b'.') && rest.get(length + 1).is_some_and(u8::is_ascii_digit) {
+            length += 1 + digits(length + 1);
+        }
+        if matches!(rest.get(length), Some(b'e' | b'E')) {
+            let sign = usize::from(matches!(rest.get(length + 1), Some(b'+' | b'-')));
+            let exponent = digits((length + 1 + sign).min(rest.len()));
+            if exponent > 0 {
+                length += 1 + sign + exponent;
+            }
+        }
+        // `2x` is one mistake, not two tokens.
+        length += word_length(&self.rest()[length..]);
+        self.token(TokenKind::Number, length);
+    }
+
+    fn word(&mut self) {
+        let length = word_length(self.rest());
+        let start = self.at;
+        let after = self.rest()[length..].trim_start_matches([' ', '\t']);
+        let word = &self.rest()[..length];
+        let next = after.chars().next().unwrap_or('\n');
+        if self.first {
+            let named = is_word_start(next) && ITEM_WORDS.contains(&word);
+            let quoted = next == '"' && matches!(word, "use" | "test");
+            if (named || quoted) && self.column() == 0 && self.begins_item(word, after) {
+                self.begin_item(start);
+            } else if STATEMENT_WORDS.contains(&word) && !matches!(next, ':' | ',' | ')' | '=' | '.' | ']') {
+                self.close_until(b'{', start);
+            }
+        }
+        if self.text[start..start + length] == *"if" {
+            self.deepen(start);
+        } else if self.text[start..start + length] == *"let" {
+            self.settle();
+        }
+        self.token(TokenKind::Word, length);
+    }
+
+    /// Whether an item word at the left margin is one, and not a statement of an unindented body.
+    fn begins_item(&self, word: &str, after: &str) -> bool {
+        let name = word_length(after);
+        let then = after[name..].trim_start().chars().next();
+        match word {
+            "use" | "test" => true,
+            "native" => name > 0,
+            "pipeline" => then == Some('{'),
+            _ => then == Some('('),
+        }
+    }
+
+    /// A branch or a lambda begins: it ends at the next comma, `let` or closing bracket at the latest.
+    fn deepen(&mut self, at: usize) {
+        if let Some(open) = self.open.last_mut() {
+            open.inner += 1;
+            self.inner += 1;
+        }
+        self.check_depth(at);
+    }
+
+    fn settle(&mut self) {
+        if let Some(open) = self.open.last_mut() {
+            self.inner -= open.inner;
+            open.inner = 0;
+        }
+    }
+
+    fn check_depth(&mut self, at: usize) {
+        if self.open.len() + self.inner > MAX_NESTING && !self.given_up {
+            let error = SyntaxError::too_deep(self.span(at, at + 1));
+            self.report(at, Some(Reach::Item), error);
+        }
+    }
+
+    fn open_bracket(&mut self) {
+        let bracket = self.text.as_bytes()[self.at];
+        let start = self.at;
+        if bracket == b'(' {
+            self.mark_fresh(FRESH_PAREN);
+        }
+        self.token(TokenKind::Open, 1);
+        let (token, indent) = (self.scan.tokens.len() - 1, self.indent);
+        self.open.push(Open { token, bracket, column: None, inner: 0, indent });
+        self.check_depth(start);
+    }
+
+    /// Marks the next token if it begins a line no deeper than the first token of the braces around it.
+    fn mark_fresh(&mut self, mark: u8) {
+        let column = self.column();
+        let Some(open) = self.open.last() else { return };
+        if self.first && open.bracket == b'{' && open.column.is_none_or(|first| column <= first) {
+            self.readable[self.at] = mark;
+        }
+    }
+
+    fn close_bracket(&mut self) {
+        let close = self.text.as_bytes()[self.at];
+        let start = self.at;
+        let wanted = match close {
+            b')' => b'(',
+            b']' => b'[',
+            _ => b'{',
+        };
+        // A `)` or `]` does not reach over an open brace.
+        let reachable = self.open.iter().rev().take_while(|open| wanted == b'{' || open.bracket != b'{');
+        if !reachable.into_iter().any(|open| open.bracket == wanted) {
+            self.token(TokenKind::Close, 1);
+            self.blank(start, start + 1);
+            let error = SyntaxError::unopened_bracket(self.span(start, start + 1), close as char);
+            return self.report(start, None, error);
+        }
+        self.close_until(wanted, start);
+        let first = self.first;
+        self.token(TokenKind::Close, 1);
+        let token = self.scan.tokens.len() - 1;
+        if let Some(open) = self.open.pop() {
+            self.inner -= open.inner;
+            self.scan.tokens[token].partner = Some(open.token);
+            self.scan.tokens[open.token].partner = Some(token);
+            if first && close == b'}' && open.indent != self.indent && self.askew.is_none() {
+                self.askew = Some((open.token, token));
+            }
+        }
+    }
+
+    /// Gives up brackets until one of this kind is innermost.
+    fn close_until(&mut self, bracket: u8, at: usize) {
+        while let Some(open) = self.open.pop_if(|open| open.bracket != bracket) {
+            self.inner -= open.inner;
+            let start = self.scan.tokens[open.token].start;
+            let span = self.span(start, start + 1);
+            let error = SyntaxError::unclosed_bracket(span, open.bracket as char, self.end_before(at));
+            self.report(start, Some(Reach::Statement), error);
+        }
+    }
+
+    /// The end of the last token before a place.
+    fn end_before(&self, at: usize) -> Span {
+        let end = self.scan.tokens.iter().rev().map(|token| token.end).find(|end| *end <= at).unwrap_or(at);
+        self.span(end, end)
+    }
+
+    fn begin_item(&mut self, at: usize) {
+        let follows_head = self.open.is_empty()
+            && self.scan.tokens.last().is_some_and(|token| {
+                let word = &self.text[token.start..token.end];
+                token.kind == TokenKind::Doc && word.starts_with("///") || word == "native"
+            });
+        if !follows_head {
+            self.end_item(at);
+            self.scan.items.push(self.scan.tokens.len());
+        }
+    }
+
+    /// At the end of an item every bracket should be closed.
+    fn end_item(&mut self, at: usize) {
+        if self.open.iter().any(|open| open.bracket == b'{') {
+            self.close_until(b'{', at);
+        }
+        if let Some(outer) = self.open.first() {
+            let suspect = self.askew.filter(|_| outer.bracket == b'{');
+            let token = suspect.map_or(outer.token, |(open, _)| open);
+            let start = self.scan.tokens[token].start;
+            let bracket = self.text.as_bytes()[start] as char;
+            let mut error =
+                SyntaxError::unclosed_bracket(self.span(start, start + 1), bracket, self.end_before(at));
+            if let Some((_, close)) = suspect {
+                let close = self.scan.tokens[close].start;
+                error = error.related(self.span(close, close + 1), "this one stands at another depth");
+            }
+            self.report(start, Some(Reach::Item), error);
+        }
+        self.open.clear();
+        self.inner = 0;
+        self.given_up = false;
+        self.askew = None;
+    }
+
+    fn mark(&mut self, character: char) {
+        let rest = self.rest();
+        let start = self.at;
+        if let Some(mistake) = Foreign::at(rest) {
+            let length = mistake.length;
+            self.token(TokenKind::Mark, length);
+            let error = SyntaxError::foreign(self.span(start, start + length), &self.text[start..start + length], mistake.help);
+            if mistake.can_go {
+                self.blank(start, start + length);
+                self.scan.tokens.pop();
+            }
+            let reach = if mistake.can_go { None } else { Some(Reach::Statement) };
+            return self.report(start, reach, error);
+        }
+        let length = ["|>", "<-", "->", "==", "!=", "<=", ">=", "~=", ".."]
+            .iter()
+            .find(|mark| rest.starts_with(**mark))
+            .map_or(character.len_utf8(), |mark| mark.len());
+        match &rest[..length] {
+            "-" => self.mark_fresh(FRESH_MINUS),
+            "," => self.settle(),
+            "|" if begins_lambda(rest) => self.deepen(start),
+            _ => {}
+        }
+        self.token(TokenKind::Mark, length);
+    }
+}
+
+/// Whether this `|` opens the parameters of a lambda.
+fn begins_lambda(rest: &str) -> bool {
+    let params = rest[1..].trim_start_matches(|c: char| is_word_char(c) || c == ',' || c.is_ascii_whitespace());
+    params.starts_with('|') && !params.starts_with("|>")
+}
+
+/// Something that other languages have and this one has not.
+struct Foreign {
+    length: usize,
+    help: &'static str,
+    /// Whether the text reads well without it.
+    can_go: bool,
+}
+
+impl Foreign {
+    fn at(rest: &str) -> Option<Foreign> {
+        let found = |length, help| Some(Foreign { length, help, can_go: false });
+        let spare = |length, help| Some(Foreign { length, help, can_go: true });
+        let character = rest.chars().next()?;
+        match character {
+            ';' => spare(1, "a statement ends where the next begins: leave it out"),
+            '#' => spare(line_length(rest), "a comment begins with `//`"),
+            '\'' => {
+                let line = &rest[..line_length(rest)];
+                found(line[1..].find('\'').map_or(1, |length| length + 2), "a text stands in double quotes")
+            }
+            '&' if rest.starts_with("&&") => found(2, "write `and`"),
+            '&' => found(1, "write `and`"),
+            '|' if rest.starts_with("||") => found(2, "write `or`"),
+            '!' if !rest.starts_with("!=") => found(1, "write `not`"),
+            '*' if rest.starts_with("**") => found(2, "write `^` for a power"),
+            '+' | '-' | '*' | '/' if rest[1..].starts_with('=') => found(2, "write `x <- x + …` for the next value of `x`"),
+            ':' if rest.starts_with(":=") => found(2, "write `let x = …`"),
+            '=' if rest.starts_with("=>") => found(2, "write `->` before a result, `|x| …` for a function of `x`"),
+            '~' if !rest.starts_with("~=") => found(1, "write `not`; values that nearly agree are compared by `~=`"),
+            '−' | '–' | '—' => found(character.len_utf8(), "write `-`"),
+            '×' | '·' | '∗' => found(character.len_utf8(), "write `*`"),
+            '÷' => found(character.len_utf8(), "write `/`"),
+            '≤' => found(character.len_utf8(), "write `<=`"),
+            '≥' => found(character.len_utf8(), "write `>=`"),
+            '≠' => found(character.len_utf8(), "write `!=`"),
+            '→' => found(character.len_utf8(), "write `->`"),
+            '←' => found(character.len_utf8(), "write `<-`"),
+            '“' | '”' | '„' | '‘' | '’' => found(line_length(rest), "a text stands in double quotes: `\"`"),
+            '\u{feff}' => spare(3, "leave it out"),
+            _ if character.is_whitespace() => spare(character.len_utf8(), "write a plain space"),
+            _ if character.is_alphabetic() => {
+                let length = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+                found(length, "names are made of the letters a to z, Greek letters, digits and `_`")
+            }
+            '+' | '-' | '*' | '/' | '^' | '=' | '!' | '<' | '>' | '~' | ':' | ',' | '.' | '|' | '@' => None,
+            _ => found(character.len_utf8(), ""),
+        }
+    }
+}
+
+fn line_length(rest: &str) -> usize {
+    let line = &rest[..rest.find('\n').unwrap_or(rest.len())];
+    line.trim_end().len()
+}
+
+fn is_word_start(character: char) -> bool {
+    character.is_ascii_alphabetic() || character == '_' || ('Α'..='ω').contains(&character)
+}
+
+fn is_word_char(character: char) -> bool {
+    is_word_start(character) || character.is_ascii_digit()
+}
+
+fn word_length(rest: &str) -> usize {
+    rest.find(|character| !is_word_char(character)).unwrap_or(rest.len())
+}
+
+/// What the inside of a text literal means, and the byte ranges of the escapes that mean nothing.
+pub(crate) fn unescape(literal: &str) -> (String, Vec<(usize, usize)>) {
+    let mut meaning = String::with_capacity(literal.len());
+    let mut bad = Vec::new();
+    let mut rest = literal;
+    while let Some(place) = rest.find('\\') {
+        meaning.push_str(&rest[..place]);
+        let start = literal.len() - rest.len() + place;
+        let escape = &rest[place + 1..];
+        let letter = escape.chars().next();
+        let (length, character) = match letter {
+            Some('n') => (1, Some('\n')),
+            Some('t') => (1, Some('\t')),
+            Some('"') => (1, Some('"')),
+            Some('\\') => (1, Some('\\')),
+            Some('u') => code_point(escape),
+            Some(other) => (other.len_utf8(), None),
+            None => (0, None),
+        };
+        match character {
+            Some(character) => meaning.push(character),
+            None => bad.push((start, start + 1 + length)),
+        }
+        rest = &escape[length..];
+    }
+    meaning.push_str(rest);
+    (meaning, bad)
+}
+
+/// The length of `u{…}` and the character it names.
+fn code_point(escape: &str) -> (usize, Option<char>) {
+    let Some(digits) = escape.strip_prefix("u{").and_then(|rest| rest.split_once('}')).map(|(digits, _)| digits) else {
+        return (1, None);
+    };
+    let character = u32::from_str_radix(digits, 16).ok().and_then(char::from_u32);
+    (digits.len() + 3, character)
+}
