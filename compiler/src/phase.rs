@@ -1,4 +1,9 @@
-//! Phases: when each node of a stage runs, and whether a gradient flows through it.
+//! Phases: when each node of a stage runs, and through which nodes a gradient flows.
+
+use std::collections::BTreeSet;
+
+use crate::graph::{Graph, NodeId, Op};
+use crate::ty::Elem;
 
 /// When a node runs.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -9,4 +14,53 @@ pub enum Phase {
     Step,
     /// Depends on parameters that the stage trains: on every minibatch of every epoch.
     Minibatch,
+}
+
+/// The phase of each node, by its index. `trained` are the models that some `train` clause of the stage updates.
+///
+/// A node is as late as the latest of its operands and of the origins of its dimensions.
+pub fn phases(graph: &Graph, trained: &BTreeSet<usize>) -> Vec<Phase> {
+    let fresh: BTreeSet<_> = graph.draws.iter().flat_map(|draw| draw.fresh.iter().copied()).collect();
+    let mut phases = Vec::with_capacity(graph.len());
+    for id in graph.ids() {
+        let node = graph.node(id);
+        let own = match &node.op {
+            Op::Step | Op::State(_) | Op::Draw(_) | Op::Field(_) | Op::Random { .. } => Phase::Step,
+            Op::Model { model, .. } | Op::Trainable(model) if model.frozen.is_none() && trained.contains(&model.model) => Phase::Minibatch,
+            Op::Model { .. } | Op::Trainable(_) => Phase::Step,
+            _ => Phase::Once,
+        };
+        let of_dims = if node.ty.dims.iter().any(|dim| fresh.contains(dim)) { Phase::Step } else { Phase::Once };
+        let latest = graph.operands(id).into_iter().map(|operand| phases[operand.index()]).max().unwrap_or(Phase::Once);
+        phases.push(own.max(of_dims).max(latest));
+    }
+    phases
+}
+
+/// The nodes and everything they depend on, in ascending order.
+pub fn upstream(graph: &Graph, from: &[NodeId]) -> Vec<NodeId> {
+    follow(graph, from, |_| true)
+}
+
+/// The nodes through which a gradient of `loss` flows, in ascending order.
+pub fn live(graph: &Graph, loss: NodeId) -> Vec<NodeId> {
+    follow(graph, &[loss], |node| {
+        // Nothing flows through what stops it, nor into values that are not real.
+        !matches!(graph.op(node), Op::StopGrad) && graph.ty(node).elem == Elem::Real
+    })
+    .into_iter()
+    .filter(|&node| graph.ty(node).elem == Elem::Real)
+    .collect()
+}
+
+fn follow(graph: &Graph, from: &[NodeId], passes: impl Fn(NodeId) -> bool) -> Vec<NodeId> {
+    let mut seen = vec![false; graph.len()];
+    let mut open: Vec<NodeId> = from.to_vec();
+    while let Some(node) = open.pop() {
+        if std::mem::replace(&mut seen[node.index()], true) || !passes(node) {
+            continue;
+        }
+        open.extend(graph.operands(node));
+    }
+    graph.ids().filter(|node| seen[node.index()]).collect()
 }

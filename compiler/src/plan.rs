@@ -48,6 +48,8 @@ pub struct StagePlan {
     pub steps: u64,
     pub trains: Vec<TrainPlan>,
     pub reports: Vec<ReportPlan>,
+    /// What users call nodes: `adv`, `rollouts.logp`. Passes keep those that are still there.
+    pub names: Vec<(String, NodeId)>,
     pub span: Span,
 }
 
@@ -96,7 +98,8 @@ pub struct RulePlan {
     pub matrix: UpdatePlan,
 }
 
-/// One parameter's update as a graph with the inputs `param`, `grad`, each argument, each state, and the sources `Step` and `Steps`.
+/// One parameter's update as a graph with the inputs `param`, `grad`, each argument by its name, each state as `state.NAME`,
+/// and the sources `Step` and `Steps`.
 #[derive(Clone, Debug)]
 pub struct UpdatePlan {
     pub graph: Graph,
@@ -150,8 +153,11 @@ pub struct InputPlan {
     pub node: NodeId,
     pub elem: Elem,
     /// Dimensions in the order of the signature (which is the order of the axes outside).
+    /// A dimension named `..` stands for any number of further axes of the tensor, flattened into one.
     pub axes: Vec<crate::ty::DimId>,
     pub default: Option<Array>,
+    /// For a state: its value if none is given, a node that may read the other inputs.
+    pub initial: Option<NodeId>,
 }
 
 /// The assertions of a `test`.

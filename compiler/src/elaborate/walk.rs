@@ -1,0 +1,74 @@
+//! Walking over syntax.
+
+use rlp_grammar::ast::{Body, Expr, ExprKind, Stmt, StmtKind};
+
+/// Calls `each` with an expression and every expression inside it.
+pub(crate) fn exprs(expr: &Expr, each: &mut dyn FnMut(&Expr)) {
+    each(expr);
+    match &expr.kind {
+        ExprKind::Number { .. } | ExprKind::Text(_) | ExprKind::Bool(_) | ExprKind::Name(_) | ExprKind::Error => {}
+        ExprKind::Field { base, .. } => exprs(base, each),
+        ExprKind::Call { callee, args } => {
+            exprs(callee, each);
+            args.iter().for_each(|arg| exprs(&arg.value, each));
+        }
+        ExprKind::Unary { operand, .. } => exprs(operand, each),
+        ExprKind::Binary { left, right, .. } => {
+            exprs(left, each);
+            exprs(right, each);
+        }
+        ExprKind::If { cond, then, otherwise } => {
+            exprs(cond, each);
+            body(then, each);
+            body(otherwise, each);
+        }
+        ExprKind::List(items) => items.iter().for_each(|item| exprs(item, each)),
+        ExprKind::Lambda { body, .. } => exprs(body, each),
+        ExprKind::With { base, fields } => {
+            exprs(base, each);
+            fields.iter().for_each(|(_, value)| exprs(value, each));
+        }
+        ExprKind::Record(fields) => fields.iter().for_each(|(_, value)| exprs(value, each)),
+        ExprKind::Ascribe { value, .. } => exprs(value, each),
+        ExprKind::Pipe { value, call } => {
+            exprs(value, each);
+            exprs(call, each);
+        }
+    }
+}
+
+/// Calls `each` with every expression of a block's body.
+pub(crate) fn body(body: &Body, each: &mut dyn FnMut(&Expr)) {
+    body.stmts.iter().for_each(|stmt| statement(stmt, each));
+    if let Some(result) = &body.result {
+        exprs(result, each);
+    }
+}
+
+pub(crate) fn statement(stmt: &Stmt, each: &mut dyn FnMut(&Expr)) {
+    match &stmt.kind {
+        StmtKind::Let { value, .. } | StmtKind::State { value, .. } | StmtKind::Assign { value, .. } | StmtKind::Steps { count: value } => exprs(value, each),
+        StmtKind::Param { value, .. } => value.iter().for_each(|value| exprs(value, each)),
+        StmtKind::Assert { value, close_to } => {
+            exprs(value, each);
+            if let Some((other, within)) = close_to {
+                exprs(other, each);
+                within.iter().for_each(|within| exprs(within, each));
+            }
+        }
+        StmtKind::Stage { stmts, .. } => stmts.iter().for_each(|stmt| statement(stmt, each)),
+        StmtKind::Report { entries, .. } => entries.iter().for_each(|(_, value)| exprs(value, each)),
+        StmtKind::Train { targets, .. } => targets.iter().for_each(|target| exprs(target, each)),
+    }
+}
+
+/// Whether an expression reads a name.
+pub(crate) fn mentions(expr: &Expr, name: &str) -> bool {
+    let mut found = false;
+    exprs(expr, &mut |inner| {
+        if let ExprKind::Name(other) = &inner.kind {
+            found |= other == name;
+        }
+    });
+    found
+}
