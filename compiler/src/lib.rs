@@ -2,11 +2,16 @@
 
 pub mod array;
 pub mod diagnostic;
+pub mod dump;
+pub mod elaborate;
+pub mod eval;
 pub mod graph;
+pub mod pass;
 pub mod phase;
 pub mod plan;
+pub mod program;
 pub mod source;
 pub mod ty;
-pub mod program;
+pub mod verify;
 
-pub use program::{Checked, Settings, block, check, check_library};
+pub use program::{Checked, Settings, block, check};

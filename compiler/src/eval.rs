@@ -1,0 +1,502 @@
+//! The meaning of every pure primitive in plain f64: constant folding, and the reference of all tests.
+
+mod axis;
+mod elementwise;
+mod index;
+mod linalg;
+mod reduce;
+mod scan;
+pub mod text;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::array::{Array, Elements};
+use crate::graph::{Graph, NodeId, Op};
+use crate::ty::{DimId, Dims, Elem, Ty};
+
+/// What a graph reads from outside.
+#[derive(Clone, Debug, Default)]
+pub struct Given {
+    /// Values of `Input` nodes, by name; axes in the order of their types.
+    pub inputs: BTreeMap<String, Array>,
+    /// Which positions of a ragged dimension are real, over its parents and itself; all of them where it is absent.
+    pub masks: BTreeMap<DimId, Array>,
+    /// Sizes that no given array and no dimension tells.
+    pub sizes: BTreeMap<DimId, usize>,
+    pub step: i64,
+    pub steps: i64,
+    /// Values of nodes that only a run can compute (a model's output, a draw's field, a state, random numbers).
+    pub nodes: BTreeMap<NodeId, Array>,
+}
+
+/// Why a node of a graph has no value.
+#[derive(Clone, PartialEq, Debug)]
+pub struct EvalError {
+    /// The node; of a scan, if it was in the scan's body.
+    pub node: NodeId,
+    pub fault: Fault,
+}
+
+#[derive(Clone, PartialEq, Debug)]
+pub enum Fault {
+    /// Nothing was given for a node that only the outside knows.
+    Missing,
+    UnknownSize(DimId),
+    SizesDisagree {
+        dim: DimId,
+        sizes: [usize; 2],
+    },
+    /// An array that is not what the type says; `verify` refuses the graph.
+    Type,
+    Index {
+        index: i64,
+        size: usize,
+    },
+    DivisionByZero,
+    /// A power of integers with a negative exponent.
+    NegativeExponent,
+    /// A regular expression that cannot be read.
+    Pattern(String),
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::Missing => write!(f, "no value is given"),
+            Fault::UnknownSize(_) => write!(f, "the size of a dimension is not known"),
+            Fault::SizesDisagree {
+                sizes: [left, right],
+                ..
+            } => {
+                write!(
+                    f,
+                    "a dimension has {left} positions in one place and {right} in another"
+                )
+            }
+            Fault::Type => write!(f, "an array is not of the type of its node"),
+            Fault::Index { index, size } => write!(f, "index {index} is outside 0..{size}"),
+            Fault::DivisionByZero => write!(f, "an integer is divided by 0"),
+            Fault::NegativeExponent => write!(f, "an integer is raised to a negative power"),
+            Fault::Pattern(reason) => write!(f, "a regular expression cannot be read: {reason}"),
+        }
+    }
+}
+
+/// Values with this many elements are not computed before the run.
+const FOLD_LIMIT: usize = 1 << 16;
+
+/// The values of the nodes `want`, in their order.
+pub fn evaluate(graph: &Graph, given: &Given, want: &[NodeId]) -> Result<Vec<Array>, EvalError> {
+    let needed = needed(graph, want, |id| given.nodes.contains_key(&id));
+    let sizes = Sizes::bind(graph, given, &needed)?;
+    let mut values: BTreeMap<NodeId, Array> = BTreeMap::new();
+    for &id in &needed {
+        let value = if let Some(value) = given.nodes.get(&id) {
+            value.clone()
+        } else {
+            let operands = graph.operands(id);
+            let operands: Vec<Operand> = operands
+                .iter()
+                .filter_map(|operand| {
+                    Some(Operand {
+                        ty: graph.ty(*operand),
+                        array: values.get(operand)?,
+                    })
+                })
+                .collect();
+            apply(graph, id, &operands, &sizes, given)
+                .map_err(|fault| EvalError { node: id, fault })?
+        };
+        values.insert(id, value);
+    }
+    Ok(want
+        .iter()
+        .filter_map(|id| values.get(id).cloned())
+        .collect())
+}
+
+/// The value of a node whose operands have these values, if it is known before the run and small.
+pub fn fold(graph: &Graph, id: NodeId, operands: &[&Array]) -> Option<Array> {
+    let node = graph.node(id);
+    match &node.op {
+        Op::Literal(array) => return Some(array.clone()),
+        Op::Size(dim) | Op::Position(dim) => {
+            graph.dims.get(*dim).size?;
+        }
+        Op::Input(_)
+        | Op::Mask(_)
+        | Op::Step
+        | Op::Steps
+        | Op::State(_)
+        | Op::Draw(_)
+        | Op::Field(_)
+        | Op::Model { .. }
+        | Op::Trainable(_)
+        | Op::Random { .. }
+        // A scan can run long, and its body is folded by itself.
+        | Op::Scan { .. }
+        | Op::Grad => return None,
+        Op::Unary(_)
+        | Op::Binary(_)
+        | Op::Select
+        | Op::Cast(_)
+        | Op::Text(_)
+        | Op::Broadcast
+        | Op::Rename(_)
+        | Op::Reduce { .. }
+        | Op::ArgReduce { .. }
+        | Op::Contract { .. }
+        | Op::Cumsum { .. }
+        | Op::Shift { .. }
+        | Op::ArgSort { .. }
+        | Op::Gather { .. }
+        | Op::ScatterAdd { .. }
+        | Op::Stack(_)
+        | Op::Split { .. }
+        | Op::Merge { .. }
+        | Op::Factor { .. }
+        | Op::Solve { .. }
+        | Op::StopGrad => {}
+    }
+    let ids = graph.operands(id);
+    let operands: Vec<Operand> = ids
+        .iter()
+        .zip(operands)
+        .map(|(&id, array)| Operand {
+            ty: graph.ty(id),
+            array,
+        })
+        .collect();
+    let mut sizes = Sizes::default();
+    sizes.bind_static(&graph.dims, &node.ty);
+    for operand in &operands {
+        sizes.bind_static(&graph.dims, operand.ty);
+        sizes.bind_array(operand.ty, operand.array).ok()?;
+    }
+    sizes.derive(graph, id).ok()?;
+    let operand_dims: Vec<DimId> = operands
+        .iter()
+        .flat_map(|operand| operand.ty.dims.iter().copied())
+        .collect();
+    let all = Ty::new(
+        node.ty.elem,
+        node.ty.dims.iter().copied().chain(operand_dims).collect(),
+    );
+    let work = sizes
+        .shape(&all.dims)
+        .ok()?
+        .iter()
+        .try_fold(1usize, |acc, &n| acc.checked_mul(n))?;
+    let characters: usize = operands
+        .iter()
+        .map(|operand| text::characters(operand.array))
+        .sum();
+    if work > FOLD_LIMIT || characters > FOLD_LIMIT {
+        return None;
+    }
+    let value = apply(graph, id, &operands, &sizes, &Given::default()).ok()?;
+    (text::characters(&value) <= FOLD_LIMIT).then_some(value)
+}
+
+/// The value of a node that depends on literals and known sizes only; `memo` keeps what was found for this graph.
+pub fn static_value(
+    graph: &Graph,
+    id: NodeId,
+    memo: &mut BTreeMap<NodeId, Option<Array>>,
+) -> Option<Array> {
+    for id in needed(graph, &[id], |id| memo.contains_key(&id)) {
+        if memo.contains_key(&id) {
+            continue;
+        }
+        let operands: Option<Vec<&Array>> = operands_with_values(graph, id)
+            .iter()
+            .map(|operand| memo.get(operand)?.as_ref())
+            .collect();
+        let value = operands.and_then(|operands| fold(graph, id, &operands));
+        memo.insert(id, value);
+    }
+    memo.get(&id)?.clone()
+}
+
+/// An operand with the type of its node.
+#[derive(Clone, Copy)]
+struct Operand<'a> {
+    ty: &'a Ty,
+    array: &'a Array,
+}
+
+impl<'a> Operand<'a> {
+    fn real(self) -> Result<&'a [f64], Fault> {
+        match &self.array.elements {
+            Elements::Real(elements) => Ok(elements),
+            Elements::Int(_) | Elements::Bool(_) | Elements::Text(_) => Err(Fault::Type),
+        }
+    }
+
+    fn int(self) -> Result<&'a [i64], Fault> {
+        match &self.array.elements {
+            Elements::Int(elements) => Ok(elements),
+            Elements::Real(_) | Elements::Bool(_) | Elements::Text(_) => Err(Fault::Type),
+        }
+    }
+
+    fn bool(self) -> Result<&'a [bool], Fault> {
+        match &self.array.elements {
+            Elements::Bool(elements) => Ok(elements),
+            Elements::Real(_) | Elements::Int(_) | Elements::Text(_) => Err(Fault::Type),
+        }
+    }
+}
+
+/// The sizes of dimensions, each the same wherever it occurs.
+#[derive(Clone, Default)]
+struct Sizes(BTreeMap<DimId, usize>);
+
+impl Sizes {
+    /// From everything that is given, and then what follows for dimensions made by the graph.
+    fn bind(graph: &Graph, given: &Given, needed: &[NodeId]) -> Result<Sizes, EvalError> {
+        let mut sizes = Sizes(given.sizes.clone());
+        for dim in graph.dims.ids() {
+            if let Some(size) = graph.dims.get(dim).size {
+                sizes.0.entry(dim).or_insert(size as usize);
+            }
+        }
+        for &id in needed {
+            let array = given.nodes.get(&id).or_else(|| match graph.op(id) {
+                Op::Input(name) => given.inputs.get(name),
+                Op::Mask(dim) => given.masks.get(dim),
+                Op::Literal(array) => Some(array),
+                _ => None,
+            });
+            if let Some(array) = array {
+                sizes
+                    .bind_array(graph.ty(id), array)
+                    .map_err(|fault| EvalError { node: id, fault })?;
+            }
+        }
+        loop {
+            let known = sizes.0.len();
+            for &id in needed {
+                sizes
+                    .derive(graph, id)
+                    .map_err(|fault| EvalError { node: id, fault })?;
+            }
+            if sizes.0.len() == known {
+                return Ok(sizes);
+            }
+        }
+    }
+
+    fn bind_one(&mut self, dim: DimId, size: usize) -> Result<(), Fault> {
+        let known = *self.0.entry(dim).or_insert(size);
+        if known == size {
+            Ok(())
+        } else {
+            Err(Fault::SizesDisagree {
+                dim,
+                sizes: [known, size],
+            })
+        }
+    }
+
+    fn bind_array(&mut self, ty: &Ty, array: &Array) -> Result<(), Fault> {
+        if ty.elem != elem_of(array) || ty.dims.len() != array.shape.len() {
+            return Err(Fault::Type);
+        }
+        ty.dims
+            .iter()
+            .zip(&array.shape)
+            .try_for_each(|(&dim, &size)| self.bind_one(dim, size))
+    }
+
+    fn bind_static(&mut self, dims: &Dims, ty: &Ty) {
+        for &dim in &ty.dims {
+            if let Some(size) = dims.get(dim).size {
+                self.0.entry(dim).or_insert(size as usize);
+            }
+        }
+    }
+
+    /// The sizes of dimensions that a node makes, from those that it reads.
+    fn derive(&mut self, graph: &Graph, id: NodeId) -> Result<(), Fault> {
+        match graph.op(id) {
+            Op::Rename(pairs) => {
+                for &(old, new) in pairs {
+                    if let Some(&size) = self.0.get(&old) {
+                        self.bind_one(new, size)?;
+                    }
+                }
+            }
+            Op::Stack(dim) => self.bind_one(*dim, graph.operands(id).len())?,
+            Op::Split { dim, into } => self.derive_product(*dim, into)?,
+            Op::Merge { dims, into } => self.derive_product(*into, dims)?,
+            Op::Factor {
+                row,
+                col,
+                rank: Some(rank),
+                ..
+            } => {
+                if let (Some(&rows), Some(&cols)) = (self.0.get(row), self.0.get(col)) {
+                    self.bind_one(*rank, rows.min(cols))?;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// `whole` = the product of `parts`: the one that is not known from the others.
+    fn derive_product(&mut self, whole: DimId, parts: &[DimId]) -> Result<(), Fault> {
+        let known: usize = parts.iter().filter_map(|part| self.0.get(part)).product();
+        let unknown: Vec<DimId> = parts
+            .iter()
+            .copied()
+            .filter(|part| !self.0.contains_key(part))
+            .collect();
+        match (unknown.as_slice(), self.0.get(&whole).copied()) {
+            ([], _) => self.bind_one(whole, known),
+            ([part], Some(size)) if known > 0 && size % known == 0 => {
+                self.bind_one(*part, size / known)
+            }
+            ([part], Some(size)) => Err(Fault::SizesDisagree {
+                dim: *part,
+                sizes: [size, known],
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn get(&self, dim: DimId) -> Result<usize, Fault> {
+        self.0.get(&dim).copied().ok_or(Fault::UnknownSize(dim))
+    }
+
+    fn shape(&self, dims: &[DimId]) -> Result<Vec<usize>, Fault> {
+        dims.iter().map(|&dim| self.get(dim)).collect()
+    }
+}
+
+/// The element of an array.
+pub fn elem_of(array: &Array) -> Elem {
+    match array.elements {
+        Elements::Real(_) => Elem::Real,
+        Elements::Int(_) => Elem::Int,
+        Elements::Bool(_) => Elem::Bool,
+        Elements::Text(_) => Elem::Text,
+    }
+}
+
+/// The operands whose values a node reads; a draw only says where dimensions come from.
+fn operands_with_values(graph: &Graph, id: NodeId) -> Vec<NodeId> {
+    let mut operands = graph.operands(id);
+    operands.retain(|&operand| !matches!(graph.op(operand), Op::Draw(_)));
+    operands
+}
+
+/// The nodes that `want` reads, operands first; the operands of what is `known` already are left out.
+fn needed(graph: &Graph, want: &[NodeId], known: impl Fn(NodeId) -> bool) -> Vec<NodeId> {
+    let mut marked = vec![false; graph.len()];
+    let mut open = want.to_vec();
+    while let Some(id) = open.pop() {
+        if !std::mem::replace(&mut marked[id.index()], true) && !known(id) {
+            open.extend(operands_with_values(graph, id));
+        }
+    }
+    graph.ids().filter(|id| marked[id.index()]).collect()
+}
+
+/// One primitive on values.
+fn apply(
+    graph: &Graph,
+    id: NodeId,
+    operands: &[Operand],
+    sizes: &Sizes,
+    given: &Given,
+) -> Result<Array, Fault> {
+    let node = graph.node(id);
+    let ty = &node.ty;
+    let operand = |position: usize| operands.get(position).copied().ok_or(Fault::Missing);
+    match &node.op {
+        Op::Literal(array) => Ok(array.clone()),
+        Op::Input(name) => given.inputs.get(name).cloned().ok_or(Fault::Missing),
+        Op::Mask(dim) => match given.masks.get(dim) {
+            Some(mask) => Ok(mask.clone()),
+            None => axis::full(&sizes.shape(&ty.dims)?, Elements::Bool(vec![true])),
+        },
+        Op::Size(dim) => Ok(Array::int(sizes.get(*dim)? as i64)),
+        Op::Position(dim) => {
+            let size = sizes.get(*dim)?;
+            Ok(Array {
+                shape: vec![size],
+                elements: Elements::Int((0..size as i64).collect()),
+            })
+        }
+        Op::Step => Ok(Array::int(given.step)),
+        Op::Steps => Ok(Array::int(given.steps)),
+        Op::State(_)
+        | Op::Draw(_)
+        | Op::Field(_)
+        | Op::Model { .. }
+        | Op::Trainable(_)
+        | Op::Random { .. }
+        | Op::Grad => Err(Fault::Missing),
+        Op::Unary(op) => elementwise::unary(*op, operand(0)?),
+        Op::Binary(op) => elementwise::binary(*op, operand(0)?, operand(1)?),
+        Op::Select => elementwise::select(operand(0)?, operand(1)?, operand(2)?),
+        Op::Cast(elem) => elementwise::cast(*elem, operand(0)?),
+        Op::Text(op) => {
+            let texts: Vec<&Array> = operands.iter().map(|operand| operand.array).collect();
+            text::evaluate(op, &texts)
+        }
+        Op::Broadcast => axis::broadcast(operand(0)?, operands.get(1).copied(), ty, sizes),
+        Op::Rename(pairs) => axis::rename(operand(0)?, pairs, ty),
+        Op::Reduce { kind, .. } => reduce::reduce(*kind, operand(0)?, operands.get(1).copied(), ty),
+        Op::ArgReduce { largest, over } => {
+            reduce::arg_reduce(*largest, *over, operand(0)?, operands.get(1).copied(), ty)
+        }
+        Op::Contract { .. } => reduce::contract(operand(0)?, operand(1)?, ty, sizes),
+        Op::Scan {
+            over,
+            reverse,
+            xs,
+            captured,
+            carries,
+            masked,
+            part,
+            body,
+        } => scan::scan(
+            scan::Scan {
+                over: *over,
+                reverse: *reverse,
+                xs: *xs,
+                captured: *captured,
+                carries: *carries,
+                masked: *masked,
+                part: *part,
+                body,
+            },
+            operands,
+            ty,
+            sizes,
+            given,
+        ),
+        Op::Cumsum { over, reverse } => index::cumsum(*over, *reverse, operand(0)?),
+        Op::Shift { over, by } => index::shift(*over, *by, operand(0)?, operand(1)?),
+        Op::ArgSort { over, descending } => {
+            index::arg_sort(*over, *descending, operand(0)?, operands.get(1).copied())
+        }
+        Op::Gather { over } => index::gather(*over, operand(0)?, operand(1)?, ty, sizes),
+        Op::ScatterAdd { over } => index::scatter_add(*over, operand(0)?, operand(1)?, ty, sizes),
+        Op::Stack(dim) => index::stack(*dim, operands, ty, sizes),
+        Op::Split { dim, into } => axis::split(operand(0)?, *dim, into, ty, sizes),
+        Op::Merge { dims, into } => axis::merge(operand(0)?, dims, *into, ty, sizes),
+        Op::Factor {
+            factor,
+            row,
+            col,
+            rank,
+        } => linalg::factor(*factor, *row, *col, *rank, operand(0)?, ty),
+        Op::Solve { row, col } => linalg::solve(*row, *col, operand(0)?, operand(1)?, ty, sizes),
+        Op::StopGrad => Ok(operand(0)?.array.clone()),
+    }
+}

@@ -1,0 +1,5 @@
+//! The passes.
+
+mod sinks;
+
+pub use sinks::{Roots, sinks_of};
