@@ -1,8 +1,9 @@
 //! The driver: the stages of the compiler in order.
 
-use rlp_grammar::ast::{Block, Pipeline};
+use rlp_grammar::ast::{Block, Item, Pipeline};
 
 use crate::diagnostic::Diagnostic;
+use crate::elaborate::Elaborator;
 use crate::plan::{BlockPlan, Plan, TestPlan};
 use crate::source::{SourceMap, Sources};
 
@@ -26,17 +27,40 @@ pub struct Checked {
 }
 
 /// Checks a file: never fails, always answers. `settings` applies to its pipelines.
-pub fn check(_sources: &dyn Sources, _main: &str, _settings: &Settings) -> Checked {
-    Checked::default()
+pub fn check(sources: &dyn Sources, main: &str, settings: &Settings) -> Checked {
+    let mut elaborator = Elaborator::new(sources, settings.clone());
+    let mut checked = Checked::default();
+    if let Some(file) = elaborator.library.load(main, None) {
+        for definition in elaborator.library.blocks(file) {
+            elaborator.is_sound(&definition);
+        }
+        for item in &elaborator.library.file(file).items {
+            match item {
+                Item::Use(_) => {}
+                Item::Block(block) => checked.blocks.push(block.clone()),
+                Item::Pipeline(pipeline) => {
+                    checked.plans.push(elaborator.pipeline(pipeline, file));
+                    checked.pipelines.push(pipeline.clone());
+                }
+                Item::Test(test) => checked.tests.push(elaborator.test(test, file)),
+            }
+        }
+    }
+    checked.diagnostics = elaborator.take_diagnostics();
+    checked.sources = std::mem::take(&mut elaborator.library.map);
+    checked
 }
 
-/// Checks one file of the standard library (its blocks and tests), as [`check`].
-pub fn check_library(sources: &dyn Sources, path: &str) -> Checked {
-    check(sources, path, &Settings::default())
-}
-
-/// A block to be evaluated alone, by its full name (`loss.ppo_clip`, or `mine.rlp:my_loss` of a user's file).
-/// Text arguments and parameters given in `settings` become constants. The second part holds the sources, for messages.
-pub fn block(_sources: &dyn Sources, _name: &str, _settings: &Settings) -> (Result<BlockPlan, Vec<Diagnostic>>, SourceMap) {
-    (Err(Vec::new()), SourceMap::default())
+/// A block to be evaluated alone, by its full name: `loss.ppo_clip`, or `FILE.rlp:loss.mine` of a user's file.
+///
+/// Arguments given in `settings` become constants.
+pub fn block(sources: &dyn Sources, name: &str, settings: &Settings) -> (Result<BlockPlan, Vec<Diagnostic>>, SourceMap) {
+    let mut elaborator = Elaborator::new(sources, Settings::default());
+    let plan = elaborator.block_by_name(name, settings);
+    let diagnostics = elaborator.take_diagnostics();
+    let map = std::mem::take(&mut elaborator.library.map);
+    match plan {
+        Ok(plan) if !diagnostics.iter().any(|diagnostic| diagnostic.severity == crate::diagnostic::Severity::Error) => (Ok(plan), map),
+        _ => (Err(diagnostics), map),
+    }
 }

@@ -13,7 +13,7 @@ use crate::elaborate::literal::elem_named;
 use crate::elaborate::scope::Scope;
 use crate::elaborate::update::UpdateState;
 use crate::elaborate::value::{Record, Tensor, Value};
-use crate::elaborate::{Elaborator, Mode, Reported, Result};
+use crate::elaborate::{Elaborator, Mode, Reported, Result, walk};
 use crate::graph::{Op, State};
 use crate::plan::{BlockPlan, InputPlan};
 use crate::ty::{Dim, DimId, Elem, Ty, is_ragged_name};
@@ -25,7 +25,6 @@ pub(crate) struct BlockState {
     pub(crate) old: Tensor,
     pub(crate) initial: Tensor,
     pub(crate) next: Option<Tensor>,
-    pub(crate) span: Span,
 }
 
 impl Elaborator<'_> {
@@ -100,7 +99,7 @@ impl Elaborator<'_> {
     }
 
     /// A condition on arguments: what is known before the run is checked now.
-    fn precondition(&mut self, definition: &Rc<Definition>, condition: &Expr, places: &HashMap<String, Span>) -> Result<()> {
+    pub(crate) fn precondition(&mut self, definition: &Rc<Definition>, condition: &Expr, places: &HashMap<String, Span>) -> Result<()> {
         let value = self.expr_tensor(condition)?;
         let value = self.expect_elem(value, Elem::Bool, condition.span)?;
         if self.static_bool(value) != Some(false) {
@@ -109,7 +108,7 @@ impl Elaborator<'_> {
         let text = self.library.map.text(condition.span).to_string();
         let mut involved = Vec::new();
         for param in &definition.block.params {
-            if mentions(condition, &param.name.name)
+            if walk::mentions(condition, &param.name.name)
                 && let (Some(&place), Some(Value::Tensor(tensor))) = (places.get(&param.name.name), self.bound(&param.name.name, param.name.span)?)
                 && let Some(known) = self.static_value(tensor)
             {
@@ -132,14 +131,14 @@ impl Elaborator<'_> {
             && let Some(given) = update.given.iter().find(|(known, _)| *known == name.name)
         {
             let old = given.1;
-            return Ok(BlockState { name: name.name.clone(), old, initial: old, next: None, span: name.span });
+            return Ok(BlockState { name: name.name.clone(), old, initial: old, next: None });
         }
         let initial = self.let_value(ty, value)?;
         let initial = self.tensor(initial, value.span)?;
         let initial = if self.ty(initial).elem == Elem::Int && ty.is_none() { self.real(initial, value.span)? } else { initial };
         let state_ty = self.ty(initial).clone();
         let old = match self.mode {
-            Mode::Pipeline => {
+            Mode::Pipeline if self.update.is_none() => {
                 let index = self.levels[0].graph.states.len();
                 let old = self.push(Op::State(index), &[], state_ty.clone(), name.span)?;
                 let taken = |candidate: &str| self.levels[0].graph.states.iter().any(|state| state.name == candidate);
@@ -157,11 +156,11 @@ impl Elaborator<'_> {
                 self.levels[0].graph.states.push(state);
                 old
             }
-            Mode::Pure if self.update.is_some() => initial,
-            Mode::Pure | Mode::Update => self.push(Op::Input(format!("state.{}", name.name)), &[], state_ty, name.span)?,
+            _ if self.update.is_some() && !self.states_are_inputs => initial,
+            Mode::Pure | Mode::Update | Mode::Pipeline => self.push(Op::Input(format!("state.{}", name.name)), &[], state_ty, name.span)?,
         };
         let _ = lazy;
-        Ok(BlockState { name: name.name.clone(), old, initial, next: None, span: name.span })
+        Ok(BlockState { name: name.name.clone(), old, initial, next: None })
     }
 
     fn assign(&mut self, definition: &Rc<Definition>, name: &Ident, value: &Expr, states: &mut [BlockState]) -> Result<()> {
@@ -494,15 +493,4 @@ impl Elaborator<'_> {
         let diagnostic = Diagnostic::error("kind-result", result.span, message).label(block.kind.span, format!("a {}", definition.kind()));
         Err(self.report(diagnostic))
     }
-}
-
-/// Whether an expression names a parameter.
-pub(crate) fn mentions(expr: &Expr, name: &str) -> bool {
-    let mut found = false;
-    rlp_grammar::ast::walk(expr, &mut |inner| {
-        if let rlp_grammar::ast::ExprKind::Name(other) = &inner.kind {
-            found |= other == name;
-        }
-    });
-    found
 }

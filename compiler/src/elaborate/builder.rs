@@ -9,7 +9,7 @@ use crate::diagnostic::Diagnostic;
 use crate::elaborate::value::Tensor;
 use crate::elaborate::{Elaborator, MAX_NODES, Result};
 use crate::eval;
-use crate::graph::{Binary, Graph, Op, Reduction, Unary};
+use crate::graph::{Binary, Graph, NodeId, Op, Reduction, Unary};
 use crate::ty::{Dim, DimId, Elem, Ty};
 
 /// A graph being built, and what is known about it.
@@ -25,6 +25,8 @@ pub(crate) struct Level {
     pub(crate) captured: Vec<(Tensor, Tensor)>,
     /// Dimensions made by renaming: the same rename twice gives the same dimension.
     pub(crate) renamed: HashMap<(DimId, String), DimId>,
+    /// What users call nodes.
+    pub(crate) names: Vec<(String, NodeId, Span)>,
 }
 
 impl Elaborator<'_> {
@@ -68,7 +70,7 @@ impl Elaborator<'_> {
         }
         let operands: Vec<Tensor> = operands.iter().map(|&operand| self.here(operand)).collect();
         let nodes: Vec<_> = operands.iter().map(|operand| operand.node).collect();
-        let call = self.frames.last().map(|frame| frame.call);
+        let call = self.frames.last().and_then(|frame| frame.call);
         let level = self.level;
         let node = self.graph_mut().add(op, &nodes, ty, span, call);
         Ok(Tensor { level, node })
@@ -144,15 +146,16 @@ impl Elaborator<'_> {
 
     /// An operation on tensors of the same dimensions; computed now when its operands are known scalars.
     fn elementwise(&mut self, op: Op, operands: &[Tensor], ty: Ty, span: Span) -> Result<Tensor> {
-        if ty.dims.is_empty() {
+        let scalar = ty.dims.is_empty();
+        let result = self.push(op, operands, ty, span)?;
+        if scalar {
             let known: Option<Vec<Array>> = operands.iter().map(|&operand| self.static_value(operand)).collect();
-            if let Some(known) = known
-                && let Some(value) = eval::fold(&op, &known)
-            {
+            let folded = known.and_then(|known| eval::fold(self.graph(), result.node, &known.iter().collect::<Vec<_>>()));
+            if let Some(value) = folded {
                 return self.literal(value, span);
             }
         }
-        self.push(op, operands, ty, span)
+        Ok(result)
     }
 
     pub(crate) fn unary(&mut self, op: Unary, x: Tensor, span: Span) -> Result<Tensor> {

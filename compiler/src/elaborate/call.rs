@@ -226,13 +226,22 @@ impl Elaborator<'_> {
 
     /// Runs `body` as the inside of a call.
     pub(crate) fn framed<T>(&mut self, definition: &Definition, span: Span, body: impl FnOnce(&mut Self) -> T) -> T {
-        let parent = self.frames.last().map(|frame| frame.call);
+        let parent = self.frames.last().and_then(|frame| frame.call);
         let mut call = CallId(0);
         for level in &mut self.levels {
             level.graph.calls.push(Call { block: definition.name.clone(), span, parent });
             call = CallId(level.graph.calls.len() as u32 - 1);
         }
-        self.frames.push(Frame { name: definition.name.clone(), kind: definition.kind().to_string(), span, call });
+        self.frames.push(Frame { name: definition.name.clone(), kind: definition.kind().to_string(), span, call: Some(call) });
+        let result = body(self);
+        self.frames.pop();
+        result
+    }
+
+    /// Runs `body` as the inside of a block that nobody calls.
+    pub(crate) fn framed_alone<T>(&mut self, definition: &Definition, body: impl FnOnce(&mut Self) -> T) -> T {
+        let frame = Frame { name: definition.name.clone(), kind: definition.kind().to_string(), span: definition.block.span, call: None };
+        self.frames.push(frame);
         let result = body(self);
         self.frames.pop();
         result

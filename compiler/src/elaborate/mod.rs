@@ -16,6 +16,7 @@ mod library;
 mod lint;
 mod literal;
 mod model;
+mod named;
 mod native;
 mod operator;
 mod pipeline;
@@ -28,16 +29,19 @@ mod text;
 mod train;
 mod update;
 mod value;
+mod walk;
 
 use std::collections::{HashMap, HashSet};
-use std::rc::Rc;
 
 use rlp_grammar::ast::{SourceId, Span};
 
 use crate::diagnostic::Diagnostic;
+use crate::elaborate::block::BlockState;
 use crate::elaborate::builder::Level;
 use crate::elaborate::library::Library;
 use crate::elaborate::scope::Scope;
+use crate::elaborate::update::Update;
+use crate::elaborate::value::Tensor;
 use crate::graph::CallId;
 use crate::plan::Resource;
 use crate::program::Settings;
@@ -75,8 +79,8 @@ struct Frame {
     name: String,
     kind: String,
     span: Span,
-    /// The call in the graph of the level where it began.
-    call: CallId,
+    /// The call in the graph; `None` for a block that is elaborated by itself.
+    call: Option<CallId>,
 }
 
 /// Everything that elaboration carries along.
@@ -99,7 +103,12 @@ pub(crate) struct Elaborator<'s> {
     data: Vec<Resource>,
     /// `@allow` statements in force.
     allows: Vec<(String, Span)>,
-    random_keys: u64,
+    /// The optimizer whose body is being elaborated.
+    update: Option<Update>,
+    /// Whether states of an optimizer are given from outside, or start at their initial value.
+    states_are_inputs: bool,
+    /// The states of a block that is elaborated by itself, with their next values.
+    alone_states: Vec<(BlockState, Tensor)>,
     settings: Settings,
 }
 
@@ -119,14 +128,16 @@ impl<'s> Elaborator<'s> {
             models: Vec::new(),
             data: Vec::new(),
             allows: Vec::new(),
-            random_keys: 0,
+            update: None,
+            states_are_inputs: false,
+            alone_states: Vec::new(),
             settings,
         }
     }
 
     /// Reports a diagnostic, with the calls that led there, once.
     pub(crate) fn report(&mut self, mut diagnostic: Diagnostic) -> Reported {
-        diagnostic.calls = self.frames.iter().rev().map(|frame| (frame.name.clone(), frame.span)).collect();
+        diagnostic.calls = self.frames.iter().rev().filter(|frame| frame.call.is_some()).map(|frame| (frame.name.clone(), frame.span)).collect();
         let key = (diagnostic.code, diagnostic.span(), diagnostic.message.clone());
         if self.seen.insert(key) {
             self.diagnostics.push(diagnostic);
@@ -173,9 +184,5 @@ impl<'s> Elaborator<'s> {
         self.level = level;
         let built = std::mem::replace(&mut self.levels, levels).swap_remove(0);
         (result, built)
-    }
-
-    fn shared<T>(value: T) -> Rc<T> {
-        Rc::new(value)
     }
 }

@@ -12,7 +12,7 @@ use crate::elaborate::library::Definition;
 use crate::elaborate::scope::{Binding, Scope};
 use crate::elaborate::value::{Tensor, Value};
 use crate::elaborate::{Elaborator, Mode, Result};
-use crate::graph::{Draw, DrawArg, Op, Reduction};
+use crate::graph::{DrawArg, Op, Reduction};
 use crate::plan::ResourceArg;
 use crate::ty::DimId;
 
@@ -166,14 +166,6 @@ impl Elaborator<'_> {
                 .label(reward, "here it is in what is rewarded")
                 .help("keep one of the two");
             self.lint_with(diagnostic);
-        }
-    }
-
-    /// A draw by its node.
-    pub(crate) fn draw_of(&self, node: crate::graph::NodeId) -> Option<&Draw> {
-        match self.levels[0].graph.op(node) {
-            Op::Draw(index) => self.levels[0].graph.draws.get(*index),
-            _ => None,
         }
     }
 }

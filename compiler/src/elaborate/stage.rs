@@ -6,7 +6,7 @@ use crate::diagnostic::Diagnostic;
 use crate::elaborate::pipeline::Base;
 use crate::elaborate::scope::{Binding, Pending};
 use crate::elaborate::value::{Tensor, Value};
-use crate::elaborate::{Elaborator, Mode, Reported, Result, walk};
+use crate::elaborate::{Elaborator, Mode, Result, walk};
 use crate::graph::{Op, State};
 use crate::phase;
 use crate::plan::{ReportPlan, StagePlan, TrainPlan};

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use rlp_grammar::ast::Span;
+use rlp_grammar::ast::{ExprKind, Span};
 
 use crate::array::Array;
 use crate::diagnostic::Diagnostic;
@@ -10,7 +10,7 @@ use crate::elaborate::call::Given;
 use crate::elaborate::library::Definition;
 use crate::elaborate::scope::Scope;
 use crate::elaborate::value::{Rule, Tensor, Value};
-use crate::elaborate::{Elaborator, Mode, Reported, Result};
+use crate::elaborate::{Elaborator, Mode, Reported, Result, walk};
 use crate::graph::Op;
 use crate::plan::{InputPlan, UpdatePlan};
 use crate::ty::{Dim, DimId, Elem, Ty};
@@ -54,7 +54,7 @@ impl Elaborator<'_> {
         Ok(Value::Rule(Rc::new(Rule { definition: definition.clone(), args, span })))
     }
 
-    fn preconditions(&mut self, definition: &Rc<Definition>, places: &std::collections::HashMap<String, Span>) -> Result<()> {
+    pub(crate) fn preconditions(&mut self, definition: &Rc<Definition>, places: &std::collections::HashMap<String, Span>) -> Result<()> {
         let mut sound = Ok(());
         for stmt in definition.block.body.iter().flat_map(|body| &body.stmts) {
             if let rlp_grammar::ast::StmtKind::Assert { value, close_to: None } = &stmt.kind {
@@ -171,6 +171,13 @@ impl Elaborator<'_> {
 
 /// Whether an optimizer names the axes of a matrix, and so is not for parameters of any form.
 fn needs_matrix(definition: &Definition) -> bool {
-    let text = format!("{:?}", definition.block.body);
-    text.contains("Name(\"row\")") || text.contains("Name(\"col\")") || text.contains("name: \"row\"") || text.contains("name: \"col\"")
+    let mut found = false;
+    if let Some(body) = &definition.block.body {
+        walk::body(body, &mut |expr| {
+            if let ExprKind::Name(name) = &expr.kind {
+                found |= name == "row" || name == "col";
+            }
+        });
+    }
+    found
 }
