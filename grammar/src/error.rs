@@ -56,11 +56,6 @@ impl SyntaxError {
             .help("write what it computes in `{ … }`")
     }
 
-    pub(crate) fn native_body(span: Span, kind: &str, name: &str) -> Self {
-        let message = format!("`{kind} {name}` is native and has a body");
-        SyntaxError::new("native-body", span, message, "a native block is written elsewhere")
-            .help("leave out `native`, or the body")
-    }
 
     pub(crate) fn related(mut self, span: Span, label: impl Into<String>) -> Self {
         self.related.push((span, label.into()));

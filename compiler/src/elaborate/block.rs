@@ -48,7 +48,10 @@ impl Elaborator<'_> {
         };
         self.finish_states(states)?;
         let Some(result) = result else {
-            if definition.kind() == "optimizer" && sound {
+            if !sound {
+                return Err(Reported);
+            }
+            if definition.kind() == "optimizer" {
                 return Ok(Value::Record(Rc::new(Record { fields: Vec::new() })));
             }
             return self.error("missing-result", body.span, format!("`{}` has no result: its last line must be an expression", definition.name));
@@ -306,7 +309,9 @@ impl Elaborator<'_> {
         let outer_states = std::mem::take(&mut self.alone_states);
         let outer_update = self.update.take();
         let outer_allows = std::mem::take(&mut self.allows);
+        let outer_inputs = std::mem::replace(&mut self.states_are_inputs, false);
         let (plan, level) = self.apart(Mode::Pure, |this| this.in_scope(Scope::new(definition.file), |this| this.alone_body(definition, fixed)));
+        self.states_are_inputs = outer_inputs;
         self.allows = outer_allows;
         self.update = outer_update;
         self.alone_states = outer_states;

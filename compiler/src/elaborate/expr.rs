@@ -93,7 +93,7 @@ impl Elaborator<'_> {
 
     /// `step` and `steps`, where updates are counted.
     fn source_name(&self, name: &str) -> Option<crate::graph::Op> {
-        let counted = self.mode != crate::elaborate::Mode::Pure || self.frames.last().is_some_and(|frame| frame.kind == "schedule");
+        let counted = self.mode != crate::elaborate::Mode::Pure || self.frames.last().is_some_and(|frame| matches!(frame.kind.as_str(), "schedule" | "optimizer"));
         match name {
             "step" if counted => Some(crate::graph::Op::Step),
             "steps" if counted => Some(crate::graph::Op::Steps),

@@ -58,7 +58,6 @@ impl Builder<'_> {
         let head = Span { start: kind.span.start, ..head_end };
         let body = parts.take(Rule::body).map(|pair| self.body(pair));
         match &body {
-            Some(body) if native => self.errors.push(SyntaxError::native_body(body.span, &kind.name, &name.name)),
             None if !native => self.errors.push(SyntaxError::missing_body(head, &kind.name, &name.name)),
             Some(_) | None => {}
         }

@@ -1,0 +1,118 @@
+//! The standard library checks clean, and its tests hold in the reference interpreter.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+
+use rlp_compiler::array::Elements;
+use rlp_compiler::eval::{Given, evaluate};
+use rlp_compiler::plan::AssertPlan;
+use rlp_compiler::source::{SourceMap, Sources};
+use rlp_compiler::{Settings, check};
+
+/// The standard library, and files of the repository.
+struct Standard;
+
+impl Sources for Standard {
+    fn read(&self, path: &str) -> Result<Arc<str>, String> {
+        match path.strip_prefix("std/") {
+            Some(path) => rlp_stdlib::file(path).map(Arc::from).ok_or_else(|| "there is no such file".to_string()),
+            None => std::fs::read_to_string(path).map(Arc::from).map_err(|error| error.to_string()),
+        }
+    }
+
+    fn resolve(&self, from: &str, written: &str) -> String {
+        let folder = std::path::Path::new(from).parent().unwrap_or(std::path::Path::new(""));
+        folder.join(written).to_string_lossy().into_owned()
+    }
+
+    fn defining(&self, kind: &str, name: &str) -> Option<String> {
+        rlp_stdlib::defining(kind, name).map(|path| format!("std/{path}"))
+    }
+
+    fn standard(&self, kind: &str) -> Vec<String> {
+        rlp_stdlib::names(kind).map(str::to_string).collect()
+    }
+}
+
+fn show(map: &SourceMap, diagnostic: &rlp_compiler::diagnostic::Diagnostic) -> String {
+    let (line, column) = map.place(diagnostic.span());
+    let path = &map.get(diagnostic.span().source).path;
+    format!("{path}:{line}:{column}: {} [{}]", diagnostic.message, diagnostic.code)
+}
+
+#[test]
+fn every_file_checks_clean() {
+    let mut wrong = Vec::new();
+    for (path, _) in rlp_stdlib::files() {
+        let checked = check(&Standard, &format!("std/{path}"), &Settings::default());
+        wrong.extend(checked.diagnostics.iter().map(|diagnostic| show(&checked.sources, diagnostic)));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_example_checks_clean() {
+    let mut wrong = Vec::new();
+    let mut open = vec![std::path::PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../examples"))];
+    while let Some(path) = open.pop() {
+        if path.is_dir() {
+            open.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        } else if path.extension().is_some_and(|extension| extension == "rlp") {
+            let checked = check(&Standard, &path.to_string_lossy(), &Settings::default());
+            wrong.extend(checked.diagnostics.iter().map(|diagnostic| show(&checked.sources, diagnostic)));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_test_holds() {
+    let mut wrong = Vec::new();
+    let mut count = 0;
+    for (path, _) in rlp_stdlib::files() {
+        let checked = check(&Standard, &format!("std/{path}"), &Settings::default());
+        for test in checked.tests {
+            //PASS
+            for assert in &test.asserts {
+                count += 1;
+                if let Err(why) = holds(&test.graph, assert) {
+                    wrong.push(format!("{path}: {}: {why}", test.title));
+                }
+            }
+        }
+    }
+    assert!(count > 100, "{count} assertions");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+fn holds(graph: &rlp_compiler::graph::Graph, assert: &AssertPlan) -> Result<(), String> {
+    let given = Given { step: 1, steps: 1, ..Given::default() };
+    match assert {
+        AssertPlan::Holds { value, .. } => {
+            let values = evaluate(graph, &given, &[*value]).map_err(|error| error.fault.to_string())?;
+            match &values[0].elements {
+                Elements::Bool(all) if all.iter().all(|&holds| holds) => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        }
+        AssertPlan::Close { left, right, within, mask, .. } => {
+            let mut want = vec![*left, *right];
+            want.extend(mask);
+            let values = evaluate(graph, &given, &want).map_err(|error| error.fault.to_string())?;
+            let reals = |index: usize| match &values[index].elements {
+                Elements::Real(reals) => reals.clone(),
+                other => panic!("{other:?}"),
+            };
+            let real = match values.get(2).map(|mask| &mask.elements) {
+                Some(Elements::Bool(mask)) => mask.clone(),
+                _ => vec![true; reals(0).len()],
+            };
+            for ((a, b), real) in reals(0).iter().zip(reals(1)).zip(real) {
+                if real && !((a - b).abs() <= *within || *a == b || a.is_nan() && b.is_nan()) {
+                    return Err(format!("{:?} against {:?}", reals(0), reals(1)));
+                }
+            }
+            Ok(())
+        }
+    }
+}
