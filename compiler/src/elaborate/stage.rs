@@ -220,11 +220,12 @@ impl Elaborator<'_> {
         for (pending, value) in made {
             let name = &pending.name;
             let Some(value) = value else { continue };
-            let in_training = match value {
-                Value::Tensor(tensor) => reached.contains(&tensor.node),
+            let is_read = match value {
+                // What is known before the run may have gone into a size, which no node shows.
+                Value::Tensor(tensor) if self.static_value(*tensor).is_none() => reached.contains(&tensor.node),
                 _ => read.contains(&name.name),
             };
-            if in_training {
+            if is_read {
                 continue;
             }
             let code = match &pending.value.kind {

@@ -1,6 +1,6 @@
 //! Walking over syntax.
 
-use rlp_grammar::ast::{Body, Expr, ExprKind, Stmt, StmtKind};
+use rlp_grammar::ast::{Body, Clause, ClauseKind, Expr, ExprKind, Stmt, StmtKind};
 
 /// Calls `each` with an expression and every expression inside it.
 pub(crate) fn exprs(expr: &Expr, each: &mut dyn FnMut(&Expr)) {
@@ -58,7 +58,26 @@ pub(crate) fn statement(stmt: &Stmt, each: &mut dyn FnMut(&Expr)) {
         }
         StmtKind::Stage { stmts, .. } => stmts.iter().for_each(|stmt| statement(stmt, each)),
         StmtKind::Report { entries, .. } => entries.iter().for_each(|(_, value)| exprs(value, each)),
-        StmtKind::Train { targets, .. } => targets.iter().for_each(|target| exprs(target, each)),
+        StmtKind::Train { targets, clauses } => {
+            targets.iter().for_each(|target| exprs(target, each));
+            clauses.iter().for_each(|part| clause(part, each));
+        }
+    }
+}
+
+fn clause(clause: &Clause, each: &mut dyn FnMut(&Expr)) {
+    match &clause.kind {
+        ClauseKind::Minimize { value, .. } | ClauseKind::Setting { value, .. } => exprs(value, each),
+        ClauseKind::With { rules, .. } => {
+            for rule in rules {
+                exprs(&rule.optimizer, each);
+                rule.on.iter().for_each(|on| exprs(on, each));
+            }
+        }
+        ClauseKind::Evaluate { entries, every } => {
+            entries.iter().for_each(|(_, value)| exprs(value, each));
+            every.iter().for_each(|every| exprs(every, each));
+        }
     }
 }
 
