@@ -210,5 +210,5 @@ if __name__ == "__main__":
         sys.exit("interrupted; the next run goes on from here")
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            sys.exit("the disk is full: libtorch takes 1.6 GB in the cache folder, which RLPC_CACHE can name")
+            sys.exit(f"the disk of {sys.argv[1]} is full: libtorch takes 1.6 GB there, or in the folder that RLPC_CACHE names")
         sys.exit(str(error))
