@@ -1,1 +1,3 @@
-//! placeholder
+//! The runtime: what executes a plan.
+
+pub mod cuda;

@@ -1,2 +1,101 @@
-//! Set-up tasks.
-fn main() {}
+//! `cargo xtask`: what a fresh machine needs to build, run and test rlpc.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this is a program for the terminal"
+)]
+
+mod setup;
+
+use std::env;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  setup        fetch libtorch, once for all checkouts of this user
+  run [ARGS]   setup, build, and train examples/quickstart.rlp; ARGS go to `rlpc run`
+  test         setup, build, and run every test, those of the standard library included
+  ci           check formatting and lints, then test";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let checkout = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("xtask/ is a folder of the checkout");
+    let done = match arguments[..] {
+        ["setup"] => setup::setup(checkout),
+        ["run", ref further @ ..] => run(checkout, further),
+        ["test"] => test(checkout),
+        ["ci"] => ci(checkout),
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("error: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(checkout: &Path, further: &[&str]) -> Result<(), String> {
+    setup::setup(checkout)?;
+    // Both, because `rlpc` starts the engine that stands beside it.
+    cargo(
+        checkout,
+        &["build", "--package=rlpc", "--package=rlp-runtime", "--bins"],
+    )?;
+    // This process becomes the run, so that its exit code and an interrupt are the user's own.
+    let error = command(checkout, &["run", "--quiet", "--package=rlpc", "--"])
+        .args(["run", "examples/quickstart.rlp"])
+        .args(further)
+        .exec();
+    Err(format!("cargo cannot be started: {error}"))
+}
+
+fn test(checkout: &Path) -> Result<(), String> {
+    setup::setup(checkout)?;
+    cargo(checkout, &["test", "--workspace"])?;
+    cargo(
+        checkout,
+        &["run", "--quiet", "--package=rlpc", "--", "test", "--std"],
+    )
+}
+
+fn ci(checkout: &Path) -> Result<(), String> {
+    setup::setup(checkout)?;
+    cargo(checkout, &["fmt", "--all", "--check"])?;
+    cargo(
+        checkout,
+        &[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ],
+    )?;
+    test(checkout)
+}
+
+fn cargo(checkout: &Path, arguments: &[&str]) -> Result<(), String> {
+    match command(checkout, arguments).status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(_) => Err(format!("`cargo {}` failed", arguments.join(" "))),
+        Err(error) => Err(format!("cargo cannot be started: {error}")),
+    }
+}
+
+fn command(checkout: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
+    command.current_dir(checkout).args(arguments);
+    command
+}

@@ -1,0 +1,3 @@
+//! The command as a user runs it, and what must stay true of the workspace.
+
+mod boundaries;
