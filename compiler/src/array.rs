@@ -18,19 +18,31 @@ pub struct Array {
 
 impl Array {
     pub fn real(value: f64) -> Array {
-        Array { shape: Vec::new(), elements: Elements::Real(vec![value]) }
+        Array {
+            shape: Vec::new(),
+            elements: Elements::Real(vec![value]),
+        }
     }
 
     pub fn int(value: i64) -> Array {
-        Array { shape: Vec::new(), elements: Elements::Int(vec![value]) }
+        Array {
+            shape: Vec::new(),
+            elements: Elements::Int(vec![value]),
+        }
     }
 
     pub fn bool(value: bool) -> Array {
-        Array { shape: Vec::new(), elements: Elements::Bool(vec![value]) }
+        Array {
+            shape: Vec::new(),
+            elements: Elements::Bool(vec![value]),
+        }
     }
 
     pub fn text(value: impl Into<String>) -> Array {
-        Array { shape: Vec::new(), elements: Elements::Text(vec![value.into()]) }
+        Array {
+            shape: Vec::new(),
+            elements: Elements::Text(vec![value.into()]),
+        }
     }
 
     pub fn len(&self) -> usize {

@@ -45,7 +45,10 @@ impl Diagnostic {
             code,
             severity: Severity::Error,
             message: message.into(),
-            labels: vec![Label { span, text: String::new() }],
+            labels: vec![Label {
+                span,
+                text: String::new(),
+            }],
             help: None,
             calls: Vec::new(),
             fix: None,
@@ -53,7 +56,10 @@ impl Diagnostic {
     }
 
     pub fn warning(code: &'static str, span: Span, message: impl Into<String>) -> Diagnostic {
-        Diagnostic { severity: Severity::Warning, ..Diagnostic::error(code, span, message) }
+        Diagnostic {
+            severity: Severity::Warning,
+            ..Diagnostic::error(code, span, message)
+        }
     }
 
     /// Says something under the place of the diagnostic.
@@ -63,7 +69,10 @@ impl Diagnostic {
     }
 
     pub fn label(mut self, span: Span, text: impl Into<String>) -> Diagnostic {
-        self.labels.push(Label { span, text: text.into() });
+        self.labels.push(Label {
+            span,
+            text: text.into(),
+        });
         self
     }
 
@@ -73,7 +82,10 @@ impl Diagnostic {
     }
 
     pub fn fix(mut self, span: Span, replacement: impl Into<String>) -> Diagnostic {
-        self.fix = Some(Fix { span, replacement: replacement.into() });
+        self.fix = Some(Fix {
+            span,
+            replacement: replacement.into(),
+        });
         self
     }
 
@@ -90,12 +102,19 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .filter(|candidate| *candidate != name)
         .map(|candidate| (distance(name, candidate), candidate))
         .filter(|&(distance, candidate)| {
-            distance <= limit || (name.len() >= 3 && (candidate.starts_with(name) || name.starts_with(candidate) && candidate.len() >= 3))
+            distance <= limit
+                || (name.len() >= 3
+                    && (candidate.starts_with(name)
+                        || name.starts_with(candidate) && candidate.len() >= 3))
         })
         .collect();
     found.sort();
     found.dedup();
-    found.into_iter().take(3).map(|(_, candidate)| candidate).collect()
+    found
+        .into_iter()
+        .take(3)
+        .map(|(_, candidate)| candidate)
+        .collect()
 }
 
 /// Edits between two words: insertions, deletions, replacements and swaps of neighbours.
@@ -110,8 +129,13 @@ fn distance(from: &str, to: &str) -> usize {
             } else {
                 let replaced = rows[i - 1][j - 1] + usize::from(from[i - 1] != to[j - 1]);
                 let edited = replaced.min(rows[i - 1][j] + 1).min(rows[i][j - 1] + 1);
-                let swapped = i > 1 && j > 1 && from[i - 1] == to[j - 2] && from[i - 2] == to[j - 1];
-                if swapped { edited.min(rows[i - 2][j - 2] + 1) } else { edited }
+                let swapped =
+                    i > 1 && j > 1 && from[i - 1] == to[j - 2] && from[i - 2] == to[j - 1];
+                if swapped {
+                    edited.min(rows[i - 2][j - 2] + 1)
+                } else {
+                    edited
+                }
             };
         }
     }

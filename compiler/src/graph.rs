@@ -211,7 +211,10 @@ pub enum TextOp {
     /// (text) -> bool, linear time.
     Matches(String),
     /// (text) -> text: the group of the first match; "" if there is none.
-    Captures { pattern: String, group: u32 },
+    Captures {
+        pattern: String,
+        group: u32,
+    },
     /// (text, old, new) -> text
     Replace,
     /// (text, part) -> int: occurrences that do not overlap.
@@ -288,11 +291,17 @@ pub enum Op {
     Field(String),
     /// Operands: tokens `int[d.., token]`, context tokens `int[d.., prompt_token]`, temperature `real`,
     /// the two masks. Result: `real[d.., token]` (`Logits`: and the new dimension `vocab`).
-    Model { model: ModelRef, output: ModelOutput },
+    Model {
+        model: ModelRef,
+        output: ModelOutput,
+    },
     /// A trainable tensor read directly (`model.vector`, `param` of a pipeline); index among the plan's models.
     Trainable(ModelRef),
     /// Independent numbers over the node's dimensions; `key` tells the calls apart. Operand: the draw its dimensions come from, if any.
-    Random { kind: RandomKind, key: u64 },
+    Random {
+        kind: RandomKind,
+        key: u64,
+    },
 
     /// Operand and result have the same dimensions.
     Unary(Unary),
@@ -310,35 +319,79 @@ pub enum Op {
     /// (x): other names for dimensions, the axes permuted to the new order. Pairs (old, new).
     Rename(Vec<(DimId, DimId)>),
     /// (x[, mask]): removes the dimensions.
-    Reduce { kind: Reduction, over: Vec<DimId> },
+    Reduce {
+        kind: Reduction,
+        over: Vec<DimId>,
+    },
     /// (x[, mask]): the position of the largest (smallest) element, the lowest of equals; 0 if there is none.
-    ArgReduce { largest: bool, over: DimId },
+    ArgReduce {
+        largest: bool,
+        over: DimId,
+    },
     /// (a, b): Σ over the dimensions of a·b; every other dimension of either is kept. Operands are 0 where they are not real.
-    Contract { over: Vec<DimId> },
+    Contract {
+        over: Vec<DimId>,
+    },
     /// (xs.., captured.., initial carries..[, mask]): the values of carry `part` at every position of `over`.
     /// Where the mask does not hold, the carries stay.
-    Scan { over: DimId, reverse: bool, xs: usize, captured: usize, carries: usize, masked: bool, part: usize, body: Arc<ScanBody> },
+    Scan {
+        over: DimId,
+        reverse: bool,
+        xs: usize,
+        captured: usize,
+        carries: usize,
+        masked: bool,
+        part: usize,
+        body: Arc<ScanBody>,
+    },
     /// (x): running sum, the element included. The operand is 0 where it is not real.
-    Cumsum { over: DimId, reverse: bool },
+    Cumsum {
+        over: DimId,
+        reverse: bool,
+    },
     /// (x, fill): the element `by` positions earlier (later if negative), `fill` (over x's dimensions without `over`) beyond the ends.
-    Shift { over: DimId, by: i64 },
+    Shift {
+        over: DimId,
+        by: i64,
+    },
     /// (x[, mask]): the indices that sort x stably, ascending or descending; elements that are not real come last.
-    ArgSort { over: DimId, descending: bool },
+    ArgSort {
+        over: DimId,
+        descending: bool,
+    },
     /// (x, index): result[.., j] = x[.., index[.., j]]. Dimensions: those of x without `over`, and those of the index
     /// (which may name `over` itself). An index outside is an error of the run.
-    Gather { over: DimId },
+    Gather {
+        over: DimId,
+    },
     /// (g, index): the adjoint of `Gather`, over the node's dimensions: adds each element to the position its index names.
-    ScatterAdd { over: DimId },
+    ScatterAdd {
+        over: DimId,
+    },
     /// (x0, x1, …): along a new dimension.
     Stack(DimId),
     /// (x): one dimension into several (row-major), or several into one. Sizes are those of the dimensions.
-    Split { dim: DimId, into: Vec<DimId> },
-    Merge { dims: Vec<DimId>, into: DimId },
+    Split {
+        dim: DimId,
+        into: Vec<DimId>,
+    },
+    Merge {
+        dims: Vec<DimId>,
+        into: DimId,
+    },
 
     /// (x): over the matrices of `row` and `col`.
-    Factor { factor: Factor, row: DimId, col: DimId, rank: Option<DimId> },
+    Factor {
+        factor: Factor,
+        row: DimId,
+        col: DimId,
+        rank: Option<DimId>,
+    },
     /// (a, b): x with Σ_col a[row, col]·x[col] = b[row]; `b` has `row` and any further dimensions, the result `col` in its place.
-    Solve { row: DimId, col: DimId },
+    Solve {
+        row: DimId,
+        col: DimId,
+    },
 
     /// (x): x, from which no gradient flows.
     StopGrad,
@@ -347,7 +400,14 @@ pub enum Op {
 }
 
 impl Graph {
-    pub fn add(&mut self, op: Op, operands: &[NodeId], ty: Ty, span: Span, call: Option<CallId>) -> NodeId {
+    pub fn add(
+        &mut self,
+        op: Op,
+        operands: &[NodeId],
+        ty: Ty,
+        span: Span,
+        call: Option<CallId>,
+    ) -> NodeId {
         let id = self.dag.add_node(Node { op, ty, span, call });
         for (position, &operand) in operands.iter().enumerate() {
             debug_assert!(operand < id, "an operand comes before its user");
@@ -383,15 +443,21 @@ impl Graph {
 
     /// The operands in order.
     pub fn operands(&self, id: NodeId) -> Vec<NodeId> {
-        let mut operands: Vec<(u32, NodeId)> =
-            self.dag.edges_directed(id, Direction::Incoming).map(|edge| (*edge.weight(), edge.source())).collect();
+        let mut operands: Vec<(u32, NodeId)> = self
+            .dag
+            .edges_directed(id, Direction::Incoming)
+            .map(|edge| (*edge.weight(), edge.source()))
+            .collect();
         operands.sort_unstable();
         operands.into_iter().map(|(_, operand)| operand).collect()
     }
 
     /// The nodes that read this one, in order, each once.
     pub fn users(&self, id: NodeId) -> Vec<NodeId> {
-        let mut users: Vec<NodeId> = self.dag.neighbors_directed(id, Direction::Outgoing).collect();
+        let mut users: Vec<NodeId> = self
+            .dag
+            .neighbors_directed(id, Direction::Outgoing)
+            .collect();
         users.sort_unstable();
         users.dedup();
         users

@@ -20,18 +20,35 @@ pub enum Phase {
 ///
 /// A node is as late as the latest of its operands and of the origins of its dimensions.
 pub fn phases(graph: &Graph, trained: &BTreeSet<usize>) -> Vec<Phase> {
-    let fresh: BTreeSet<_> = graph.draws.iter().flat_map(|draw| draw.fresh.iter().copied()).collect();
+    let fresh: BTreeSet<_> = graph
+        .draws
+        .iter()
+        .flat_map(|draw| draw.fresh.iter().copied())
+        .collect();
     let mut phases = Vec::with_capacity(graph.len());
     for id in graph.ids() {
         let node = graph.node(id);
         let own = match &node.op {
             Op::Step | Op::State(_) | Op::Draw(_) | Op::Field(_) | Op::Random { .. } => Phase::Step,
-            Op::Model { model, .. } | Op::Trainable(model) if model.frozen.is_none() && trained.contains(&model.model) => Phase::Minibatch,
+            Op::Model { model, .. } | Op::Trainable(model)
+                if model.frozen.is_none() && trained.contains(&model.model) =>
+            {
+                Phase::Minibatch
+            }
             Op::Model { .. } | Op::Trainable(_) => Phase::Step,
             _ => Phase::Once,
         };
-        let of_dims = if node.ty.dims.iter().any(|dim| fresh.contains(dim)) { Phase::Step } else { Phase::Once };
-        let latest = graph.operands(id).into_iter().map(|operand| phases[operand.index()]).max().unwrap_or(Phase::Once);
+        let of_dims = if node.ty.dims.iter().any(|dim| fresh.contains(dim)) {
+            Phase::Step
+        } else {
+            Phase::Once
+        };
+        let latest = graph
+            .operands(id)
+            .into_iter()
+            .map(|operand| phases[operand.index()])
+            .max()
+            .unwrap_or(Phase::Once);
         phases.push(own.max(of_dims).max(latest));
     }
     phases

@@ -174,5 +174,11 @@ pub enum AssertPlan {
     /// A `bool` of any dimensions: all elements must hold.
     Holds { value: NodeId, span: Span },
     /// |left − right| ≤ within, at every real element; `mask` says which are real.
-    Close { left: NodeId, right: NodeId, within: f64, mask: Option<NodeId>, span: Span },
+    Close {
+        left: NodeId,
+        right: NodeId,
+        within: f64,
+        mask: Option<NodeId>,
+        span: Span,
+    },
 }

@@ -54,13 +54,23 @@ pub fn check(sources: &dyn Sources, main: &str, settings: &Settings) -> Checked 
 /// A block to be evaluated alone, by its full name: `loss.ppo_clip`, or `FILE.rlp:loss.mine` of a user's file.
 ///
 /// Arguments given in `settings` become constants.
-pub fn block(sources: &dyn Sources, name: &str, settings: &Settings) -> (Result<BlockPlan, Vec<Diagnostic>>, SourceMap) {
+pub fn block(
+    sources: &dyn Sources,
+    name: &str,
+    settings: &Settings,
+) -> (Result<BlockPlan, Vec<Diagnostic>>, SourceMap) {
     let mut elaborator = Elaborator::new(sources, Settings::default());
     let plan = elaborator.block_by_name(name, settings);
     let diagnostics = elaborator.take_diagnostics();
     let map = std::mem::take(&mut elaborator.library.map);
     match plan {
-        Ok(plan) if !diagnostics.iter().any(|diagnostic| diagnostic.severity == crate::diagnostic::Severity::Error) => (Ok(plan), map),
+        Ok(plan)
+            if !diagnostics
+                .iter()
+                .any(|diagnostic| diagnostic.severity == crate::diagnostic::Severity::Error) =>
+        {
+            (Ok(plan), map)
+        }
         _ => (Err(diagnostics), map),
     }
 }

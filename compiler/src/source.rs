@@ -33,7 +33,10 @@ pub struct SourceMap(Vec<Source>);
 
 impl SourceMap {
     pub fn add(&mut self, path: &str, text: Arc<str>) -> SourceId {
-        self.0.push(Source { path: path.to_string(), text });
+        self.0.push(Source {
+            path: path.to_string(),
+            text,
+        });
         SourceId(self.0.len() as u32 - 1)
     }
 
@@ -42,19 +45,33 @@ impl SourceMap {
     }
 
     pub fn find(&self, path: &str) -> Option<SourceId> {
-        self.0.iter().position(|source| source.path == path).map(|index| SourceId(index as u32))
+        self.0
+            .iter()
+            .position(|source| source.path == path)
+            .map(|index| SourceId(index as u32))
     }
 
     /// The text of a span.
     pub fn text(&self, span: Span) -> &str {
-        self.get(span.source).text.get(span.start as usize..span.end as usize).unwrap_or("")
+        self.get(span.source)
+            .text
+            .get(span.start as usize..span.end as usize)
+            .unwrap_or("")
     }
 
     /// Line and column (in characters), both from 1, of the start of a span.
     pub fn place(&self, span: Span) -> (usize, usize) {
-        let before = self.get(span.source).text.get(..span.start as usize).unwrap_or("");
+        let before = self
+            .get(span.source)
+            .text
+            .get(..span.start as usize)
+            .unwrap_or("");
         let line = before.matches('\n').count() + 1;
-        let column = before.rsplit('\n').next().map_or(0, |tail| tail.chars().count()) + 1;
+        let column = before
+            .rsplit('\n')
+            .next()
+            .map_or(0, |tail| tail.chars().count())
+            + 1;
         (line, column)
     }
 }

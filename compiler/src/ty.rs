@@ -53,7 +53,11 @@ pub struct Dims(Vec<Dim>);
 impl Dims {
     pub fn add(&mut self, dim: Dim) -> DimId {
         if let Some(parents) = &dim.ragged {
-            debug_assert!(parents.iter().all(|parent| (parent.0 as usize) < self.0.len()));
+            debug_assert!(
+                parents
+                    .iter()
+                    .all(|parent| (parent.0 as usize) < self.0.len())
+            );
         }
         self.0.push(dim);
         DimId(self.0.len() as u32 - 1)
@@ -109,7 +113,10 @@ impl Ty {
     }
 
     pub fn scalar(elem: Elem) -> Ty {
-        Ty { elem, dims: Vec::new() }
+        Ty {
+            elem,
+            dims: Vec::new(),
+        }
     }
 
     pub fn has(&self, dim: DimId) -> bool {
@@ -123,11 +130,22 @@ impl Ty {
 
     /// The same dimensions with another element.
     pub fn with_elem(&self, elem: Elem) -> Ty {
-        Ty { elem, dims: self.dims.clone() }
+        Ty {
+            elem,
+            dims: self.dims.clone(),
+        }
     }
 
     /// Without the given dimensions.
     pub fn without(&self, over: &[DimId]) -> Ty {
-        Ty { elem: self.elem, dims: self.dims.iter().copied().filter(|dim| !over.contains(dim)).collect() }
+        Ty {
+            elem: self.elem,
+            dims: self
+                .dims
+                .iter()
+                .copied()
+                .filter(|dim| !over.contains(dim))
+                .collect(),
+        }
     }
 }

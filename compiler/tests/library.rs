@@ -15,13 +15,19 @@ struct Standard;
 impl Sources for Standard {
     fn read(&self, path: &str) -> Result<Arc<str>, String> {
         match path.strip_prefix("std/") {
-            Some(path) => rlp_stdlib::file(path).map(Arc::from).ok_or_else(|| "there is no such file".to_string()),
-            None => std::fs::read_to_string(path).map(Arc::from).map_err(|error| error.to_string()),
+            Some(path) => rlp_stdlib::file(path)
+                .map(Arc::from)
+                .ok_or_else(|| "there is no such file".to_string()),
+            None => std::fs::read_to_string(path)
+                .map(Arc::from)
+                .map_err(|error| error.to_string()),
         }
     }
 
     fn resolve(&self, from: &str, written: &str) -> String {
-        let folder = std::path::Path::new(from).parent().unwrap_or(std::path::Path::new(""));
+        let folder = std::path::Path::new(from)
+            .parent()
+            .unwrap_or(std::path::Path::new(""));
         folder.join(written).to_string_lossy().into_owned()
     }
 
@@ -37,7 +43,10 @@ impl Sources for Standard {
 fn show(map: &SourceMap, diagnostic: &rlp_compiler::diagnostic::Diagnostic) -> String {
     let (line, column) = map.place(diagnostic.span());
     let path = &map.get(diagnostic.span().source).path;
-    format!("{path}:{line}:{column}: {} [{}]", diagnostic.message, diagnostic.code)
+    format!(
+        "{path}:{line}:{column}: {} [{}]",
+        diagnostic.message, diagnostic.code
+    )
 }
 
 #[test]
@@ -45,7 +54,12 @@ fn every_file_checks_clean() {
     let mut wrong = Vec::new();
     for (path, _) in rlp_stdlib::files() {
         let checked = check(&Standard, &format!("std/{path}"), &Settings::default());
-        wrong.extend(checked.diagnostics.iter().map(|diagnostic| show(&checked.sources, diagnostic)));
+        wrong.extend(
+            checked
+                .diagnostics
+                .iter()
+                .map(|diagnostic| show(&checked.sources, diagnostic)),
+        );
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
@@ -53,13 +67,25 @@ fn every_file_checks_clean() {
 #[test]
 fn every_example_checks_clean() {
     let mut wrong = Vec::new();
-    let mut open = vec![std::path::PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../examples"))];
+    let mut open = vec![std::path::PathBuf::from(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../examples"
+    ))];
     while let Some(path) = open.pop() {
         if path.is_dir() {
-            open.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+            open.extend(
+                std::fs::read_dir(&path)
+                    .unwrap()
+                    .map(|entry| entry.unwrap().path()),
+            );
         } else if path.extension().is_some_and(|extension| extension == "rlp") {
             let checked = check(&Standard, &path.to_string_lossy(), &Settings::default());
-            wrong.extend(checked.diagnostics.iter().map(|diagnostic| show(&checked.sources, diagnostic)));
+            wrong.extend(
+                checked
+                    .diagnostics
+                    .iter()
+                    .map(|diagnostic| show(&checked.sources, diagnostic)),
+            );
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -86,16 +112,27 @@ fn every_test_holds() {
 }
 
 fn holds(graph: &rlp_compiler::graph::Graph, assert: &AssertPlan) -> Result<(), String> {
-    let given = Given { step: 1, steps: 1, ..Given::default() };
+    let given = Given {
+        step: 1,
+        steps: 1,
+        ..Given::default()
+    };
     match assert {
         AssertPlan::Holds { value, .. } => {
-            let values = evaluate(graph, &given, &[*value]).map_err(|error| error.fault.to_string())?;
+            let values =
+                evaluate(graph, &given, &[*value]).map_err(|error| error.fault.to_string())?;
             match &values[0].elements {
                 Elements::Bool(all) if all.iter().all(|&holds| holds) => Ok(()),
                 other => Err(format!("{other:?}")),
             }
         }
-        AssertPlan::Close { left, right, within, mask, .. } => {
+        AssertPlan::Close {
+            left,
+            right,
+            within,
+            mask,
+            ..
+        } => {
             let mut want = vec![*left, *right];
             want.extend(mask);
             let values = evaluate(graph, &given, &want).map_err(|error| error.fault.to_string())?;

@@ -30,10 +30,24 @@ impl Elaborator<'_> {
             "any" | "all" => {
                 let x = self.expect_elem(x, Elem::Bool, expr.span)?;
                 let mask = self.where_mask(x, bound.get("where"))?;
-                self.reduce(if name == "any" { Reduction::Any } else { Reduction::All }, x, &over, mask, span)?
+                self.reduce(
+                    if name == "any" {
+                        Reduction::Any
+                    } else {
+                        Reduction::All
+                    },
+                    x,
+                    &over,
+                    mask,
+                    span,
+                )?
             }
             "sum" | "max" | "min" | "product" => {
-                let x = if self.ty(x).elem == Elem::Int { x } else { self.real(x, expr.span)? };
+                let x = if self.ty(x).elem == Elem::Int {
+                    x
+                } else {
+                    self.real(x, expr.span)?
+                };
                 let mask = self.where_mask(x, bound.get("where"))?;
                 let kind = match name {
                     "sum" => Reduction::Sum,
@@ -46,14 +60,28 @@ impl Elaborator<'_> {
             "mean" | "logsumexp" => {
                 let x = self.real(x, expr.span)?;
                 let mask = self.where_mask(x, bound.get("where"))?;
-                self.reduce(if name == "mean" { Reduction::Mean } else { Reduction::LogSumExp }, x, &over, mask, span)?
+                self.reduce(
+                    if name == "mean" {
+                        Reduction::Mean
+                    } else {
+                        Reduction::LogSumExp
+                    },
+                    x,
+                    &over,
+                    mask,
+                    span,
+                )?
             }
             "var" | "std" => {
                 let x = self.real(x, expr.span)?;
                 let mask = self.where_mask(x, bound.get("where"))?;
                 let unbiased = self.flag(bound.get("unbiased"))?;
                 let variance = self.variance(x, &over, mask, unbiased, span)?;
-                if name == "std" { self.safe_sqrt(variance, span)? } else { variance }
+                if name == "std" {
+                    self.safe_sqrt(variance, span)?
+                } else {
+                    variance
+                }
             }
             "norm" => {
                 let x = self.real(x, expr.span)?;
@@ -69,16 +97,34 @@ impl Elaborator<'_> {
                 let mut operands = vec![x];
                 operands.extend(mask);
                 let ty = self.ty(x).without(&[dim]).with_elem(Elem::Int);
-                self.push(Op::ArgReduce { largest: name == "argmax", over: dim }, &operands, ty, span)?
+                self.push(
+                    Op::ArgReduce {
+                        largest: name == "argmax",
+                        over: dim,
+                    },
+                    &operands,
+                    ty,
+                    span,
+                )?
             }
             "softmax" | "log_softmax" => {
                 let x = self.real(x, expr.span)?;
                 let total = self.reduce_real(Reduction::LogSumExp, x, &over, span)?;
                 let log = self.binary(Binary::Sub, x, total, span)?;
-                if name == "softmax" { self.unary(Unary::Exp, log, span)? } else { log }
+                if name == "softmax" {
+                    self.unary(Unary::Exp, log, span)?
+                } else {
+                    log
+                }
             }
             "quantile" => self.quantile(x, expr.span, &over, bound)?,
-            _ => return self.error("unknown-name", span, format!("there is no function `{name}`")),
+            _ => {
+                return self.error(
+                    "unknown-name",
+                    span,
+                    format!("there is no function `{name}`"),
+                );
+            }
         };
         Ok(Value::Tensor(result))
     }
@@ -88,17 +134,23 @@ impl Elaborator<'_> {
         let dims = self.ty(x).dims.clone();
         let span = condition.map_or(Span::default(), |condition| condition.span);
         let real = self.mask(&dims, span)?;
-        let Some(condition) = condition else { return Ok(real) };
+        let Some(condition) = condition else {
+            return Ok(real);
+        };
         let held = self.expr_tensor(condition)?;
         let held = self.expect_elem(held, Elem::Bool, condition.span)?;
         if !self.ty(x).includes(self.ty(held)) {
             let (shown, found) = (self.show_type(x), self.show_type(held));
             let message = format!("`where` has dimensions that `{shown}` does not have");
-            return Err(self.report(Diagnostic::error("dimension-mismatch", condition.span, message).here(found)));
+            return Err(self.report(
+                Diagnostic::error("dimension-mismatch", condition.span, message).here(found),
+            ));
         }
         let held = self.broadcast(held, &dims, condition.span)?;
         match real {
-            Some(real) => self.binary(Binary::And, real, held, condition.span).map(Some),
+            Some(real) => self
+                .binary(Binary::And, real, held, condition.span)
+                .map(Some),
             None => Ok(Some(held)),
         }
     }
@@ -115,7 +167,14 @@ impl Elaborator<'_> {
     }
 
     /// Σ(x − mean)²/n, or /(n − 1); 0 where that divides by 0.
-    fn variance(&mut self, x: Tensor, over: &[DimId], mask: Option<Tensor>, unbiased: Tensor, span: Span) -> Result<Tensor> {
+    fn variance(
+        &mut self,
+        x: Tensor,
+        over: &[DimId],
+        mask: Option<Tensor>,
+        unbiased: Tensor,
+        span: Span,
+    ) -> Result<Tensor> {
         let mean = self.reduce(Reduction::Mean, x, over, mask, span)?;
         let centred = self.binary(Binary::Sub, x, mean, span)?;
         let squares = self.binary(Binary::Mul, centred, centred, span)?;
@@ -150,7 +209,11 @@ impl Elaborator<'_> {
             [dim] => Ok(*dim),
             _ => {
                 let span = bound.get("over").map_or(bound.span, |over| over.span);
-                self.error("unknown-dimension", span, format!("`{}` is over one dimension", bound.builtin.name))
+                self.error(
+                    "unknown-dimension",
+                    span,
+                    format!("`{}` is over one dimension", bound.builtin.name),
+                )
             }
         }
     }
@@ -168,12 +231,23 @@ impl Elaborator<'_> {
         let a = self.cleared(a, a_expr.span)?;
         let b = self.cleared(b, b_expr.span)?;
         let dims = self.joint_dims(&[a, b]);
-        let ty = Ty { elem: Elem::Real, dims }.without(&over);
-        self.push(Op::Contract { over }, &[a, b], ty, bound.span).map(Value::Tensor)
+        let ty = Ty {
+            elem: Elem::Real,
+            dims,
+        }
+        .without(&over);
+        self.push(Op::Contract { over }, &[a, b], ty, bound.span)
+            .map(Value::Tensor)
     }
 
     /// Linear between neighbours: position q·(n − 1) in the sorted order; 0 of nothing.
-    fn quantile(&mut self, x: Tensor, x_span: Span, over: &[DimId], bound: &Bound) -> Result<Tensor> {
+    fn quantile(
+        &mut self,
+        x: Tensor,
+        x_span: Span,
+        over: &[DimId],
+        bound: &Bound,
+    ) -> Result<Tensor> {
         let span = bound.span;
         let x = self.real(x, x_span)?;
         let dim = self.one_dim(over, bound)?;
@@ -183,10 +257,19 @@ impl Elaborator<'_> {
         let reduced = self.ty(x).without(&[dim]);
         if !reduced.includes(self.ty(q)) {
             let (shown, found) = (self.show(&reduced), self.show_type(q));
-            return self.error("dimension-mismatch", q_expr.span, format!("the quantiles are `{found}`, and the result is `{shown}`"));
+            return self.error(
+                "dimension-mismatch",
+                q_expr.span,
+                format!("the quantiles are `{found}`, and the result is `{shown}`"),
+            );
         }
         let order = self.argsort(x, dim, false, span)?;
-        let sorted = self.push(Op::Gather { over: dim }, &[x, order], self.ty(x).clone(), span)?;
+        let sorted = self.push(
+            Op::Gather { over: dim },
+            &[x, order],
+            self.ty(x).clone(),
+            span,
+        )?;
         let count = self.reduce_real(Reduction::Count, x, &[dim], span)?;
         let count = self.cast(count, Elem::Real, span)?;
         let one = self.number(1.0, span)?;
@@ -212,12 +295,26 @@ impl Elaborator<'_> {
         self.push(Op::Gather { over: dim }, &[x, index], ty, span)
     }
 
-    pub(crate) fn argsort(&mut self, x: Tensor, dim: DimId, descending: bool, span: Span) -> Result<Tensor> {
+    pub(crate) fn argsort(
+        &mut self,
+        x: Tensor,
+        dim: DimId,
+        descending: bool,
+        span: Span,
+    ) -> Result<Tensor> {
         let dims = self.ty(x).dims.clone();
         let mask = self.mask(&dims, span)?;
         let mut operands = vec![x];
         operands.extend(mask);
         let ty = self.ty(x).with_elem(Elem::Int);
-        self.push(Op::ArgSort { over: dim, descending }, &operands, ty, span)
+        self.push(
+            Op::ArgSort {
+                over: dim,
+                descending,
+            },
+            &operands,
+            ty,
+            span,
+        )
     }
 }

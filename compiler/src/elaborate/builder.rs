@@ -5,11 +5,10 @@ use std::collections::HashMap;
 use rlp_grammar::ast::Span;
 
 use crate::array::{Array, Elements};
-use crate::diagnostic::Diagnostic;
 use crate::elaborate::value::Tensor;
 use crate::elaborate::{Elaborator, MAX_NODES, Result};
 use crate::eval;
-use crate::graph::{Binary, Graph, NodeId, Op, Reduction, Unary};
+use crate::graph::{Binary, Graph, NodeId, Op, Unary};
 use crate::ty::{Dim, DimId, Elem, Ty};
 
 /// A graph being built, and what is known about it.
@@ -20,7 +19,7 @@ pub(crate) struct Level {
     pub(crate) masks: HashMap<DimId, Tensor>,
     /// The draw or other node that a dimension comes from.
     pub(crate) origins: HashMap<DimId, Tensor>,
-    memo: HashMap<Vec<DimId>, Tensor>,
+    pub(crate) memo: HashMap<Vec<DimId>, Tensor>,
     /// Tensors of outer levels that the body reads: (outer, its input here).
     pub(crate) captured: Vec<(Tensor, Tensor)>,
     /// Dimensions made by renaming: the same rename twice gives the same dimension.
@@ -64,9 +63,19 @@ impl Elaborator<'_> {
     }
 
     /// Adds a node at the current level.
-    pub(crate) fn push(&mut self, op: Op, operands: &[Tensor], ty: Ty, span: Span) -> Result<Tensor> {
+    pub(crate) fn push(
+        &mut self,
+        op: Op,
+        operands: &[Tensor],
+        ty: Ty,
+        span: Span,
+    ) -> Result<Tensor> {
         if self.graph().len() >= MAX_NODES {
-            return self.error("too-large", span, format!("the program has more than {MAX_NODES} operations"));
+            return self.error(
+                "too-large",
+                span,
+                format!("the program has more than {MAX_NODES} operations"),
+            );
         }
         let operands: Vec<Tensor> = operands.iter().map(|&operand| self.here(operand)).collect();
         let nodes: Vec<_> = operands.iter().map(|operand| operand.node).collect();
@@ -81,16 +90,26 @@ impl Elaborator<'_> {
         if tensor.level == self.level {
             return tensor;
         }
-        if let Some(&(_, input)) = self.levels[self.level].captured.iter().find(|(outer, _)| *outer == tensor) {
+        if let Some(&(_, input)) = self.levels[self.level]
+            .captured
+            .iter()
+            .find(|(outer, _)| *outer == tensor)
+        {
             return input;
         }
         let ty = self.ty(tensor).clone();
         let node = self.levels[tensor.level].graph.node(tensor.node);
-        let (span, literal) = (node.span, matches!(node.op, Op::Literal(_)).then(|| node.op.clone()));
+        let (span, literal) = (
+            node.span,
+            matches!(node.op, Op::Literal(_)).then(|| node.op.clone()),
+        );
         let level = self.level;
         let graph = self.graph_mut();
         if let Some(literal) = literal {
-            return Tensor { level, node: graph.add(literal, &[], ty, span, None) };
+            return Tensor {
+                level,
+                node: graph.add(literal, &[], ty, span, None),
+            };
         }
         let name = format!("k{}", self.levels[level].captured.len());
         let node = self.graph_mut().add(Op::Input(name), &[], ty, span, None);
@@ -145,12 +164,23 @@ impl Elaborator<'_> {
     }
 
     /// An operation on tensors of the same dimensions; computed now when its operands are known scalars.
-    fn elementwise(&mut self, op: Op, operands: &[Tensor], ty: Ty, span: Span) -> Result<Tensor> {
+    pub(crate) fn elementwise(
+        &mut self,
+        op: Op,
+        operands: &[Tensor],
+        ty: Ty,
+        span: Span,
+    ) -> Result<Tensor> {
         let scalar = ty.dims.is_empty();
         let result = self.push(op, operands, ty, span)?;
         if scalar {
-            let known: Option<Vec<Array>> = operands.iter().map(|&operand| self.static_value(operand)).collect();
-            let folded = known.and_then(|known| eval::fold(self.graph(), result.node, &known.iter().collect::<Vec<_>>()));
+            let known: Option<Vec<Array>> = operands
+                .iter()
+                .map(|&operand| self.static_value(operand))
+                .collect();
+            let folded = known.and_then(|known| {
+                eval::fold(self.graph(), result.node, &known.iter().collect::<Vec<_>>())
+            });
             if let Some(value) = folded {
                 return self.literal(value, span);
             }
@@ -168,28 +198,60 @@ impl Elaborator<'_> {
     }
 
     /// A binary operation; the smaller side is repeated. Both sides must be of the same element already.
-    pub(crate) fn binary(&mut self, op: Binary, a: Tensor, b: Tensor, span: Span) -> Result<Tensor> {
+    pub(crate) fn binary(
+        &mut self,
+        op: Binary,
+        a: Tensor,
+        b: Tensor,
+        span: Span,
+    ) -> Result<Tensor> {
         let dims = self.joint_dims(&[a, b]);
         let a = self.broadcast(a, &dims, span)?;
         let b = self.broadcast(b, &dims, span)?;
         let elem = match op {
-            Binary::Eq | Binary::Ne | Binary::Lt | Binary::Le | Binary::Gt | Binary::Ge | Binary::And | Binary::Or => Elem::Bool,
+            Binary::Eq
+            | Binary::Ne
+            | Binary::Lt
+            | Binary::Le
+            | Binary::Gt
+            | Binary::Ge
+            | Binary::And
+            | Binary::Or => Elem::Bool,
             Binary::Div | Binary::Pow => Elem::Real,
-            Binary::Add | Binary::Sub | Binary::Mul | Binary::Mod | Binary::Min | Binary::Max => self.ty(a).elem,
+            Binary::Add | Binary::Sub | Binary::Mul | Binary::Mod | Binary::Min | Binary::Max => {
+                self.ty(a).elem
+            }
         };
         self.elementwise(Op::Binary(op), &[a, b], Ty { elem, dims }, span)
     }
 
-    pub(crate) fn select(&mut self, cond: Tensor, then: Tensor, otherwise: Tensor, span: Span) -> Result<Tensor> {
+    pub(crate) fn select(
+        &mut self,
+        cond: Tensor,
+        then: Tensor,
+        otherwise: Tensor,
+        span: Span,
+    ) -> Result<Tensor> {
         let dims = self.joint_dims(&[cond, then, otherwise]);
         let cond = self.broadcast(cond, &dims, span)?;
         let then = self.broadcast(then, &dims, span)?;
         let otherwise = self.broadcast(otherwise, &dims, span)?;
         let elem = self.ty(then).elem;
-        self.elementwise(Op::Select, &[cond, then, otherwise], Ty { elem, dims }, span)
+        self.elementwise(
+            Op::Select,
+            &[cond, then, otherwise],
+            Ty { elem, dims },
+            span,
+        )
     }
 
-    pub(crate) fn text_op(&mut self, op: Op, operands: &[Tensor], elem: Elem, span: Span) -> Result<Tensor> {
+    pub(crate) fn text_op(
+        &mut self,
+        op: Op,
+        operands: &[Tensor],
+        elem: Elem,
+        span: Span,
+    ) -> Result<Tensor> {
         let dims = self.joint_dims(operands);
         let mut repeated = Vec::new();
         for &operand in operands {
@@ -208,7 +270,10 @@ impl Elaborator<'_> {
 
     /// All dimensions of the tensors. Whoever calls has made sure that one of them includes the others.
     pub(crate) fn joint_dims(&self, tensors: &[Tensor]) -> Vec<DimId> {
-        let mut dims: Vec<DimId> = tensors.iter().flat_map(|&tensor| self.ty(tensor).dims.iter().copied()).collect();
+        let mut dims: Vec<DimId> = tensors
+            .iter()
+            .flat_map(|&tensor| self.ty(tensor).dims.iter().copied())
+            .collect();
         dims.sort_unstable();
         dims.dedup();
         dims
@@ -220,128 +285,19 @@ impl Elaborator<'_> {
         if ty.dims == dims {
             return Ok(x);
         }
-        let ty = Ty { elem: ty.elem, dims: dims.to_vec() };
+        let ty = Ty {
+            elem: ty.elem,
+            dims: dims.to_vec(),
+        };
         // Nothing flows back into a constant, so what is not real need not be cut off from it.
-        let mask = if self.static_value(x).is_some() { None } else { self.mask(dims, span)? };
+        let mask = if self.static_value(x).is_some() {
+            None
+        } else {
+            self.mask(dims, span)?
+        };
         let mut operands = vec![x];
         operands.extend(mask);
         // The sizes of dimensions without a tensor of their own come from their origin.
         self.push(Op::Broadcast, &operands, ty, span)
-    }
-
-    /// What is real of a tensor over these dimensions; `None` if everything is.
-    pub(crate) fn mask(&mut self, dims: &[DimId], span: Span) -> Result<Option<Tensor>> {
-        if !dims.iter().any(|&dim| self.graph().dims.is_ragged(dim)) {
-            return Ok(None);
-        }
-        let level = std::mem::replace(&mut self.level, 0);
-        let frames = std::mem::take(&mut self.frames);
-        let mask = self.build_mask(dims, span);
-        self.frames = frames;
-        self.level = level;
-        mask.map(Some)
-    }
-
-    fn build_mask(&mut self, dims: &[DimId], span: Span) -> Result<Tensor> {
-        if let Some(&mask) = self.levels[0].memo.get(dims) {
-            return Ok(mask);
-        }
-        let mut whole: Option<Tensor> = None;
-        for &dim in dims {
-            let Some(parents) = self.graph().dims.get(dim).ragged.clone() else { continue };
-            let Some(&base) = self.levels[0].masks.get(&dim) else { continue };
-            let gone: Vec<DimId> = parents.iter().copied().filter(|parent| !dims.contains(parent)).collect();
-            let mut mask = base;
-            if !gone.is_empty() {
-                let parent_mask = self.parent_mask(&parents, dim, span)?;
-                mask = self.reduce(Reduction::Any, mask, &gone, parent_mask, span)?;
-            }
-            let ty = Ty { elem: Elem::Bool, dims: dims.to_vec() };
-            if self.ty(mask).dims != dims {
-                mask = self.push(Op::Broadcast, &[mask], ty.clone(), span)?;
-            }
-            whole = Some(match whole {
-                Some(other) => self.push(Op::Binary(Binary::And), &[other, mask], ty, span)?,
-                None => mask,
-            });
-        }
-        let mask = match whole {
-            Some(mask) => mask,
-            None => {
-                let truth = self.literal(Array::bool(true), span)?;
-                self.push(Op::Broadcast, &[truth], Ty { elem: Elem::Bool, dims: dims.to_vec() }, span)?
-            }
-        };
-        self.levels[0].memo.insert(dims.to_vec(), mask);
-        Ok(mask)
-    }
-
-    /// The mask to apply when parents of a ragged dimension that are themselves ragged are reduced away.
-    fn parent_mask(&mut self, parents: &[DimId], dim: DimId, span: Span) -> Result<Option<Tensor>> {
-        if !parents.iter().any(|&parent| self.graph().dims.is_ragged(parent)) {
-            return Ok(None);
-        }
-        let mask = self.build_mask(parents, span)?;
-        let mut dims = parents.to_vec();
-        dims.push(dim);
-        dims.sort_unstable();
-        let ty = Ty { elem: Elem::Bool, dims };
-        self.push(Op::Broadcast, &[mask], ty, span).map(Some)
-    }
-
-    /// A reduction with an explicit mask (over the dimensions of `x`).
-    pub(crate) fn reduce(&mut self, kind: Reduction, x: Tensor, over: &[DimId], mask: Option<Tensor>, span: Span) -> Result<Tensor> {
-        let elem = match kind {
-            Reduction::Count => Elem::Int,
-            Reduction::Mean | Reduction::LogSumExp => Elem::Real,
-            Reduction::Sum | Reduction::Max | Reduction::Min | Reduction::Product => self.ty(x).elem,
-            Reduction::Any | Reduction::All => Elem::Bool,
-        };
-        let ty = self.ty(x).without(over).with_elem(elem);
-        let mut over = over.to_vec();
-        over.sort_unstable();
-        let mut operands = vec![x];
-        operands.extend(mask);
-        self.push(Op::Reduce { kind, over }, &operands, ty, span)
-    }
-
-    /// A reduction over what is real.
-    pub(crate) fn reduce_real(&mut self, kind: Reduction, x: Tensor, over: &[DimId], span: Span) -> Result<Tensor> {
-        let dims = self.ty(x).dims.clone();
-        let mask = self.mask(&dims, span)?;
-        self.reduce(kind, x, over, mask, span)
-    }
-
-    /// x where it is real, 0 elsewhere.
-    pub(crate) fn cleared(&mut self, x: Tensor, span: Span) -> Result<Tensor> {
-        let dims = self.ty(x).dims.clone();
-        let Some(mask) = self.mask(&dims, span)? else { return Ok(x) };
-        let zero = match self.ty(x).elem {
-            Elem::Real => Array::real(0.0),
-            Elem::Int => Array::int(0),
-            Elem::Bool => Array::bool(false),
-            Elem::Text => Array::text(""),
-        };
-        let zero = self.literal(zero, span)?;
-        self.select(mask, x, zero, span)
-    }
-
-    /// Refuses dimensions that carry one name but come from two places.
-    pub(crate) fn refuse_two_origins(&mut self, a: Tensor, b: Tensor, a_span: Span, b_span: Span, at: Span) -> Result<()> {
-        let clash = self.ty(a).dims.iter().find_map(|&x| {
-            let name = self.dim_name(x);
-            self.ty(b).dims.iter().find(|&&y| y != x && self.dim_name(y) == name).map(|&y| (x, y))
-        });
-        let Some((x, y)) = clash else { return Ok(()) };
-        let (first, second) = (self.graph().dims.get(x).clone(), self.graph().dims.get(y).clone());
-        let name = &first.name;
-        let message = format!("`{name}` on one side is not the `{name}` on the other: one comes from {}, the other from {}", first.origin, second.origin);
-        let diagnostic = Diagnostic::error("different-origin", at, message)
-            .label(a_span, self.show_type(a))
-            .label(b_span, self.show_type(b))
-            .label(first.span, format!("one `{name}` comes from here"))
-            .label(second.span, format!("the other `{name}` comes from here"))
-            .help(format!("use values of one record, or `rename(x, {name}: other_{name})` if all pairs are meant"));
-        Err(self.report(diagnostic))
     }
 }

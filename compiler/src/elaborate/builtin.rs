@@ -20,12 +20,34 @@ pub struct Builtin {
     pub doc: &'static str,
 }
 
-const fn function(name: &'static str, params: &'static [&'static str], required: usize, doc: &'static str) -> Builtin {
-    Builtin { name, params, required, open: false, doc }
+const fn function(
+    name: &'static str,
+    params: &'static [&'static str],
+    required: usize,
+    doc: &'static str,
+) -> Builtin {
+    Builtin {
+        name,
+        params,
+        required,
+        open: false,
+        doc,
+    }
 }
 
-const fn open(name: &'static str, params: &'static [&'static str], required: usize, doc: &'static str) -> Builtin {
-    Builtin { name, params, required, open: true, doc }
+const fn open(
+    name: &'static str,
+    params: &'static [&'static str],
+    required: usize,
+    doc: &'static str,
+) -> Builtin {
+    Builtin {
+        name,
+        params,
+        required,
+        open: true,
+        doc,
+    }
 }
 
 /// All of them, by topic.
@@ -44,92 +66,392 @@ pub const BUILTINS: &[Builtin] = &[
     function("atan", &["x"], 1, "inverse tangent, radians"),
     function("tanh", &["x"], 1, "hyperbolic tangent"),
     function("sigmoid", &["x"], 1, "1/(1 + e⁻ˣ), stable"),
-    function("log_sigmoid", &["x"], 1, "log of the sigmoid, finite for any x"),
-    function("floor", &["x"], 1, "largest whole number that is not larger"),
-    function("ceil", &["x"], 1, "smallest whole number that is not smaller"),
+    function(
+        "log_sigmoid",
+        &["x"],
+        1,
+        "log of the sigmoid, finite for any x",
+    ),
+    function(
+        "floor",
+        &["x"],
+        1,
+        "largest whole number that is not larger",
+    ),
+    function(
+        "ceil",
+        &["x"],
+        1,
+        "smallest whole number that is not smaller",
+    ),
     function("round", &["x"], 1, "nearest whole number, half to even"),
     function("is_finite", &["x"], 1, "neither infinite nor NaN"),
-    function("clamp", &["x", "low", "high"], 3, "min(max(x, low), high); the gradient passes where nothing is cut"),
+    function(
+        "clamp",
+        &["x", "low", "high"],
+        3,
+        "min(max(x, low), high); the gradient passes where nothing is cut",
+    ),
     function("mod", &["a", "b"], 2, "a − b·floor(a/b)"),
-    function("real", &["x"], 1, "an int or a bool (1 where it holds, else 0) as real"),
+    function(
+        "real",
+        &["x"],
+        1,
+        "an int or a bool (1 where it holds, else 0) as real",
+    ),
     function("int", &["x"], 1, "a real rounded down to a whole number"),
     function("stop_grad", &["x"], 1, "x, from which no gradient flows"),
-    function("grad", &["y", "wrt"], 2, "gradient of Σ y with respect to a tensor"),
+    function(
+        "grad",
+        &["y", "wrt"],
+        2,
+        "gradient of Σ y with respect to a tensor",
+    ),
     // Reductions.
-    function("sum", &["x", "over", "where"], 1, "Σ over dimensions, or over all of them"),
-    function("mean", &["x", "over", "where"], 1, "mean; of nothing it is 0"),
-    function("max", &["x", "y", "over", "where"], 1, "`max(x, over: d)` reduces, `max(a, b)` is elementwise; of nothing it is 0"),
-    function("min", &["x", "y", "over", "where"], 1, "`min(x, over: d)` reduces, `min(a, b)` is elementwise; of nothing it is 0"),
-    function("product", &["x", "over", "where"], 1, "Π; of nothing it is 1"),
+    function(
+        "sum",
+        &["x", "over", "where"],
+        1,
+        "Σ over dimensions, or over all of them",
+    ),
+    function(
+        "mean",
+        &["x", "over", "where"],
+        1,
+        "mean; of nothing it is 0",
+    ),
+    function(
+        "max",
+        &["x", "y", "over", "where"],
+        1,
+        "`max(x, over: d)` reduces, `max(a, b)` is elementwise; of nothing it is 0",
+    ),
+    function(
+        "min",
+        &["x", "y", "over", "where"],
+        1,
+        "`min(x, over: d)` reduces, `min(a, b)` is elementwise; of nothing it is 0",
+    ),
+    function(
+        "product",
+        &["x", "over", "where"],
+        1,
+        "Π; of nothing it is 1",
+    ),
     function("any", &["x", "over", "where"], 1, "whether some hold"),
     function("all", &["x", "over", "where"], 1, "whether all hold"),
-    function("count", &["x", "over", "where"], 1, "how many elements are real, as an int"),
-    function("std", &["x", "over", "where", "unbiased"], 1, "standard deviation, divided by n, or by n − 1 if unbiased; of one element it is 0"),
-    function("var", &["x", "over", "where", "unbiased"], 1, "variance, divided by n, or by n − 1 if unbiased; of one element it is 0"),
-    function("logsumexp", &["x", "over", "where"], 1, "log Σ eˣ, the maximum subtracted first"),
-    function("norm", &["x", "over", "where"], 1, "√Σ x²; its gradient at 0 is 0"),
-    function("argmax", &["x", "over", "where"], 2, "position of the largest, the lowest of equals"),
-    function("argmin", &["x", "over", "where"], 2, "position of the smallest, the lowest of equals"),
-    function("quantile", &["x", "q", "over"], 3, "the q-quantile (0 to 1), linear between neighbours"),
+    function(
+        "count",
+        &["x", "over", "where"],
+        1,
+        "how many elements are real, as an int",
+    ),
+    function(
+        "std",
+        &["x", "over", "where", "unbiased"],
+        1,
+        "standard deviation, divided by n, or by n − 1 if unbiased; of one element it is 0",
+    ),
+    function(
+        "var",
+        &["x", "over", "where", "unbiased"],
+        1,
+        "variance, divided by n, or by n − 1 if unbiased; of one element it is 0",
+    ),
+    function(
+        "logsumexp",
+        &["x", "over", "where"],
+        1,
+        "log Σ eˣ, the maximum subtracted first",
+    ),
+    function(
+        "norm",
+        &["x", "over", "where"],
+        1,
+        "√Σ x²; its gradient at 0 is 0",
+    ),
+    function(
+        "argmax",
+        &["x", "over", "where"],
+        2,
+        "position of the largest, the lowest of equals",
+    ),
+    function(
+        "argmin",
+        &["x", "over", "where"],
+        2,
+        "position of the smallest, the lowest of equals",
+    ),
+    function(
+        "quantile",
+        &["x", "q", "over"],
+        3,
+        "the q-quantile (0 to 1), linear between neighbours",
+    ),
     function("softmax", &["x", "over"], 2, "eˣ / Σ eˣ"),
     function("log_softmax", &["x", "over"], 2, "x − logsumexp(x)"),
-    function("dot", &["a", "b", "over"], 3, "Σ a·b over dimensions that both have"),
+    function(
+        "dot",
+        &["a", "b", "over"],
+        3,
+        "Σ a·b over dimensions that both have",
+    ),
     // Along a dimension.
-    function("scan", &["x", "over", "init", "step"], 4, "`scan(x, over: token, init: 0, |x, carry| …)`: the carries at each position"),
-    function("scan_back", &["x", "over", "init", "step"], 4, "the same from the end to the start"),
-    function("cumsum", &["x", "over"], 2, "running sum, the element included"),
-    function("shift", &["x", "over", "by", "fill"], 2, "the element `by` positions earlier (1 unless said), `fill` beyond the ends"),
+    function(
+        "scan",
+        &["x", "over", "init", "step"],
+        4,
+        "`scan(x, over: token, init: 0, |x, carry| …)`: the carries at each position",
+    ),
+    function(
+        "scan_back",
+        &["x", "over", "init", "step"],
+        4,
+        "the same from the end to the start",
+    ),
+    function(
+        "cumsum",
+        &["x", "over"],
+        2,
+        "running sum, the element included",
+    ),
+    function(
+        "shift",
+        &["x", "over", "by", "fill"],
+        2,
+        "the element `by` positions earlier (1 unless said), `fill` beyond the ends",
+    ),
     function("sort", &["x", "over", "descending"], 2, "in order, stable"),
-    function("rank", &["x", "over", "descending"], 2, "place in the stable order, from 0"),
-    function("top_k", &["x", "k", "over"], 3, "whether it is among the k largest; of equals the lower index"),
-    function("gather", &["x", "index", "over"], 3, "the elements that an int tensor names"),
-    function("one_hot", &["index", "like"], 2, "1 where the position along the dimension that `like` has beyond those of `index` is the index, else 0"),
-    open("at", &["x"], 1, "`at(x, objective: k)`: one index of a dimension"),
-    function("last", &["x", "over"], 2, "the last real element along a dimension; 0 if there is none"),
-    function("position", &["dim"], 1, "0, 1, … along a dimension; for a ragged one within each sequence"),
+    function(
+        "rank",
+        &["x", "over", "descending"],
+        2,
+        "place in the stable order, from 0",
+    ),
+    function(
+        "top_k",
+        &["x", "k", "over"],
+        3,
+        "whether it is among the k largest; of equals the lower index",
+    ),
+    function(
+        "gather",
+        &["x", "index", "over"],
+        3,
+        "the elements that an int tensor names",
+    ),
+    function(
+        "one_hot",
+        &["index", "like"],
+        2,
+        "1 where the position along the dimension that `like` has beyond those of `index` is the index, else 0",
+    ),
+    open(
+        "at",
+        &["x"],
+        1,
+        "`at(x, objective: k)`: one index of a dimension",
+    ),
+    function(
+        "last",
+        &["x", "over"],
+        2,
+        "the last real element along a dimension; 0 if there is none",
+    ),
+    function(
+        "position",
+        &["dim"],
+        1,
+        "0, 1, … along a dimension; for a ragged one within each sequence",
+    ),
     // Dimensions.
-    open("rename", &["x"], 1, "`rename(x, action: rival)`: another name for a dimension"),
-    function("repeat", &["x", "like"], 2, "x repeated over the dimensions of another tensor"),
+    open(
+        "rename",
+        &["x"],
+        1,
+        "`rename(x, action: rival)`: another name for a dimension",
+    ),
+    function(
+        "repeat",
+        &["x", "like"],
+        2,
+        "x repeated over the dimensions of another tensor",
+    ),
     function("outer", &["a", "b"], 2, "the product of all pairs"),
-    function("stack", &["a", "b", "as"], 3, "two tensors along a new dimension"),
+    function(
+        "stack",
+        &["a", "b", "as"],
+        3,
+        "two tensors along a new dimension",
+    ),
     function("zeros_like", &["x"], 1, "0 over the dimensions of x"),
     function("ones_like", &["x"], 1, "1 over the dimensions of x"),
-    open("zeros", &["a", "b", "c", "d"], 0, "`zeros(row, col)`: 0 over dimensions, new ones with their size: `zeros(row, active: 4)`"),
+    open(
+        "zeros",
+        &["a", "b", "c", "d"],
+        0,
+        "`zeros(row, col)`: 0 over dimensions, new ones with their size: `zeros(row, active: 4)`",
+    ),
     open("ones", &["a", "b", "c", "d"], 0, "1 over dimensions"),
     // Matrices.
     function("inverse", &["x", "row", "col"], 3, "inverse of matrices"),
-    function("cholesky", &["x", "row", "col"], 3, "lower factor of symmetric positive matrices"),
-    function("solve", &["a", "b", "row", "col"], 4, "x with Σ_col a·x = b"),
-    function("svd", &["x", "row", "col"], 3, "record `left`, `values`, `right` over a new dimension `rank`"),
-    function("qr", &["x", "row", "col"], 3, "record `q`, `r` over a new dimension `rank`"),
-    function("eigh", &["x", "row", "col"], 3, "record `values`, `vectors` over a new dimension `rank`"),
+    function(
+        "cholesky",
+        &["x", "row", "col"],
+        3,
+        "lower factor of symmetric positive matrices",
+    ),
+    function(
+        "solve",
+        &["a", "b", "row", "col"],
+        4,
+        "x with Σ_col a·x = b",
+    ),
+    function(
+        "svd",
+        &["x", "row", "col"],
+        3,
+        "record `left`, `values`, `right` over a new dimension `rank`",
+    ),
+    function(
+        "qr",
+        &["x", "row", "col"],
+        3,
+        "record `q`, `r` over a new dimension `rank`",
+    ),
+    function(
+        "eigh",
+        &["x", "row", "col"],
+        3,
+        "record `values`, `vectors` over a new dimension `rank`",
+    ),
     // Text.
-    function("contains", &["text", "part"], 2, "whether the text contains a part"),
-    function("starts_with", &["text", "part"], 2, "whether the text starts so"),
-    function("ends_with", &["text", "part"], 2, "whether the text ends so"),
-    function("after_last", &["text", "marker"], 2, "what follows the last marker; \"\" without one"),
-    function("after_first", &["text", "marker"], 2, "what follows the first marker; \"\" without one"),
-    function("before", &["text", "marker"], 2, "what precedes the first marker; the whole text without one"),
-    function("between", &["text", "open", "close"], 3, "what stands between; \"\" unless both are there"),
+    function(
+        "contains",
+        &["text", "part"],
+        2,
+        "whether the text contains a part",
+    ),
+    function(
+        "starts_with",
+        &["text", "part"],
+        2,
+        "whether the text starts so",
+    ),
+    function(
+        "ends_with",
+        &["text", "part"],
+        2,
+        "whether the text ends so",
+    ),
+    function(
+        "after_last",
+        &["text", "marker"],
+        2,
+        "what follows the last marker; \"\" without one",
+    ),
+    function(
+        "after_first",
+        &["text", "marker"],
+        2,
+        "what follows the first marker; \"\" without one",
+    ),
+    function(
+        "before",
+        &["text", "marker"],
+        2,
+        "what precedes the first marker; the whole text without one",
+    ),
+    function(
+        "between",
+        &["text", "open", "close"],
+        3,
+        "what stands between; \"\" unless both are there",
+    ),
     function("trim", &["text"], 1, "without white space at the ends"),
     function("lower", &["text"], 1, "in lower case"),
     function("upper", &["text"], 1, "in upper case"),
-    function("words", &["text"], 1, "how many words, separated by white space"),
+    function(
+        "words",
+        &["text"],
+        1,
+        "how many words, separated by white space",
+    ),
     function("length", &["text"], 1, "how many characters"),
-    function("number", &["text", "otherwise"], 1, "the decimal number the text is; NaN, or `otherwise`, if it is none"),
-    function("matches", &["text", "pattern"], 2, "whether a regular expression matches somewhere, in linear time"),
-    function("captures", &["text", "pattern", "group"], 2, "a group (1 unless said) of the first match; \"\" without one"),
-    function("replace", &["text", "old", "new"], 3, "every occurrence replaced"),
-    function("occurrences", &["text", "part"], 2, "how often a part occurs, without overlap"),
+    function(
+        "number",
+        &["text", "otherwise"],
+        1,
+        "the decimal number the text is; NaN, or `otherwise`, if it is none",
+    ),
+    function(
+        "matches",
+        &["text", "pattern"],
+        2,
+        "whether a regular expression matches somewhere, in linear time",
+    ),
+    function(
+        "captures",
+        &["text", "pattern", "group"],
+        2,
+        "a group (1 unless said) of the first match; \"\" without one",
+    ),
+    function(
+        "replace",
+        &["text", "old", "new"],
+        3,
+        "every occurrence replaced",
+    ),
+    function(
+        "occurrences",
+        &["text", "part"],
+        2,
+        "how often a part occurs, without overlap",
+    ),
     // Models and data.
-    function("logp", &["model", "batch"], 2, "log π of each token of a batch, nats, at the temperature it was sampled at"),
-    function("entropy", &["model", "batch"], 2, "entropy of the distribution each token was drawn from, nats"),
-    function("value", &["model", "batch"], 2, "the model's value head where each token is about to be generated"),
-    function("logits", &["model", "batch"], 2, "logits each token was drawn from, over the new dimension `vocab`"),
-    function("frozen", &["model", "every"], 1, "a copy taken when the stage starts, or every so many steps"),
-    function("held_out", &["data"], 1, "the items of a data source that are never trained on"),
+    function(
+        "logp",
+        &["model", "batch"],
+        2,
+        "log π of each token of a batch, nats, at the temperature it was sampled at",
+    ),
+    function(
+        "entropy",
+        &["model", "batch"],
+        2,
+        "entropy of the distribution each token was drawn from, nats",
+    ),
+    function(
+        "value",
+        &["model", "batch"],
+        2,
+        "the model's value head where each token is about to be generated",
+    ),
+    function(
+        "logits",
+        &["model", "batch"],
+        2,
+        "logits each token was drawn from, over the new dimension `vocab`",
+    ),
+    function(
+        "frozen",
+        &["model", "every"],
+        1,
+        "a copy taken when the stage starts, or every so many steps",
+    ),
+    function(
+        "held_out",
+        &["data"],
+        1,
+        "the items of a data source that are never trained on",
+    ),
     // Tests.
-    function("update", &["rule", "param", "grads"], 3, "in tests: `param` after updates with each gradient in turn"),
+    function(
+        "update",
+        &["rule", "param", "grads"],
+        3,
+        "in tests: `param` after updates with each gradient in turn",
+    ),
 ];
 
 pub(crate) fn find(name: &str) -> Option<&'static Builtin> {
@@ -146,7 +468,11 @@ pub(crate) struct Bound<'a> {
 
 impl<'a> Bound<'a> {
     pub(crate) fn get(&self, name: &str) -> Option<&'a Expr> {
-        let index = self.builtin.params.iter().position(|param| *param == name)?;
+        let index = self
+            .builtin
+            .params
+            .iter()
+            .position(|param| *param == name)?;
         self.given[index]
     }
 
@@ -162,8 +488,16 @@ impl<'a> Bound<'a> {
 }
 
 impl Elaborator<'_> {
-    pub(crate) fn call_builtin(&mut self, name: &str, args: &[Arg], name_span: Span, span: Span) -> Result<Value> {
-        let Some(builtin) = find(name) else { return Err(Reported) };
+    pub(crate) fn call_builtin(
+        &mut self,
+        name: &str,
+        args: &[Arg],
+        name_span: Span,
+        span: Span,
+    ) -> Result<Value> {
+        let Some(builtin) = find(name) else {
+            return Err(Reported);
+        };
         let bound = self.bind_builtin(builtin, args, name_span, span)?;
         match name {
             "abs" => self.elementwise_unary(Unary::Abs, &bound),
@@ -186,36 +520,64 @@ impl Elaborator<'_> {
             "is_finite" => self.elementwise_unary(Unary::IsFinite, &bound),
             "clamp" => self.clamp(&bound),
             "mod" => self.elementwise_binary(Binary::Mod, &bound, ["a", "b"]),
-            "max" | "min" if bound.get("y").is_some() => {
-                self.elementwise_binary(if name == "max" { Binary::Max } else { Binary::Min }, &bound, ["x", "y"])
-            }
+            "max" | "min" if bound.get("y").is_some() => self.elementwise_binary(
+                if name == "max" {
+                    Binary::Max
+                } else {
+                    Binary::Min
+                },
+                &bound,
+                ["x", "y"],
+            ),
             "real" => self.convert(&bound, Elem::Real),
             "int" => self.convert(&bound, Elem::Int),
             "stop_grad" => {
                 let x = self.expr_tensor(bound.need("x")?)?;
                 let ty = self.ty(x).clone();
-                self.push(crate::graph::Op::StopGrad, &[x], ty, span).map(Value::Tensor)
+                self.push(crate::graph::Op::StopGrad, &[x], ty, span)
+                    .map(Value::Tensor)
             }
             "grad" => self.gradient(&bound),
-            "sum" | "mean" | "max" | "min" | "product" | "any" | "all" | "count" | "std" | "var" | "logsumexp" | "norm" | "argmax" | "argmin"
-            | "quantile" | "softmax" | "log_softmax" | "dot" => self.aggregate(name, &bound),
+            "sum" | "mean" | "max" | "min" | "product" | "any" | "all" | "count" | "std"
+            | "var" | "logsumexp" | "norm" | "argmax" | "argmin" | "quantile" | "softmax"
+            | "log_softmax" | "dot" => self.aggregate(name, &bound),
             "scan" => self.scan(&bound, false),
             "scan_back" => self.scan(&bound, true),
-            "cumsum" | "shift" | "sort" | "rank" | "top_k" | "gather" | "one_hot" | "at" | "last" | "position" => self.indexing(name, &bound),
-            "rename" | "repeat" | "outer" | "stack" | "zeros_like" | "ones_like" | "zeros" | "ones" => self.reshaping(name, &bound),
+            "cumsum" | "shift" | "sort" | "rank" | "top_k" | "gather" | "one_hot" | "at"
+            | "last" | "position" => self.indexing(name, &bound),
+            "rename" | "repeat" | "outer" | "stack" | "zeros_like" | "ones_like" | "zeros"
+            | "ones" => self.reshaping(name, &bound),
             "inverse" | "cholesky" | "solve" | "svd" | "qr" | "eigh" => self.matrix(name, &bound),
-            "contains" | "starts_with" | "ends_with" | "after_last" | "after_first" | "before" | "between" | "trim" | "lower" | "upper" | "words"
-            | "length" | "number" | "matches" | "captures" | "replace" | "occurrences" => self.text_function(name, &bound),
+            "contains" | "starts_with" | "ends_with" | "after_last" | "after_first" | "before"
+            | "between" | "trim" | "lower" | "upper" | "words" | "length" | "number"
+            | "matches" | "captures" | "replace" | "occurrences" => {
+                self.text_function(name, &bound)
+            }
             "logp" | "entropy" | "value" | "logits" => self.model_call(name, &bound),
             "frozen" => self.frozen(&bound),
             "held_out" => self.held_out(&bound),
             "update" => self.test_update(&bound),
-            _ => Err(self.report(Diagnostic::error("unknown-name", name_span, format!("there is no function `{name}`")))),
+            _ => Err(self.report(Diagnostic::error(
+                "unknown-name",
+                name_span,
+                format!("there is no function `{name}`"),
+            ))),
         }
     }
 
-    fn bind_builtin<'a>(&mut self, builtin: &'static Builtin, args: &'a [Arg], name_span: Span, span: Span) -> Result<Bound<'a>> {
-        let mut bound = Bound { builtin, given: vec![None; builtin.params.len()], dims: Vec::new(), span };
+    pub(crate) fn bind_builtin<'a>(
+        &mut self,
+        builtin: &'static Builtin,
+        args: &'a [Arg],
+        name_span: Span,
+        span: Span,
+    ) -> Result<Bound<'a>> {
+        let mut bound = Bound {
+            builtin,
+            given: vec![None; builtin.params.len()],
+            dims: Vec::new(),
+            span,
+        };
         let mut sound = true;
         let mut position = 0;
         for arg in args {
@@ -230,96 +592,58 @@ impl Elaborator<'_> {
                 }
             };
             match (index, &arg.name) {
-                (Some(index), _) if bound.given[index].is_none() => bound.given[index] = Some(&arg.value),
+                (Some(index), _) if bound.given[index].is_none() => {
+                    bound.given[index] = Some(&arg.value)
+                }
                 (Some(index), _) => {
-                    let _ = self.error::<()>("repeated-argument", arg.value.span, format!("`{}` is given twice", builtin.params[index]));
+                    let _ = self.error::<()>(
+                        "repeated-argument",
+                        arg.value.span,
+                        format!("`{}` is given twice", builtin.params[index]),
+                    );
                     sound = false;
                 }
                 (None, Some(name)) if builtin.open => bound.dims.push((name, &arg.value)),
                 (None, Some(name)) => {
-                    let near: Vec<String> = nearest(&name.name, builtin.params.iter().copied()).into_iter().map(str::to_string).collect();
+                    let near: Vec<String> = nearest(&name.name, builtin.params.iter().copied())
+                        .into_iter()
+                        .map(str::to_string)
+                        .collect();
                     let message = format!("`{}` has no argument `{}`", builtin.name, name.name);
-                    let diagnostic = Diagnostic::error("unknown-argument", name.span, message).here("not an argument");
+                    let diagnostic = Diagnostic::error("unknown-argument", name.span, message)
+                        .here("not an argument");
                     let diagnostic = match near.first() {
-                        Some(best) => diagnostic.help(format!("did you mean `{best}`?")).fix(name.span, best.clone()),
+                        Some(best) => diagnostic
+                            .help(format!("did you mean `{best}`?"))
+                            .fix(name.span, best.clone()),
                         None => diagnostic.help(format!("it has {}", builtin.params.join(", "))),
                     };
                     self.report(diagnostic);
                     sound = false;
                 }
                 (None, None) => {
-                    let message = format!("`{}` takes {} arguments", builtin.name, builtin.params.len());
+                    let message = format!(
+                        "`{}` takes {} arguments",
+                        builtin.name,
+                        builtin.params.len()
+                    );
                     let _ = self.error::<()>("unknown-argument", arg.value.span, message);
                     sound = false;
                 }
             }
         }
         if let Some(missing) = (0..builtin.required).find(|&index| bound.given[index].is_none()) {
-            let message = format!("`{}` needs the argument `{}`", builtin.name, builtin.params[missing]);
-            self.report(Diagnostic::error("missing-argument", name_span, message).help(format!("`{}`: {}", builtin.name, builtin.doc)));
+            let message = format!(
+                "`{}` needs the argument `{}`",
+                builtin.name, builtin.params[missing]
+            );
+            self.report(
+                Diagnostic::error("missing-argument", name_span, message)
+                    .help(format!("`{}`: {}", builtin.name, builtin.doc)),
+            );
             sound = false;
         }
         if sound { Ok(bound) } else { Err(Reported) }
-    }
-
-    fn elementwise_unary(&mut self, op: Unary, bound: &Bound) -> Result<Value> {
-        let expr = bound.need("x")?;
-        let x = self.expr_tensor(expr)?;
-        let keeps_int = matches!(op, Unary::Abs | Unary::Sign) && self.ty(x).elem == Elem::Int;
-        let x = if keeps_int { x } else { self.real(x, expr.span)? };
-        self.unary(op, x, bound.span).map(Value::Tensor)
-    }
-
-    fn elementwise_binary(&mut self, op: Binary, bound: &Bound, names: [&str; 2]) -> Result<Value> {
-        let (left, right) = (bound.need(names[0])?, bound.need(names[1])?);
-        let a = self.expr_tensor(left)?;
-        let b = self.expr_tensor(right)?;
-        let both_int = self.ty(a).elem == Elem::Int && self.ty(b).elem == Elem::Int;
-        let (a, b) = if both_int { (a, b) } else { (self.real(a, left.span)?, self.real(b, right.span)?) };
-        self.refuse_outer(bound.builtin.name, bound.span, &[(a, left.span), (b, right.span)])?;
-        self.binary(op, a, b, bound.span).map(Value::Tensor)
-    }
-
-    /// `min(max(x, low), high)`. At a bound x itself is taken, so the gradient passes.
-    fn clamp(&mut self, bound: &Bound) -> Result<Value> {
-        let (x_expr, low_expr, high_expr) = (bound.need("x")?, bound.need("low")?, bound.need("high")?);
-        let x = self.expr_tensor(x_expr)?;
-        let x = self.real(x, x_expr.span)?;
-        let low = self.expr_tensor(low_expr)?;
-        let low = self.real(low, low_expr.span)?;
-        let high = self.expr_tensor(high_expr)?;
-        let high = self.real(high, high_expr.span)?;
-        self.refuse_outer("clamp", bound.span, &[(x, x_expr.span), (low, low_expr.span), (high, high_expr.span)])?;
-        let raised = self.binary(Binary::Max, x, low, bound.span)?;
-        self.binary(Binary::Min, raised, high, bound.span).map(Value::Tensor)
-    }
-
-    fn convert(&mut self, bound: &Bound, to: Elem) -> Result<Value> {
-        let expr = bound.need("x")?;
-        let x = self.expr_tensor(expr)?;
-        if self.ty(x).elem == Elem::Text {
-            let diagnostic = Diagnostic::error("type-mismatch", expr.span, "text is not a number").help("`number(t)` reads one from text");
-            return Err(self.report(diagnostic));
-        }
-        let x = if to == Elem::Int && self.ty(x).elem == Elem::Bool { self.cast(x, Elem::Real, bound.span)? } else { x };
-        self.cast(x, to, bound.span).map(Value::Tensor)
-    }
-
-    fn gradient(&mut self, bound: &Bound) -> Result<Value> {
-        let (y_expr, x_expr) = (bound.need("y")?, bound.need("wrt")?);
-        let x = self.expr(x_expr)?;
-        if matches!(x, Value::Model(_)) {
-            return self.error("not-supported-yet", x_expr.span, "gradients with respect to a whole model are not supported yet");
-        }
-        let y = self.expr_tensor(y_expr)?;
-        let y = self.real(y, y_expr.span)?;
-        let x = self.tensor(x, x_expr.span)?;
-        if self.ty(x).elem != Elem::Real {
-            let shown = self.show_type(x);
-            return self.error("type-mismatch", x_expr.span, format!("a gradient is taken with respect to `real` values, not `{shown}`"));
-        }
-        let ty = self.ty(x).clone();
-        self.push(crate::graph::Op::Grad, &[y, x], ty, bound.span).map(Value::Tensor)
     }
 
     /// The dimensions that `over` names, of those that x has.
@@ -331,18 +655,34 @@ impl Elaborator<'_> {
                 for item in items {
                     match &item.kind {
                         ExprKind::Name(name) => names.push((name.as_str(), item.span)),
-                        _ => return self.error("unknown-dimension", item.span, "the name of a dimension is expected here"),
+                        _ => {
+                            return self.error(
+                                "unknown-dimension",
+                                item.span,
+                                "the name of a dimension is expected here",
+                            );
+                        }
                     }
                 }
                 names
             }
-            _ => return self.error("unknown-dimension", over.span, "the name of a dimension is expected here, or a list of them"),
+            _ => {
+                return self.error(
+                    "unknown-dimension",
+                    over.span,
+                    "the name of a dimension is expected here, or a list of them",
+                );
+            }
         };
         let mut dims: Vec<DimId> = Vec::new();
         for (name, span) in names {
             let dim = self.dim_of(x, name, span, what)?;
             if dims.contains(&dim) {
-                return self.error("duplicate-dimension", span, format!("`{name}` stands twice"));
+                return self.error(
+                    "duplicate-dimension",
+                    span,
+                    format!("`{name}` stands twice"),
+                );
             }
             dims.push(dim);
         }
@@ -350,18 +690,33 @@ impl Elaborator<'_> {
     }
 
     /// The one dimension of x with this name.
-    pub(crate) fn dim_of(&mut self, x: Tensor, name: &str, span: Span, what: &str) -> Result<DimId> {
+    pub(crate) fn dim_of(
+        &mut self,
+        x: Tensor,
+        name: &str,
+        span: Span,
+        what: &str,
+    ) -> Result<DimId> {
         let dims = self.ty(x).dims.clone();
         if let Some(&dim) = dims.iter().find(|&&dim| self.dim_name(dim) == name) {
             return Ok(dim);
         }
         let shown = self.show_type(x);
-        let names: Vec<String> = dims.iter().map(|&dim| self.dim_name(dim).to_string()).collect();
+        let names: Vec<String> = dims
+            .iter()
+            .map(|&dim| self.dim_name(dim).to_string())
+            .collect();
         let near = nearest(name, names.iter().map(String::as_str));
-        let mut diagnostic = Diagnostic::error("missing-dimension", span, format!("`{what}` is over `{name}`, which `{shown}` does not have"))
-            .here(format!("not a dimension of `{shown}`"));
+        let mut diagnostic = Diagnostic::error(
+            "missing-dimension",
+            span,
+            format!("`{what}` is over `{name}`, which `{shown}` does not have"),
+        )
+        .here(format!("not a dimension of `{shown}`"));
         if let Some(best) = near.first() {
-            diagnostic = diagnostic.help(format!("did you mean `{best}`?")).fix(span, best.to_string());
+            diagnostic = diagnostic
+                .help(format!("did you mean `{best}`?"))
+                .fix(span, best.to_string());
         }
         Err(self.report(diagnostic))
     }

@@ -1,16 +1,14 @@
 //! Positions along a dimension: shifting, sorting, picking; and functions that change which dimensions there are.
 
-use std::rc::Rc;
-
 use rlp_grammar::ast::{Expr, ExprKind, Span};
 
 use crate::array::Array;
 use crate::diagnostic::Diagnostic;
 use crate::elaborate::builtin::Bound;
-use crate::elaborate::value::{Record, Tensor, Value};
+use crate::elaborate::value::{Tensor, Value};
 use crate::elaborate::{Elaborator, Result};
-use crate::graph::{Binary, Factor, Op, Reduction};
-use crate::ty::{Dim, DimId, Elem, Ty};
+use crate::graph::{Binary, Op, Reduction};
+use crate::ty::{DimId, Elem, Ty};
 
 impl Elaborator<'_> {
     pub(crate) fn indexing(&mut self, name: &str, bound: &Bound) -> Result<Value> {
@@ -36,7 +34,15 @@ impl Elaborator<'_> {
                 let x = self.real(x, x_expr.span)?;
                 let x = self.cleared(x, span)?;
                 let ty = self.ty(x).clone();
-                self.push(Op::Cumsum { over: dim, reverse: false }, &[x], ty, span)?
+                self.push(
+                    Op::Cumsum {
+                        over: dim,
+                        reverse: false,
+                    },
+                    &[x],
+                    ty,
+                    span,
+                )?
             }
             "shift" => self.shift(x, x_expr.span, dim, bound)?,
             "sort" => {
@@ -91,25 +97,57 @@ impl Elaborator<'_> {
                 let nothing = self.literal(nothing, span)?;
                 self.select(some, value, nothing, span)?
             }
-            _ => return self.error("unknown-name", span, format!("there is no function `{name}`")),
+            _ => {
+                return self.error(
+                    "unknown-name",
+                    span,
+                    format!("there is no function `{name}`"),
+                );
+            }
         };
         Ok(Value::Tensor(result))
     }
 
     /// The inverse of the sorting permutation: the place of each element.
-    fn rank(&mut self, x: Tensor, dim: DimId, descending: bool, span: Span) -> Result<Tensor> {
+    pub(crate) fn rank(
+        &mut self,
+        x: Tensor,
+        dim: DimId,
+        descending: bool,
+        span: Span,
+    ) -> Result<Tensor> {
         let order = self.argsort(x, dim, descending, span)?;
         let ty = self.ty(order).clone();
-        self.push(Op::ArgSort { over: dim, descending: false }, &[order], ty, span)
+        self.push(
+            Op::ArgSort {
+                over: dim,
+                descending: false,
+            },
+            &[order],
+            ty,
+            span,
+        )
     }
 
-    fn shift(&mut self, x: Tensor, x_span: Span, dim: DimId, bound: &Bound) -> Result<Tensor> {
+    pub(crate) fn shift(
+        &mut self,
+        x: Tensor,
+        x_span: Span,
+        dim: DimId,
+        bound: &Bound,
+    ) -> Result<Tensor> {
         let by = match bound.get("by") {
             Some(expr) => {
                 let value = self.expr_tensor(expr)?;
                 match self.static_number(value) {
                     Some(by) if by.fract() == 0.0 && by.abs() < 1e9 => by as i64,
-                    _ => return self.error("not-known-before-run", expr.span, "how far to shift is a whole number that is known before the run"),
+                    _ => {
+                        return self.error(
+                            "not-known-before-run",
+                            expr.span,
+                            "how far to shift is a whole number that is known before the run",
+                        );
+                    }
                 }
             }
             None => 1,
@@ -117,7 +155,11 @@ impl Elaborator<'_> {
         let fill = match bound.get("fill") {
             Some(expr) => {
                 let fill = self.expr_tensor(expr)?;
-                let (_, fill) = self.same_elem((x, x_span), (fill, expr.span), "the tensor and what fills it")?;
+                let (_, fill) = self.same_elem(
+                    (x, x_span),
+                    (fill, expr.span),
+                    "the tensor and what fills it",
+                )?;
                 fill
             }
             None => match self.ty(x).elem {
@@ -130,7 +172,11 @@ impl Elaborator<'_> {
         let slice = self.ty(x).without(&[dim]);
         if !slice.includes(self.ty(fill)) {
             let (shown, found) = (self.show(&slice), self.show_type(fill));
-            return self.error("dimension-mismatch", bound.span, format!("what fills the ends is `{found}`, and a slice is `{shown}`"));
+            return self.error(
+                "dimension-mismatch",
+                bound.span,
+                format!("what fills the ends is `{found}`, and a slice is `{shown}`"),
+            );
         }
         let fill = self.broadcast(fill, &slice.dims, bound.span)?;
         // Beyond the last real element there is nothing: `fill` stands there too.
@@ -146,35 +192,48 @@ impl Elaborator<'_> {
         self.push(Op::Shift { over: dim, by }, &[x, fill], ty, bound.span)
     }
 
-    fn known_flag(&mut self, expr: Option<&Expr>) -> Result<bool> {
+    pub(crate) fn known_flag(&mut self, expr: Option<&Expr>) -> Result<bool> {
         let flag = self.flag(expr)?;
         match (self.static_bool(flag), expr) {
             (Some(known), _) => Ok(known),
-            (None, Some(expr)) => self.error("not-known-before-run", expr.span, "this must be known before the run"),
+            (None, Some(expr)) => self.error(
+                "not-known-before-run",
+                expr.span,
+                "this must be known before the run",
+            ),
             (None, None) => Ok(false),
         }
     }
 
-    fn at(&mut self, x: Tensor, bound: &Bound) -> Result<Value> {
+    pub(crate) fn at(&mut self, x: Tensor, bound: &Bound) -> Result<Value> {
         let [(name, index_expr)] = bound.dims[..] else {
-            return self.error("missing-argument", bound.span, "`at` picks one index of one dimension: `at(x, objective: 0)`");
+            return self.error(
+                "missing-argument",
+                bound.span,
+                "`at` picks one index of one dimension: `at(x, objective: 0)`",
+            );
         };
         let dim = self.dim_of(x, &name.name, name.span, "at")?;
         let index = self.expr_tensor(index_expr)?;
         let index = self.expect_elem(index, Elem::Int, index_expr.span)?;
-        if let (Some(known), Some(size)) = (self.static_number(index), self.graph().dims.get(dim).size)
+        if let (Some(known), Some(size)) =
+            (self.static_number(index), self.graph().dims.get(dim).size)
             && (known < 0.0 || known >= size as f64)
         {
-            let message = format!("`{}` has {size} elements, numbered from 0: there is no element {known}", name.name);
+            let message = format!(
+                "`{}` has {size} elements, numbered from 0: there is no element {known}",
+                name.name
+            );
             return self.error("value-out-of-range", index_expr.span, message);
         }
         let mut dims = self.ty(x).without(&[dim]).dims;
         dims.extend(self.ty(index).dims.iter().copied());
         let ty = Ty::new(self.ty(x).elem, dims);
-        self.push(Op::Gather { over: dim }, &[x, index], ty, bound.span).map(Value::Tensor)
+        self.push(Op::Gather { over: dim }, &[x, index], ty, bound.span)
+            .map(Value::Tensor)
     }
 
-    fn one_hot(&mut self, bound: &Bound) -> Result<Value> {
+    pub(crate) fn one_hot(&mut self, bound: &Bound) -> Result<Value> {
         let (index_expr, like_expr) = (bound.need("index")?, bound.need("like")?);
         let index = self.expr_tensor(index_expr)?;
         let index = self.expect_elem(index, Elem::Int, index_expr.span)?;
@@ -183,7 +242,9 @@ impl Elaborator<'_> {
         let more: Vec<DimId> = self.ty(like).without(&self.ty(index).dims.clone()).dims;
         let (&[dim], true) = (&more[..], self.ty(like).includes(self.ty(index))) else {
             let (shown, found) = (self.show_type(like), self.show_type(index));
-            let message = format!("`like` must have the dimensions of the index and one more, and they are `{shown}` and `{found}`");
+            let message = format!(
+                "`like` must have the dimensions of the index and one more, and they are `{shown}` and `{found}`"
+            );
             return self.error("dimension-mismatch", like_expr.span, message);
         };
         let place = self.position(dim, bound.span)?;
@@ -198,8 +259,18 @@ impl Elaborator<'_> {
     pub(crate) fn position(&mut self, dim: DimId, span: Span) -> Result<Tensor> {
         let origin = self.levels[0].origins.get(&dim).copied();
         let operands: Vec<Tensor> = origin.into_iter().collect();
-        let x = self.push(Op::Position(dim), &operands, Ty { elem: Elem::Int, dims: vec![dim] }, span)?;
-        let Some(mut dims) = self.graph().dims.get(dim).ragged.clone() else { return Ok(x) };
+        let x = self.push(
+            Op::Position(dim),
+            &operands,
+            Ty {
+                elem: Elem::Int,
+                dims: vec![dim],
+            },
+            span,
+        )?;
+        let Some(mut dims) = self.graph().dims.get(dim).ragged.clone() else {
+            return Ok(x);
+        };
         dims.push(dim);
         dims.sort_unstable();
         self.broadcast(x, &dims, span)
@@ -208,21 +279,34 @@ impl Elaborator<'_> {
     pub(crate) fn size_of(&mut self, dim: DimId, span: Span) -> Result<Tensor> {
         if self.graph().dims.is_ragged(dim) && self.dim_name(dim) != ".." {
             let name = self.dim_name(dim).to_string();
-            let diagnostic = Diagnostic::error("ragged-size", span, format!("`{name}` is ragged: it has no single size"))
-                .help(format!("count(x, over: {name})"));
+            let diagnostic = Diagnostic::error(
+                "ragged-size",
+                span,
+                format!("`{name}` is ragged: it has no single size"),
+            )
+            .help(format!("count(x, over: {name})"));
             return Err(self.report(diagnostic));
         }
         if let Some(size) = self.graph().dims.get(dim).size {
             return self.literal(Array::int(size as i64), span);
         }
-        let operands: Vec<Tensor> = self.levels[0].origins.get(&dim).copied().into_iter().collect();
+        let operands: Vec<Tensor> = self.levels[0]
+            .origins
+            .get(&dim)
+            .copied()
+            .into_iter()
+            .collect();
         self.push(Op::Size(dim), &operands, Ty::scalar(Elem::Int), span)
     }
 
     /// A dimension named by an expression.
     pub(crate) fn named_dim(&mut self, expr: &Expr) -> Result<DimId> {
         let ExprKind::Name(name) = &expr.kind else {
-            return self.error("unknown-dimension", expr.span, "the name of a dimension is expected here");
+            return self.error(
+                "unknown-dimension",
+                expr.span,
+                "the name of a dimension is expected here",
+            );
         };
         match self.dim_in_scope(name) {
             Some(dim) => Ok(dim),
@@ -230,216 +314,18 @@ impl Elaborator<'_> {
                 let mut known: Vec<String> = self.scope.dims.keys().cloned().collect();
                 known.sort();
                 let near = crate::diagnostic::nearest(name, known.iter().map(String::as_str));
-                let mut diagnostic = Diagnostic::error("unknown-dimension", expr.span, format!("there is no dimension `{name}` here"));
+                let mut diagnostic = Diagnostic::error(
+                    "unknown-dimension",
+                    expr.span,
+                    format!("there is no dimension `{name}` here"),
+                );
                 if let Some(best) = near.first() {
-                    diagnostic = diagnostic.help(format!("did you mean `{best}`?")).fix(expr.span, best.to_string());
+                    diagnostic = diagnostic
+                        .help(format!("did you mean `{best}`?"))
+                        .fix(expr.span, best.to_string());
                 }
                 Err(self.report(diagnostic))
             }
         }
-    }
-
-    pub(crate) fn reshaping(&mut self, name: &str, bound: &Bound) -> Result<Value> {
-        let span = bound.span;
-        let result = match name {
-            "rename" => self.rename(bound)?,
-            "repeat" => {
-                let (x_expr, like_expr) = (bound.need("x")?, bound.need("like")?);
-                let x = self.expr_tensor(x_expr)?;
-                let like = self.expr_tensor(like_expr)?;
-                self.refuse_two_origins(x, like, x_expr.span, like_expr.span, span)?;
-                let dims = self.joint_dims(&[x, like]);
-                self.broadcast(x, &dims, span)?
-            }
-            "outer" => {
-                let (a_expr, b_expr) = (bound.need("a")?, bound.need("b")?);
-                let a = self.expr_tensor(a_expr)?;
-                let a = self.real(a, a_expr.span)?;
-                let b = self.expr_tensor(b_expr)?;
-                let b = self.real(b, b_expr.span)?;
-                self.refuse_two_origins(a, b, a_expr.span, b_expr.span, span)?;
-                let dims = self.joint_dims(&[a, b]);
-                let a = self.broadcast(a, &dims, span)?;
-                let b = self.broadcast(b, &dims, span)?;
-                self.binary(Binary::Mul, a, b, span)?
-            }
-            "stack" => self.stack(bound)?,
-            "zeros_like" | "ones_like" => {
-                let x = self.expr_tensor(bound.need("x")?)?;
-                let value = self.number(if name == "zeros_like" { 0.0 } else { 1.0 }, span)?;
-                let dims = self.ty(x).dims.clone();
-                self.broadcast(value, &dims, span)?
-            }
-            _ => {
-                let value = self.number(if name == "zeros" { 0.0 } else { 1.0 }, span)?;
-                let mut dims = Vec::new();
-                for expr in bound.all() {
-                    dims.push(self.named_dim(expr)?);
-                }
-                for &(name, size_expr) in &bound.dims {
-                    let size = self.expr_tensor(size_expr)?;
-                    let size = self.static_size(size, size_expr.span)?;
-                    let known = self.dim_in_scope(&name.name);
-                    let dim = match known {
-                        Some(dim) => dim,
-                        None => {
-                            let dim = Dim { name: name.name.clone(), origin: "here".to_string(), span: name.span, ragged: None, size: None };
-                            let dim = self.new_dim(dim);
-                            self.scope.dims.insert(name.name.clone(), dim);
-                            dim
-                        }
-                    };
-                    self.fix_size(dim, size as usize, size_expr.span)?;
-                    dims.push(dim);
-                }
-                dims.sort_unstable();
-                self.broadcast(value, &dims, span)?
-            }
-        };
-        Ok(Value::Tensor(result))
-    }
-
-    fn rename(&mut self, bound: &Bound) -> Result<Tensor> {
-        let x = self.expr_tensor(bound.need("x")?)?;
-        let mut pairs = Vec::new();
-        for &(old, new_expr) in &bound.dims {
-            let dim = self.dim_of(x, &old.name, old.span, "rename")?;
-            let ExprKind::Name(new) = &new_expr.kind else {
-                return self.error("unknown-dimension", new_expr.span, "the new name of the dimension is expected here");
-            };
-            if self.ty(x).dims.iter().any(|&other| other != dim && self.dim_name(other) == new) {
-                let shown = self.show_type(x);
-                return self.error("duplicate-dimension", new_expr.span, format!("`{shown}` has a dimension `{new}` already"));
-            }
-            pairs.push((dim, self.renamed_dim(dim, new, new_expr.span)?));
-        }
-        if pairs.is_empty() {
-            return self.error("missing-argument", bound.span, "`rename` gives a dimension another name: `rename(x, action: rival)`");
-        }
-        let dims: Vec<DimId> =
-            self.ty(x).dims.iter().map(|&dim| pairs.iter().find(|(old, _)| *old == dim).map_or(dim, |&(_, new)| new)).collect();
-        let ty = Ty::new(self.ty(x).elem, dims);
-        self.push(Op::Rename(pairs), &[x], ty, bound.span)
-    }
-
-    /// The dimension of another name: the signature's of that name, or a new one, the same for the same rename.
-    fn renamed_dim(&mut self, dim: DimId, new: &str, span: Span) -> Result<DimId> {
-        if let Some(&known) = self.scope.dims.get(new) {
-            return Ok(known);
-        }
-        if let Some(&known) = self.levels[0].renamed.get(&(dim, new.to_string())) {
-            return Ok(known);
-        }
-        let old = self.graph().dims.get(dim).clone();
-        let origin = format!("`{}` of {}", old.name, old.origin);
-        let id = self.new_dim(Dim { name: new.to_string(), origin, span, ragged: old.ragged.clone(), size: old.size });
-        if let Some(&mask) = self.levels[0].masks.get(&dim) {
-            let level = std::mem::replace(&mut self.level, 0);
-            let dims = self.ty(mask).dims.iter().map(|&other| if other == dim { id } else { other }).collect();
-            let ty = Ty::new(Elem::Bool, dims);
-            let mask = self.push(Op::Rename(vec![(dim, id)]), &[mask], ty, span);
-            self.level = level;
-            self.levels[0].masks.insert(id, mask?);
-        }
-        if let Some(&origin) = self.levels[0].origins.get(&dim) {
-            self.levels[0].origins.insert(id, origin);
-        }
-        self.levels[0].renamed.insert((dim, new.to_string()), id);
-        Ok(id)
-    }
-
-    fn stack(&mut self, bound: &Bound) -> Result<Tensor> {
-        let (a_expr, b_expr, as_expr) = (bound.need("a")?, bound.need("b")?, bound.need("as")?);
-        let ExprKind::Name(name) = &as_expr.kind else {
-            return self.error("unknown-dimension", as_expr.span, "the name of the new dimension is expected here");
-        };
-        let a = self.expr_tensor(a_expr)?;
-        let b = self.expr_tensor(b_expr)?;
-        let (a, b) = self.same_elem((a, a_expr.span), (b, b_expr.span), "the two tensors")?;
-        self.refuse_outer("stack", bound.span, &[(a, a_expr.span), (b, b_expr.span)])?;
-        let dims = self.joint_dims(&[a, b]);
-        if dims.iter().any(|&dim| self.dim_name(dim) == name) {
-            return self.error("duplicate-dimension", as_expr.span, format!("the tensors have a dimension `{name}` already"));
-        }
-        let a = self.broadcast(a, &dims, bound.span)?;
-        let b = self.broadcast(b, &dims, bound.span)?;
-        let dim = match self.dim_in_scope(name) {
-            Some(dim) => dim,
-            None => {
-                let dim = Dim { name: name.clone(), origin: "`stack`".to_string(), span: as_expr.span, ragged: None, size: None };
-                let dim = self.new_dim(dim);
-                self.scope.dims.insert(name.clone(), dim);
-                dim
-            }
-        };
-        self.fix_size(dim, 2, bound.span)?;
-        let mut all = dims;
-        all.push(dim);
-        let ty = Ty::new(self.ty(a).elem, all);
-        self.push(Op::Stack(dim), &[a, b], ty, bound.span)
-    }
-
-    pub(crate) fn matrix(&mut self, name: &str, bound: &Bound) -> Result<Value> {
-        let span = bound.span;
-        if name == "solve" {
-            return self.solve(bound);
-        }
-        let x_expr = bound.need("x")?;
-        let x = self.expr_tensor(x_expr)?;
-        let x = self.real(x, x_expr.span)?;
-        let row = self.matrix_dim(x, bound.need("row")?, name)?;
-        let col = self.matrix_dim(x, bound.need("col")?, name)?;
-        if row == col {
-            return self.error("duplicate-dimension", span, format!("the rows and columns of `{name}` are two dimensions"));
-        }
-        let ty = self.ty(x).clone();
-        if matches!(name, "inverse" | "cholesky") {
-            let factor = if name == "inverse" { Factor::Inverse } else { Factor::Cholesky };
-            return self.push(Op::Factor { factor, row, col, rank: None }, &[x], ty, span).map(Value::Tensor);
-        }
-        let size = |dim: DimId| self.graph().dims.get(dim).size;
-        let smaller = size(row).zip(size(col)).map(|(rows, cols)| rows.min(cols));
-        let rank = self.new_dim(Dim { name: "rank".to_string(), origin: format!("`{name}`"), span, ragged: None, size: smaller });
-        let batch = ty.without(&[row, col]).dims;
-        let over = |more: &[DimId]| Ty::new(Elem::Real, batch.iter().chain(more).copied().collect());
-        let parts: &[(&str, Factor, &[DimId])] = match name {
-            "svd" => &[
-                ("left", Factor::SvdLeft, &[row, rank]),
-                ("values", Factor::SvdValues, &[rank]),
-                ("right", Factor::SvdRight, &[rank, col]),
-            ],
-            "qr" => &[("q", Factor::QrQ, &[row, rank]), ("r", Factor::QrR, &[rank, col])],
-            _ => &[("values", Factor::EighValues, &[rank]), ("vectors", Factor::EighVectors, &[row, rank])],
-        };
-        let mut fields = Vec::new();
-        for &(field, factor, dims) in parts {
-            let part = self.push(Op::Factor { factor, row, col, rank: Some(rank) }, &[x], over(dims), span)?;
-            fields.push((field.to_string(), Value::Tensor(part)));
-        }
-        Ok(Value::Record(Rc::new(Record { fields })))
-    }
-
-    fn matrix_dim(&mut self, x: Tensor, expr: &Expr, what: &str) -> Result<DimId> {
-        match &expr.kind {
-            ExprKind::Name(name) => self.dim_of(x, name, expr.span, what),
-            _ => self.error("unknown-dimension", expr.span, "the name of a dimension is expected here"),
-        }
-    }
-
-    fn solve(&mut self, bound: &Bound) -> Result<Value> {
-        let (a_expr, b_expr) = (bound.need("a")?, bound.need("b")?);
-        let a = self.expr_tensor(a_expr)?;
-        let a = self.real(a, a_expr.span)?;
-        let b = self.expr_tensor(b_expr)?;
-        let b = self.real(b, b_expr.span)?;
-        self.refuse_two_origins(a, b, a_expr.span, b_expr.span, bound.span)?;
-        let row = self.matrix_dim(a, bound.need("row")?, "solve")?;
-        let col = self.matrix_dim(a, bound.need("col")?, "solve")?;
-        let dims: Vec<DimId> = self.joint_dims(&[a, b]).into_iter().filter(|&dim| dim != row).collect();
-        if !self.ty(b).has(row) {
-            let shown = self.show_type(b);
-            return self.error("missing-dimension", b_expr.span, format!("the right side of `solve` is over the rows, and this is `{shown}`"));
-        }
-        self.push(Op::Solve { row, col }, &[a, b], Ty::new(Elem::Real, dims), bound.span).map(Value::Tensor)
     }
 }

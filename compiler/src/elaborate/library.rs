@@ -10,7 +10,17 @@ use crate::source::{SourceMap, Sources};
 
 /// The modules that hold blocks, named after the kinds.
 pub(crate) const KINDS: [&str; 11] = [
-    "sampler", "reward", "advantage", "loss", "optimizer", "transform", "schedule", "metric", "fn", "model", "data",
+    "sampler",
+    "reward",
+    "advantage",
+    "loss",
+    "optimizer",
+    "transform",
+    "schedule",
+    "metric",
+    "fn",
+    "model",
+    "data",
 ];
 
 /// How many files a program may consist of.
@@ -58,7 +68,12 @@ pub(crate) struct Library<'s> {
 
 impl<'s> Library<'s> {
     pub(crate) fn new(sources: &'s dyn Sources) -> Library<'s> {
-        Library { sources, map: SourceMap::default(), loaded: HashMap::new(), diagnostics: Vec::new() }
+        Library {
+            sources,
+            map: SourceMap::default(),
+            loaded: HashMap::new(),
+            diagnostics: Vec::new(),
+        }
     }
 
     /// Reads and parses a file and what it `use`s. `asked` is the place that names it, for the message.
@@ -70,20 +85,33 @@ impl<'s> Library<'s> {
             Ok(text) => text,
             Err(why) => {
                 // The path itself stands in for the text, so that the message has a place even for the main file.
-                let span = asked.unwrap_or_else(|| Span { source: self.map.add(path, "".into()), start: 0, end: 0 });
-                self.diagnostics.push(Diagnostic::error("unreadable-file", span, format!("`{path}` cannot be read: {why}")));
+                let span = asked.unwrap_or_else(|| Span {
+                    source: self.map.add(path, "".into()),
+                    start: 0,
+                    end: 0,
+                });
+                self.diagnostics.push(Diagnostic::error(
+                    "unreadable-file",
+                    span,
+                    format!("`{path}` cannot be read: {why}"),
+                ));
                 return None;
             }
         };
         let id = self.map.add(path, text.clone());
         if self.loaded.len() >= MAX_FILES {
             let span = asked.unwrap_or_default();
-            self.diagnostics.push(Diagnostic::error("too-many-files", span, format!("more than {MAX_FILES} files are used")));
+            self.diagnostics.push(Diagnostic::error(
+                "too-many-files",
+                span,
+                format!("more than {MAX_FILES} files are used"),
+            ));
             return None;
         }
         let parsed = rlp_grammar::parse(id, &text);
         for error in parsed.errors {
-            let mut diagnostic = Diagnostic::error(error.code, error.span, error.message).here(error.label);
+            let mut diagnostic =
+                Diagnostic::error(error.code, error.span, error.message).here(error.label);
             diagnostic.help = error.help;
             for (span, text) in error.related {
                 diagnostic = diagnostic.label(span, text);
@@ -92,15 +120,30 @@ impl<'s> Library<'s> {
         }
         let file = Rc::new(parsed.file);
         let blocks = self.definitions(id, &file);
-        self.loaded.insert(id, Loaded { file: file.clone(), blocks, modules: HashMap::new() });
+        self.loaded.insert(
+            id,
+            Loaded {
+                file: file.clone(),
+                blocks,
+                modules: HashMap::new(),
+            },
+        );
         for item in &file.items {
             let Item::Use(used) = item else { continue };
             let target = self.sources.resolve(path, &used.path);
             let module = self.load(&target, Some(used.path_span));
             if let (Some(module), Some(loaded)) = (module, self.loaded.get_mut(&id)) {
-                if loaded.modules.insert(used.alias.name.clone(), module).is_some() {
+                if loaded
+                    .modules
+                    .insert(used.alias.name.clone(), module)
+                    .is_some()
+                {
                     let message = format!("`{}` is used as the name of two files", used.alias.name);
-                    self.diagnostics.push(Diagnostic::error("duplicate-definition", used.alias.span, message));
+                    self.diagnostics.push(Diagnostic::error(
+                        "duplicate-definition",
+                        used.alias.span,
+                        message,
+                    ));
                 }
             }
         }
@@ -113,14 +156,21 @@ impl<'s> Library<'s> {
             let Item::Block(block) = item else { continue };
             let name = format!("{}.{}", block.kind.name, block.name.name);
             if let Some(first) = blocks.iter().find(|other| other.name == name) {
-                let diagnostic =
-                    Diagnostic::error("duplicate-definition", block.name.span, format!("`{name}` is defined twice"))
-                        .here("again here")
-                        .label(first.block.name.span, "first here");
+                let diagnostic = Diagnostic::error(
+                    "duplicate-definition",
+                    block.name.span,
+                    format!("`{name}` is defined twice"),
+                )
+                .here("again here")
+                .label(first.block.name.span, "first here");
                 self.diagnostics.push(diagnostic);
                 continue;
             }
-            blocks.push(Rc::new(Definition { block: block.clone(), file: id, name }));
+            blocks.push(Rc::new(Definition {
+                block: block.clone(),
+                file: id,
+                name,
+            }));
         }
         blocks
     }
@@ -139,20 +189,34 @@ impl<'s> Library<'s> {
     }
 
     pub(crate) fn module_names(&self, file: SourceId) -> Vec<String> {
-        let mut names: Vec<String> = self.loaded.get(&file).map(|loaded| loaded.modules.keys().cloned().collect()).unwrap_or_default();
+        let mut names: Vec<String> = self
+            .loaded
+            .get(&file)
+            .map(|loaded| loaded.modules.keys().cloned().collect())
+            .unwrap_or_default();
         names.sort();
         names
     }
 
     /// A block by its bare name in the file itself.
     pub(crate) fn local(&self, file: SourceId, name: &str) -> Option<Rc<Definition>> {
-        self.loaded.get(&file)?.blocks.iter().find(|definition| definition.block.name.name == name).cloned()
+        self.loaded
+            .get(&file)?
+            .blocks
+            .iter()
+            .find(|definition| definition.block.name.name == name)
+            .cloned()
     }
 
     /// `KIND.NAME`: the file's own block of that kind, or the standard library's.
     pub(crate) fn standard(&mut self, file: SourceId, kind: &str, name: &str) -> Found {
         let full = format!("{kind}.{name}");
-        let own = self.loaded.get(&file).and_then(|loaded| loaded.blocks.iter().find(|definition| definition.name == full));
+        let own = self.loaded.get(&file).and_then(|loaded| {
+            loaded
+                .blocks
+                .iter()
+                .find(|definition| definition.name == full)
+        });
         if let Some(own) = own {
             return Found::Block(own.clone());
         }
@@ -166,8 +230,10 @@ impl<'s> Library<'s> {
                     .filter(|definition| definition.kind() == kind)
                     .map(|definition| definition.block.name.name.clone()),
             );
-            let mut near: Vec<String> =
-                nearest(name, names.iter().map(String::as_str)).into_iter().map(|near| format!("{kind}.{near}")).collect();
+            let mut near: Vec<String> = nearest(name, names.iter().map(String::as_str))
+                .into_iter()
+                .map(|near| format!("{kind}.{near}"))
+                .collect();
             // The right name in the wrong module.
             near.extend(
                 KINDS
@@ -177,8 +243,14 @@ impl<'s> Library<'s> {
             );
             return Found::Nothing(near);
         };
-        let Some(id) = self.load(&path, None) else { return Found::Broken };
-        match self.loaded[&id].blocks.iter().find(|definition| definition.name == full) {
+        let Some(id) = self.load(&path, None) else {
+            return Found::Broken;
+        };
+        match self.loaded[&id]
+            .blocks
+            .iter()
+            .find(|definition| definition.name == full)
+        {
             Some(definition) => Found::Block(definition.clone()),
             None => Found::Broken,
         }
@@ -186,25 +258,39 @@ impl<'s> Library<'s> {
 
     /// The full names of standard blocks called `name`, in every module.
     pub(crate) fn modules_with(&self, name: &str) -> Vec<String> {
-        KINDS.iter().filter(|kind| self.sources.defining(kind, name).is_some()).map(|kind| format!("{kind}.{name}")).collect()
+        KINDS
+            .iter()
+            .filter(|kind| self.sources.defining(kind, name).is_some())
+            .map(|kind| format!("{kind}.{name}"))
+            .collect()
     }
 
     /// `ALIAS.NAME` of a used file.
     pub(crate) fn used(&self, module: SourceId, name: &str) -> Found {
         let blocks = &self.loaded[&module].blocks;
-        match blocks.iter().find(|definition| definition.block.name.name == name) {
+        match blocks
+            .iter()
+            .find(|definition| definition.block.name.name == name)
+        {
             Some(definition) => Found::Block(definition.clone()),
             None => Found::Nothing(
-                nearest(name, blocks.iter().map(|definition| definition.block.name.name.as_str()))
-                    .into_iter()
-                    .map(str::to_string)
-                    .collect(),
+                nearest(
+                    name,
+                    blocks
+                        .iter()
+                        .map(|definition| definition.block.name.name.as_str()),
+                )
+                .into_iter()
+                .map(str::to_string)
+                .collect(),
             ),
         }
     }
 
     /// Whether a file has an error of its own (so that blocks of it are not trusted further).
     pub(crate) fn is_broken(&self, file: SourceId) -> bool {
-        self.diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error && diagnostic.span().source == file)
+        self.diagnostics.iter().any(|diagnostic| {
+            diagnostic.severity == Severity::Error && diagnostic.span().source == file
+        })
     }
 }

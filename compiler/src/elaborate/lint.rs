@@ -26,9 +26,15 @@ impl Elaborator<'_> {
         for allow in allows {
             if !LINTS.contains(&allow.lint.name.as_str()) {
                 let near = nearest(&allow.lint.name, LINTS);
-                let mut diagnostic = Diagnostic::error("unknown-lint", allow.lint.span, format!("there is no lint `{}`", allow.lint.name));
+                let mut diagnostic = Diagnostic::error(
+                    "unknown-lint",
+                    allow.lint.span,
+                    format!("there is no lint `{}`", allow.lint.name),
+                );
                 diagnostic = match near.first() {
-                    Some(best) => diagnostic.help(format!("did you mean `{best}`?")).fix(allow.lint.span, best.to_string()),
+                    Some(best) => diagnostic
+                        .help(format!("did you mean `{best}`?"))
+                        .fix(allow.lint.span, best.to_string()),
                     None => diagnostic.help(format!("there are {}", LINTS.join(", "))),
                 };
                 self.report(diagnostic);

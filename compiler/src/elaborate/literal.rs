@@ -1,24 +1,13 @@
 //! Lists and annotations: where a literal gets its dimensions, and its raggedness, from.
 
-use rlp_grammar::ast::{DimExpr, Ident, Span, TypeExpr, TypeKind};
+use rlp_grammar::ast::Span;
 
 use crate::array::{Array, Elements};
-use crate::diagnostic::{Diagnostic, nearest};
+use crate::diagnostic::Diagnostic;
 use crate::elaborate::value::{List, Tensor, Value};
-use crate::elaborate::{Elaborator, Mode, Reported, Result};
+use crate::elaborate::{Elaborator, Result};
 use crate::graph::Op;
-use crate::ty::{Dim, DimId, Elem, Ty, is_ragged_name};
-
-/// The words for elements.
-pub(crate) fn elem_named(name: &str) -> Option<Elem> {
-    match name {
-        "real" => Some(Elem::Real),
-        "int" => Some(Elem::Int),
-        "bool" => Some(Elem::Bool),
-        "text" => Some(Elem::Text),
-        _ => None,
-    }
-}
+use crate::ty::{DimId, Elem, Ty};
 
 /// A nested list of known scalars.
 enum Nested {
@@ -27,95 +16,6 @@ enum Nested {
 }
 
 impl Elaborator<'_> {
-    /// A type of tensors: its element and dimensions, in the order written. Unknown dimensions come into being.
-    pub(crate) fn tensor_type(&mut self, ty: &TypeExpr) -> Result<(Elem, Vec<DimId>)> {
-        let TypeKind::Named { name, dims } = &ty.kind else {
-            return self.error("type-mismatch", ty.span, "a tensor type is expected here, as `real[prompt, sample]`");
-        };
-        let Some(elem) = elem_named(&name.name) else {
-            let near = nearest(&name.name, ["real", "int", "bool", "text"]).into_iter().map(str::to_string).collect::<Vec<_>>();
-            let mut diagnostic = Diagnostic::error("unknown-type", name.span, format!("`{}` is not an element: real, int, bool and text are", name.name));
-            if let Some(best) = near.first() {
-                diagnostic = diagnostic.help(format!("did you mean `{best}`?")).fix(name.span, best.clone());
-            }
-            return Err(self.report(diagnostic));
-        };
-        let mut ids = Vec::new();
-        for dim in dims {
-            match dim {
-                DimExpr::Rest(span) => match self.scope.rest.clone() {
-                    Some(rest) => ids.extend(rest),
-                    None => return self.error("unknown-dimension", *span, "`..` stands for further dimensions in a signature, and there are none here"),
-                },
-                DimExpr::Dim { name, size } => {
-                    let size = match size {
-                        Some(size) => {
-                            let found = self.expr_tensor(size)?;
-                            Some(self.static_size(found, size.span)?)
-                        }
-                        None => None,
-                    };
-                    ids.push(self.annotated_dim(name, size, &ids.clone()));
-                }
-            }
-        }
-        for (index, id) in ids.iter().enumerate() {
-            if ids[..index].contains(id) {
-                let name = self.dim_name(*id).to_string();
-                return self.error("duplicate-dimension", ty.span, format!("`{name}` stands twice in one type"));
-            }
-        }
-        Ok((elem, ids))
-    }
-
-    /// A dimension that an annotation names: one in scope, or a new one whose lengths vary over those before it.
-    fn annotated_dim(&mut self, name: &Ident, size: Option<u64>, before: &[DimId]) -> DimId {
-        if let Some(dim) = self.dim_in_scope(&name.name) {
-            return dim;
-        }
-        let origin = match self.mode {
-            Mode::Pure | Mode::Update => "this annotation".to_string(),
-            Mode::Pipeline => "an annotation".to_string(),
-        };
-        let ragged = is_ragged_name(&name.name).then(|| before.to_vec());
-        let id = self.new_dim(Dim { name: name.name.clone(), origin, span: name.span, ragged, size });
-        self.scope.dims.insert(name.name.clone(), id);
-        id
-    }
-
-    /// A size: a whole number that is known now.
-    pub(crate) fn static_size(&mut self, tensor: Tensor, span: Span) -> Result<u64> {
-        match self.static_number(tensor) {
-            Some(value) if value >= 0.0 && value.fract() == 0.0 && value < 1e15 => Ok(value as u64),
-            Some(value) => self.error("value-out-of-range", span, format!("a size is a whole number, not {value}")),
-            None => self.error("not-known-before-run", span, "a size must be known before the run"),
-        }
-    }
-
-    /// `value : type`.
-    pub(crate) fn ascribe(&mut self, value: Value, span: Span, ty: &TypeExpr) -> Result<Value> {
-        let (elem, dims) = self.tensor_type(ty)?;
-        match value {
-            Value::List(list) => self.typed_list(&list, elem, &dims).map(Value::Tensor),
-            other => {
-                let x = self.tensor(other, span)?;
-                let x = self.expect_elem(x, elem, span)?;
-                let wanted = Ty::new(elem, dims);
-                if *self.ty(x) == wanted {
-                    return Ok(Value::Tensor(x));
-                }
-                if self.ty(x).dims.is_empty() {
-                    return self.broadcast(x, &wanted.dims, span).map(Value::Tensor);
-                }
-                let (found, wanted) = (self.show_type(x), self.show(&wanted));
-                let diagnostic = Diagnostic::error("dimension-mismatch", span, format!("`{wanted}` is announced, and this is `{found}`"))
-                    .here(found)
-                    .label(ty.span, wanted);
-                Err(self.report(diagnostic))
-            }
-        }
-    }
-
     /// A list with the dimensions of another tensor.
     pub(crate) fn list_like(&mut self, list: &List, like: Tensor) -> Result<Tensor> {
         let ty = self.ty(like).clone();
@@ -124,8 +24,12 @@ impl Elaborator<'_> {
 
     /// A list where nothing says what its dimension is.
     pub(crate) fn untyped_list(&mut self, list: &List) -> Result<Tensor> {
-        let diagnostic = Diagnostic::error("list-without-dimension", list.span, "it is not known what the dimension of this list is")
-            .help("say so: `[…] : real[objective]`");
+        let diagnostic = Diagnostic::error(
+            "list-without-dimension",
+            list.span,
+            "it is not known what the dimension of this list is",
+        )
+        .help("say so: `[…] : real[objective]`");
         Err(self.report(diagnostic))
     }
 
@@ -147,10 +51,20 @@ impl Elaborator<'_> {
         }
         let nested = Nested::List(nested, list.span);
         let sizes = self.list_sizes(&nested, dims)?;
-        let mut flat = Flat { elem, reals: Vec::new(), ints: Vec::new(), bools: Vec::new(), texts: Vec::new(), present: Vec::new() };
+        let mut flat = Flat {
+            elem,
+            reals: Vec::new(),
+            ints: Vec::new(),
+            bools: Vec::new(),
+            texts: Vec::new(),
+            present: Vec::new(),
+        };
         flat.fill(Some(&nested), &sizes);
         let mask = flat.present.clone();
-        let array = Array { shape: sizes.clone(), elements: flat.elements() };
+        let array = Array {
+            shape: sizes.clone(),
+            elements: flat.elements(),
+        };
         // Axes in ascending order of dimensions.
         let mut order: Vec<usize> = (0..dims.len()).collect();
         order.sort_by_key(|&axis| dims[axis]);
@@ -163,9 +77,18 @@ impl Elaborator<'_> {
     }
 
     /// A list of tensors that are not known now: stacked along its one dimension.
-    fn stacked_list(&mut self, list: &List, elem: Elem, dims: &[DimId]) -> Result<Tensor> {
+    pub(crate) fn stacked_list(
+        &mut self,
+        list: &List,
+        elem: Elem,
+        dims: &[DimId],
+    ) -> Result<Tensor> {
         let &[dim] = dims else {
-            return self.error("not-known-before-run", list.span, "the elements of a list of several dimensions must be known before the run");
+            return self.error(
+                "not-known-before-run",
+                list.span,
+                "the elements of a list of several dimensions must be known before the run",
+            );
         };
         let mut items = Vec::new();
         for (value, span) in &list.items {
@@ -173,15 +96,34 @@ impl Elaborator<'_> {
             let x = self.expect_elem(x, elem, *span)?;
             if !self.ty(x).dims.is_empty() {
                 let shown = self.show_type(x);
-                return self.error("dimension-mismatch", *span, format!("an element of a list is a scalar, not `{shown}`; `stack` joins tensors"));
+                return self.error(
+                    "dimension-mismatch",
+                    *span,
+                    format!(
+                        "an element of a list is a scalar, not `{shown}`; `stack` joins tensors"
+                    ),
+                );
             }
             items.push(x);
         }
         self.fix_size(dim, items.len(), list.span)?;
-        self.push(Op::Stack(dim), &items, Ty { elem, dims: vec![dim] }, list.span)
+        self.push(
+            Op::Stack(dim),
+            &items,
+            Ty {
+                elem,
+                dims: vec![dim],
+            },
+            list.span,
+        )
     }
 
-    fn nested(&mut self, value: &Value, span: Span, elem: Elem) -> Result<Option<Nested>> {
+    pub(crate) fn nested(
+        &mut self,
+        value: &Value,
+        span: Span,
+        elem: Elem,
+    ) -> Result<Option<Nested>> {
         match value {
             Value::List(list) => {
                 let mut items = Vec::new();
@@ -196,17 +138,22 @@ impl Elaborator<'_> {
             Value::Tensor(tensor) => {
                 // `0` and `1` stand for false and true in no list: the element must agree.
                 let tensor = self.expect_elem(*tensor, elem, span)?;
-                Ok(self.static_value(tensor).map(|array| Nested::Leaf(array, span)))
+                Ok(self
+                    .static_value(tensor)
+                    .map(|array| Nested::Leaf(array, span)))
             }
             other => {
-                let message = format!("an element of a list is a number, a bool or a text, not {}", other.describe());
+                let message = format!(
+                    "an element of a list is a number, a bool or a text, not {}",
+                    other.describe()
+                );
                 self.error("type-mismatch", span, message)
             }
         }
     }
 
     /// The size of each dimension: the longest list; all equal where the dimension is not ragged.
-    fn list_sizes(&mut self, nested: &Nested, dims: &[DimId]) -> Result<Vec<usize>> {
+    pub(crate) fn list_sizes(&mut self, nested: &Nested, dims: &[DimId]) -> Result<Vec<usize>> {
         let mut sizes = vec![0; dims.len()];
         let mut firsts: Vec<Option<(usize, Span)>> = vec![None; dims.len()];
         let mut row: Vec<&Nested> = vec![nested];
@@ -216,17 +163,22 @@ impl Elaborator<'_> {
                 match item {
                     Nested::Leaf(_, span) => {
                         let name = self.dim_name(dim).to_string();
-                        let message = format!("a list over `{name}` is expected here, not a single value");
+                        let message =
+                            format!("a list over `{name}` is expected here, not a single value");
                         return self.error("dimension-mismatch", *span, message);
                     }
                     Nested::List(items, span) => {
                         if let Some((first, first_span)) = firsts[axis] {
                             if first != items.len() && !self.graph().dims.is_ragged(dim) {
                                 let name = self.dim_name(dim).to_string();
-                                let message = format!("`{name}` has {first} elements in one list and {} in another, and it is not ragged", items.len());
-                                let diagnostic = Diagnostic::error("dimension-mismatch", *span, message)
-                                    .here(format!("{} here", items.len()))
-                                    .label(first_span, format!("{first} here"));
+                                let message = format!(
+                                    "`{name}` has {first} elements in one list and {} in another, and it is not ragged",
+                                    items.len()
+                                );
+                                let diagnostic =
+                                    Diagnostic::error("dimension-mismatch", *span, message)
+                                        .here(format!("{} here", items.len()))
+                                        .label(first_span, format!("{first} here"));
                                 return Err(self.report(diagnostic));
                             }
                         } else {
@@ -239,45 +191,46 @@ impl Elaborator<'_> {
             }
             row = next;
         }
-        if let Some(Nested::List(_, span)) = row.iter().find(|item| matches!(item, Nested::List(..))) {
-            let message = format!("this list is nested deeper than its {} dimension{}", dims.len(), if dims.len() == 1 { "" } else { "s" });
+        if let Some(Nested::List(_, span)) =
+            row.iter().find(|item| matches!(item, Nested::List(..)))
+        {
+            let message = format!(
+                "this list is nested deeper than its {} dimension{}",
+                dims.len(),
+                if dims.len() == 1 { "" } else { "s" }
+            );
             return self.error("dimension-mismatch", *span, message);
         }
         Ok(sizes)
     }
 
-    /// The size of a dimension becomes known, or must agree.
-    pub(crate) fn fix_size(&mut self, dim: DimId, size: usize, span: Span) -> Result<()> {
-        match self.graph().dims.get(dim).size {
-            Some(known) if known != size as u64 => {
-                let name = self.dim_name(dim).to_string();
-                let first = self.graph().dims.get(dim).span;
-                let diagnostic = Diagnostic::error("dimension-mismatch", span, format!("`{name}` has {known} elements elsewhere, and {size} here"))
-                    .label(first, format!("`{name}` comes from here"));
-                Err(self.report(diagnostic))
-            }
-            Some(_) => Ok(()),
-            None => {
-                for level in &mut self.levels {
-                    level.graph.dims.get_mut(dim).size = Some(size as u64);
-                }
-                Ok(())
-            }
-        }
-    }
-
     /// Sizes and lengths that a literal gives to its dimensions; later literals must have the same.
-    fn record_raggedness(&mut self, dims: &[DimId], sizes: &[usize], present: Vec<bool>, order: &[usize], span: Span) -> Result<()> {
+    pub(crate) fn record_raggedness(
+        &mut self,
+        dims: &[DimId],
+        sizes: &[usize],
+        present: Vec<bool>,
+        order: &[usize],
+        span: Span,
+    ) -> Result<()> {
         for (axis, &dim) in dims.iter().enumerate() {
             if !self.graph().dims.is_ragged(dim) {
                 self.fix_size(dim, sizes[axis], span)?;
             }
         }
-        let whole = permute(&Array { shape: sizes.to_vec(), elements: Elements::Bool(present) }, order);
+        let whole = permute(
+            &Array {
+                shape: sizes.to_vec(),
+                elements: Elements::Bool(present),
+            },
+            order,
+        );
         let mut sorted = dims.to_vec();
         sorted.sort_unstable();
         for &dim in dims {
-            let Some(parents) = self.graph().dims.get(dim).ragged.clone() else { continue };
+            let Some(parents) = self.graph().dims.get(dim).ragged.clone() else {
+                continue;
+            };
             let mut wanted = parents.clone();
             wanted.push(dim);
             wanted.sort_unstable();
@@ -285,12 +238,17 @@ impl Elaborator<'_> {
                 continue;
             }
             // Along other dimensions every position is alike: look at the first.
-            let axes: Vec<usize> = wanted.iter().filter_map(|needed| sorted.iter().position(|found| found == needed)).collect();
+            let axes: Vec<usize> = wanted
+                .iter()
+                .filter_map(|needed| sorted.iter().position(|found| found == needed))
+                .collect();
             let mask = first_along(&whole, &axes);
             let size = mask.shape.last().copied().unwrap_or(0);
             match self.levels[0].masks.get(&dim).copied() {
                 Some(known) => {
-                    let Op::Literal(first) = self.levels[0].graph.op(known.node) else { continue };
+                    let Op::Literal(first) = self.levels[0].graph.op(known.node) else {
+                        continue;
+                    };
                     if *first != mask {
                         let name = self.dim_name(dim).to_string();
                         return self.error("dimension-mismatch", span, format!("the lengths of `{name}` differ from those of the first list over it"));
@@ -299,24 +257,21 @@ impl Elaborator<'_> {
                 None => {
                     self.fix_size(dim, size, span)?;
                     let level = std::mem::replace(&mut self.level, 0);
-                    let node = self.push(Op::Literal(mask), &[], Ty { elem: Elem::Bool, dims: wanted }, span);
+                    let node = self.push(
+                        Op::Literal(mask),
+                        &[],
+                        Ty {
+                            elem: Elem::Bool,
+                            dims: wanted,
+                        },
+                        span,
+                    );
                     self.level = level;
                     self.levels[0].masks.insert(dim, node?);
                 }
             }
         }
         Ok(())
-    }
-
-    /// The declared type of something that is not a tensor, by its word.
-    pub(crate) fn unknown_type(&mut self, name: &Ident) -> Reported {
-        let known = ["real", "int", "bool", "text", "model", "data", "optimizer", "record"];
-        let near = nearest(&name.name, known);
-        let mut diagnostic = Diagnostic::error("unknown-type", name.span, format!("there is no type `{}`", name.name));
-        if let Some(best) = near.first() {
-            diagnostic = diagnostic.help(format!("did you mean `{best}`?")).fix(name.span, best.to_string());
-        }
-        self.report(diagnostic)
     }
 }
 
@@ -331,7 +286,7 @@ struct Flat {
 }
 
 impl Flat {
-    fn fill(&mut self, nested: Option<&Nested>, sizes: &[usize]) {
+    pub(crate) fn fill(&mut self, nested: Option<&Nested>, sizes: &[usize]) {
         match sizes.split_first() {
             None => {
                 self.present.push(nested.is_some());
@@ -362,7 +317,7 @@ impl Flat {
         }
     }
 
-    fn elements(self) -> Elements {
+    pub(crate) fn elements(self) -> Elements {
         match self.elem {
             Elem::Real => Elements::Real(self.reals),
             Elem::Int => Elements::Int(self.ints),
@@ -376,14 +331,20 @@ impl Flat {
 pub(crate) fn permute(array: &Array, order: &[usize]) -> Array {
     let shape: Vec<usize> = order.iter().map(|&axis| array.shape[axis]).collect();
     let indices = offsets(&array.shape, order, &shape);
-    Array { shape, elements: pick(&array.elements, &indices) }
+    Array {
+        shape,
+        elements: pick(&array.elements, &indices),
+    }
 }
 
 /// The part of an array where every axis that is not kept is 0.
 fn first_along(array: &Array, kept: &[usize]) -> Array {
     let shape: Vec<usize> = kept.iter().map(|&axis| array.shape[axis]).collect();
     let indices = offsets(&array.shape, kept, &shape);
-    Array { shape, elements: pick(&array.elements, &indices) }
+    Array {
+        shape,
+        elements: pick(&array.elements, &indices),
+    }
 }
 
 /// Where in an array of `shape` each element of the result stands, whose axes are `axes` of it.

@@ -6,27 +6,40 @@
 //! dimensions of its arguments, so blocks are inlined and nothing after this stage knows of them.
 
 mod aggregate;
+mod alone;
+mod annotation;
+mod argument;
+mod batch;
 mod block;
 mod builder;
 mod builtin;
 mod call;
+mod draw;
+mod elementwise;
 mod expr;
 mod index;
 mod library;
 mod lint;
 mod literal;
+mod mask;
+mod matrix;
 mod model;
+mod name;
 mod named;
 mod native;
 mod operator;
+mod parameter;
 mod pipeline;
 mod scan;
 mod scope;
 mod sense;
+mod shape;
 mod stage;
+mod state;
 mod test;
 mod text;
 mod train;
+mod unused;
 mod update;
 mod value;
 mod walk;
@@ -137,15 +150,30 @@ impl<'s> Elaborator<'s> {
 
     /// Reports a diagnostic, with the calls that led there, once.
     pub(crate) fn report(&mut self, mut diagnostic: Diagnostic) -> Reported {
-        diagnostic.calls = self.frames.iter().rev().filter(|frame| frame.call.is_some()).map(|frame| (frame.name.clone(), frame.span)).collect();
-        let key = (diagnostic.code, diagnostic.span(), diagnostic.message.clone());
+        diagnostic.calls = self
+            .frames
+            .iter()
+            .rev()
+            .filter(|frame| frame.call.is_some())
+            .map(|frame| (frame.name.clone(), frame.span))
+            .collect();
+        let key = (
+            diagnostic.code,
+            diagnostic.span(),
+            diagnostic.message.clone(),
+        );
         if self.seen.insert(key) {
             self.diagnostics.push(diagnostic);
         }
         Reported
     }
 
-    pub(crate) fn error<T>(&mut self, code: &'static str, span: Span, message: impl Into<String>) -> Result<T> {
+    pub(crate) fn error<T>(
+        &mut self,
+        code: &'static str,
+        span: Span,
+        message: impl Into<String>,
+    ) -> Result<T> {
         Err(self.report(Diagnostic::error(code, span, message)))
     }
 

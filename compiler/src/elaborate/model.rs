@@ -16,8 +16,14 @@ impl Elaborator<'_> {
             Value::Model(model) => Ok(model),
             Value::Poison => Err(crate::elaborate::Reported),
             other => {
-                let message = format!("`{}` takes a model first, and this is {}", bound.builtin.name, other.describe());
-                Err(self.report(Diagnostic::error("type-mismatch", expr.span, message).here(other.describe())))
+                let message = format!(
+                    "`{}` takes a model first, and this is {}",
+                    bound.builtin.name,
+                    other.describe()
+                );
+                Err(self.report(
+                    Diagnostic::error("type-mismatch", expr.span, message).here(other.describe()),
+                ))
             }
         }
     }
@@ -28,7 +34,10 @@ impl Elaborator<'_> {
         let batch_expr = bound.need("batch")?;
         let batch = self.expr(batch_expr)?;
         let Value::Record(record) = batch else {
-            let message = format!("`{name}` takes a batch of sequences, as a sampler draws it, and this is {}", batch.describe());
+            let message = format!(
+                "`{name}` takes a batch of sequences, as a sampler draws it, and this is {}",
+                batch.describe()
+            );
             return self.error("type-mismatch", batch_expr.span, message);
         };
         let mut operands = Vec::new();
@@ -36,11 +45,26 @@ impl Elaborator<'_> {
             match record.get(field) {
                 Some(Value::Tensor(tensor)) => operands.push(*tensor),
                 _ => {
-                    let message = format!("`{name}` takes a batch of sequences, and this record has no field `{field}`");
-                    let names: Vec<&str> = record.fields.iter().map(|(name, _)| name.as_str()).collect();
-                    let mut diagnostic = Diagnostic::error("type-mismatch", batch_expr.span, message).here(format!("it has {}", names.join(", ")));
-                    if let Some((inner, _)) = record.fields.iter().find(|(_, value)| matches!(value, Value::Record(_))) {
-                        diagnostic = diagnostic.help(format!("{}.{inner}", self.library.map.text(batch_expr.span)));
+                    let message = format!(
+                        "`{name}` takes a batch of sequences, and this record has no field `{field}`"
+                    );
+                    let names: Vec<&str> = record
+                        .fields
+                        .iter()
+                        .map(|(name, _)| name.as_str())
+                        .collect();
+                    let mut diagnostic =
+                        Diagnostic::error("type-mismatch", batch_expr.span, message)
+                            .here(format!("it has {}", names.join(", ")));
+                    if let Some((inner, _)) = record
+                        .fields
+                        .iter()
+                        .find(|(_, value)| matches!(value, Value::Record(_)))
+                    {
+                        diagnostic = diagnostic.help(format!(
+                            "{}.{inner}",
+                            self.library.map.text(batch_expr.span)
+                        ));
                     }
                     return Err(self.report(diagnostic));
                 }
@@ -59,14 +83,29 @@ impl Elaborator<'_> {
             "value" => ModelOutput::Value,
             _ => ModelOutput::Logits,
         };
-        let mut ty = Ty { elem: Elem::Real, dims };
+        let mut ty = Ty {
+            elem: Elem::Real,
+            dims,
+        };
         if output == ModelOutput::Logits {
-            let size = self.resource_number(model.model, "vocab").map(|size| size as u64);
+            let size = self
+                .resource_number(model.model, "vocab")
+                .map(|size| size as u64);
             let origin = format!("the vocabulary of `{}`", self.models[model.model].name);
-            let vocab = self.vocab_dim(model.model, Dim { name: "vocab".to_string(), origin, span: bound.span, ragged: None, size });
+            let vocab = self.vocab_dim(
+                model.model,
+                Dim {
+                    name: "vocab".to_string(),
+                    origin,
+                    span: bound.span,
+                    ragged: None,
+                    size,
+                },
+            );
             ty = Ty::new(Elem::Real, ty.dims.iter().copied().chain([vocab]).collect());
         }
-        self.push(Op::Model { model, output }, &operands, ty, bound.span).map(Value::Tensor)
+        self.push(Op::Model { model, output }, &operands, ty, bound.span)
+            .map(Value::Tensor)
     }
 
     /// One `vocab` for each model, so that the logits of a policy and of its frozen copy agree.
@@ -90,21 +129,34 @@ impl Elaborator<'_> {
                 let every = self.expr_tensor(expr)?;
                 let every = self.static_size(every, expr.span)?;
                 if every == 0 {
-                    return self.error("value-out-of-range", expr.span, "a copy is refreshed every 1 or more steps, not every 0");
+                    return self.error(
+                        "value-out-of-range",
+                        expr.span,
+                        "a copy is refreshed every 1 or more steps, not every 0",
+                    );
                 }
                 every
             }
             None => 0,
         };
-        Ok(Value::Model(ModelRef { model: model.model, frozen: Some(every) }))
+        Ok(Value::Model(ModelRef {
+            model: model.model,
+            frozen: Some(every),
+        }))
     }
 
     pub(crate) fn held_out(&mut self, bound: &Bound) -> Result<Value> {
         let expr = bound.need("data")?;
         match self.expr(expr)? {
-            Value::Data(data) => Ok(Value::Data(DataRef { data: data.data, held_out: true })),
+            Value::Data(data) => Ok(Value::Data(DataRef {
+                data: data.data,
+                held_out: true,
+            })),
             other => {
-                let message = format!("`held_out` takes a data source, and this is {}", other.describe());
+                let message = format!(
+                    "`held_out` takes a data source, and this is {}",
+                    other.describe()
+                );
                 self.error("type-mismatch", expr.span, message)
             }
         }
@@ -112,16 +164,32 @@ impl Elaborator<'_> {
 
     /// `update(rule, param: p, grads: [g1, g2])`: in tests, the parameter after the updates.
     pub(crate) fn test_update(&mut self, bound: &Bound) -> Result<Value> {
-        let (rule_expr, param_expr, grads_expr) = (bound.need("rule")?, bound.need("param")?, bound.need("grads")?);
+        let (rule_expr, param_expr, grads_expr) = (
+            bound.need("rule")?,
+            bound.need("param")?,
+            bound.need("grads")?,
+        );
         let Value::Rule(rule) = self.expr(rule_expr)? else {
-            return self.error("type-mismatch", rule_expr.span, "an optimizer is expected here, as `optimizer.sgd(lr: 0.1)`");
+            return self.error(
+                "type-mismatch",
+                rule_expr.span,
+                "an optimizer is expected here, as `optimizer.sgd(lr: 0.1)`",
+            );
         };
         let param = self.expr_tensor(param_expr)?;
         let mut param = self.real(param, param_expr.span)?;
         let Value::List(list) = self.expr(grads_expr)? else {
-            return self.error("type-mismatch", grads_expr.span, "a list of gradients is expected here");
+            return self.error(
+                "type-mismatch",
+                grads_expr.span,
+                "a list of gradients is expected here",
+            );
         };
-        let args: Vec<(String, Tensor)> = rule.args.iter().map(|(name, tensor, _)| (name.clone(), *tensor)).collect();
+        let args: Vec<(String, Tensor)> = rule
+            .args
+            .iter()
+            .map(|(name, tensor, _)| (name.clone(), *tensor))
+            .collect();
         let mut states: Vec<(String, Tensor)> = Vec::new();
         let outer = self.scope.clone();
         let total = list.items.len() as i64;
@@ -132,15 +200,23 @@ impl Elaborator<'_> {
             };
             if self.ty(grad) != self.ty(param) {
                 let (shown, found) = (self.show_type(param), self.show_type(grad));
-                return self.error("dimension-mismatch", *span, format!("the parameter is `{shown}` and its gradient `{found}`"));
+                return self.error(
+                    "dimension-mismatch",
+                    *span,
+                    format!("the parameter is `{shown}` and its gradient `{found}`"),
+                );
             }
             for (name, number) in [("step", index as i64 + 1), ("steps", total)] {
                 let tensor = self.literal(crate::array::Array::int(number), bound.span)?;
                 self.scope.bind(name, Value::Tensor(tensor), bound.span);
             }
-            let (next, after) = self.run_update(&rule.definition, param, grad, &args, states, rule.span)?;
+            let (next, after) =
+                self.run_update(&rule.definition, param, grad, &args, states, rule.span)?;
             param = next;
-            states = after.into_iter().map(|state| (state.name, state.next)).collect();
+            states = after
+                .into_iter()
+                .map(|state| (state.name, state.next))
+                .collect();
         }
         self.scope = outer;
         Ok(Value::Tensor(param))
@@ -148,7 +224,12 @@ impl Elaborator<'_> {
 
     /// A number among the arguments of a model.
     pub(crate) fn resource_number(&self, model: usize, name: &str) -> Option<f64> {
-        let (_, arg) = self.models.get(model)?.args.iter().find(|(arg, _)| arg == name)?;
+        let (_, arg) = self
+            .models
+            .get(model)?
+            .args
+            .iter()
+            .find(|(arg, _)| arg == name)?;
         match arg {
             crate::plan::ResourceArg::Value(array) => match &array.elements {
                 crate::array::Elements::Int(values) => values.first().map(|&value| value as f64),
@@ -162,7 +243,9 @@ impl Elaborator<'_> {
     /// Says that a graph node carries a user's name.
     pub(crate) fn name_node(&mut self, tensor: Tensor, name: &rlp_grammar::ast::Ident) {
         if self.frames.is_empty() && tensor.level == 0 && self.level == 0 {
-            self.levels[0].names.push((name.name.clone(), tensor.node, name.span));
+            self.levels[0]
+                .names
+                .push((name.name.clone(), tensor.node, name.span));
         }
     }
 
@@ -172,7 +255,9 @@ impl Elaborator<'_> {
         for (field, value) in &record.fields {
             let name = format!("{prefix}.{field}");
             match value {
-                Value::Tensor(tensor) if tensor.level == 0 => self.levels[0].names.push((name, tensor.node, span)),
+                Value::Tensor(tensor) if tensor.level == 0 => {
+                    self.levels[0].names.push((name, tensor.node, span))
+                }
                 Value::Record(_) => self.name_record(value, &name, span),
                 _ => {}
             }

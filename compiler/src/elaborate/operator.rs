@@ -16,18 +16,29 @@ impl Elaborator<'_> {
             Value::List(list) => self.untyped_list(&list),
             Value::Poison => Err(crate::elaborate::Reported),
             Value::Record(record) => {
-                let fields: Vec<&str> = record.fields.iter().map(|(name, _)| name.as_str()).collect();
-                let message = format!("a tensor is expected here, not a record with the fields {}", fields.join(", "));
+                let fields: Vec<&str> = record
+                    .fields
+                    .iter()
+                    .map(|(name, _)| name.as_str())
+                    .collect();
+                let message = format!(
+                    "a tensor is expected here, not a record with the fields {}",
+                    fields.join(", ")
+                );
                 let diagnostic = Diagnostic::error("type-mismatch", span, message).here("a record");
                 let diagnostic = match fields.first() {
-                    Some(field) => diagnostic.help(format!("name one of its fields, as in `.{field}`")),
+                    Some(field) => {
+                        diagnostic.help(format!("name one of its fields, as in `.{field}`"))
+                    }
                     None => diagnostic,
                 };
                 Err(self.report(diagnostic))
             }
             other => {
                 let message = format!("a tensor is expected here, not {}", other.describe());
-                Err(self.report(Diagnostic::error("type-mismatch", span, message).here(other.describe())))
+                Err(self.report(
+                    Diagnostic::error("type-mismatch", span, message).here(other.describe()),
+                ))
             }
         }
     }
@@ -44,16 +55,24 @@ impl Elaborator<'_> {
             Elem::Int => self.cast(x, Elem::Real, span),
             Elem::Bool => {
                 let shown = self.show_type(x);
-                let diagnostic = Diagnostic::error("type-mismatch", span, format!("a number is expected here, not `{shown}`"))
-                    .here(shown)
-                    .help("`real(x)` is 1 where `x` holds and 0 elsewhere");
+                let diagnostic = Diagnostic::error(
+                    "type-mismatch",
+                    span,
+                    format!("a number is expected here, not `{shown}`"),
+                )
+                .here(shown)
+                .help("`real(x)` is 1 where `x` holds and 0 elsewhere");
                 Err(self.report(diagnostic))
             }
             Elem::Text => {
                 let shown = self.show_type(x);
-                let diagnostic = Diagnostic::error("type-mismatch", span, format!("a number is expected here, not `{shown}`"))
-                    .here(shown)
-                    .help("`number(t)` reads a number from text, `length(t)` counts its characters");
+                let diagnostic = Diagnostic::error(
+                    "type-mismatch",
+                    span,
+                    format!("a number is expected here, not `{shown}`"),
+                )
+                .here(shown)
+                .help("`number(t)` reads a number from text, `length(t)` counts its characters");
                 Err(self.report(diagnostic))
             }
         }
@@ -87,20 +106,34 @@ impl Elaborator<'_> {
                 self.unary(Unary::Not, x, span)?
             }
             UnaryOp::Neg => {
-                let x = if self.ty(x).elem == Elem::Int { x } else { self.real(x, operand.span)? };
+                let x = if self.ty(x).elem == Elem::Int {
+                    x
+                } else {
+                    self.real(x, operand.span)?
+                };
                 self.unary(Unary::Neg, x, span)?
             }
         };
         Ok(Value::Tensor(result))
     }
 
-    pub(crate) fn binary_expr(&mut self, op: BinaryOp, op_span: Span, left: &Expr, right: &Expr, span: Span) -> Result<Value> {
+    pub(crate) fn binary_expr(
+        &mut self,
+        op: BinaryOp,
+        op_span: Span,
+        left: &Expr,
+        right: &Expr,
+        span: Span,
+    ) -> Result<Value> {
         let a = self.expr(left);
         let b = self.expr(right);
         let (a, b) = (a?, b?);
         // A list takes its dimensions from the other side.
         let (a, b) = match (a, b) {
-            (Value::List(list), Value::Tensor(other)) => (Value::Tensor(self.list_like(&list, other)?), Value::Tensor(other)),
+            (Value::List(list), Value::Tensor(other)) => (
+                Value::Tensor(self.list_like(&list, other)?),
+                Value::Tensor(other),
+            ),
             (Value::Tensor(other), Value::List(list)) => {
                 let list = self.list_like(&list, other)?;
                 (Value::Tensor(other), Value::Tensor(list))
@@ -109,10 +142,18 @@ impl Elaborator<'_> {
         };
         let a = self.tensor(a, left.span)?;
         let b = self.tensor(b, right.span)?;
-        self.binary_tensors(op, op_span, (a, left.span), (b, right.span), span).map(Value::Tensor)
+        self.binary_tensors(op, op_span, (a, left.span), (b, right.span), span)
+            .map(Value::Tensor)
     }
 
-    pub(crate) fn binary_tensors(&mut self, op: BinaryOp, op_span: Span, a: (Tensor, Span), b: (Tensor, Span), span: Span) -> Result<Tensor> {
+    pub(crate) fn binary_tensors(
+        &mut self,
+        op: BinaryOp,
+        op_span: Span,
+        a: (Tensor, Span),
+        b: (Tensor, Span),
+        span: Span,
+    ) -> Result<Tensor> {
         let ((a, a_span), (b, b_span)) = (a, b);
         self.refuse_outer(op.symbol(), op_span, &[(a, a_span), (b, b_span)])?;
         let (left, right) = (self.ty(a).elem, self.ty(b).elem);
@@ -123,17 +164,51 @@ impl Elaborator<'_> {
             BinaryOp::And | BinaryOp::Or => {
                 let a = self.expect_elem(a, Elem::Bool, a_span)?;
                 let b = self.expect_elem(b, Elem::Bool, b_span)?;
-                self.binary(if op == BinaryOp::And { Binary::And } else { Binary::Or }, a, b, span)
+                self.binary(
+                    if op == BinaryOp::And {
+                        Binary::And
+                    } else {
+                        Binary::Or
+                    },
+                    a,
+                    b,
+                    span,
+                )
             }
-            BinaryOp::Eq | BinaryOp::Ne if left == Elem::Bool && right == Elem::Bool => {
-                self.binary(if op == BinaryOp::Eq { Binary::Eq } else { Binary::Ne }, a, b, span)
-            }
+            BinaryOp::Eq | BinaryOp::Ne if left == Elem::Bool && right == Elem::Bool => self
+                .binary(
+                    if op == BinaryOp::Eq {
+                        Binary::Eq
+                    } else {
+                        Binary::Ne
+                    },
+                    a,
+                    b,
+                    span,
+                ),
             BinaryOp::Div | BinaryOp::Pow => {
                 let a = self.real(a, a_span)?;
                 let b = self.real(b, b_span)?;
-                self.binary(if op == BinaryOp::Div { Binary::Div } else { Binary::Pow }, a, b, span)
+                self.binary(
+                    if op == BinaryOp::Div {
+                        Binary::Div
+                    } else {
+                        Binary::Pow
+                    },
+                    a,
+                    b,
+                    span,
+                )
             }
-            BinaryOp::Add | BinaryOp::Sub | BinaryOp::Mul | BinaryOp::Eq | BinaryOp::Ne | BinaryOp::Lt | BinaryOp::Le | BinaryOp::Gt | BinaryOp::Ge => {
+            BinaryOp::Add
+            | BinaryOp::Sub
+            | BinaryOp::Mul
+            | BinaryOp::Eq
+            | BinaryOp::Ne
+            | BinaryOp::Lt
+            | BinaryOp::Le
+            | BinaryOp::Gt
+            | BinaryOp::Ge => {
                 let (a, b) = if left == Elem::Int && right == Elem::Int {
                     (a, b)
                 } else {
@@ -159,13 +234,25 @@ impl Elaborator<'_> {
         }
     }
 
-    fn text_binary(&mut self, op: BinaryOp, op_span: Span, a: (Tensor, Span), b: (Tensor, Span), span: Span) -> Result<Tensor> {
+    fn text_binary(
+        &mut self,
+        op: BinaryOp,
+        op_span: Span,
+        a: (Tensor, Span),
+        b: (Tensor, Span),
+        span: Span,
+    ) -> Result<Tensor> {
         let ((a, a_span), (b, b_span)) = (a, b);
         for (x, at) in [(a, a_span), (b, b_span)] {
             if self.ty(x).elem != Elem::Text {
                 let shown = self.show_type(x);
-                let message = format!("`{}` has text on one side and `{shown}` on the other", op.symbol());
-                return Err(self.report(Diagnostic::error("type-mismatch", op_span, message).label(at, shown)));
+                let message = format!(
+                    "`{}` has text on one side and `{shown}` on the other",
+                    op.symbol()
+                );
+                return Err(self.report(
+                    Diagnostic::error("type-mismatch", op_span, message).label(at, shown),
+                ));
             }
         }
         match op {
@@ -175,7 +262,16 @@ impl Elaborator<'_> {
                 let equal = self.text_op(Op::Text(TextOp::Equal), &[a, b], Elem::Bool, span)?;
                 self.unary(Unary::Not, equal, span)
             }
-            BinaryOp::Sub | BinaryOp::Mul | BinaryOp::Div | BinaryOp::Pow | BinaryOp::Lt | BinaryOp::Le | BinaryOp::Gt | BinaryOp::Ge | BinaryOp::And | BinaryOp::Or => {
+            BinaryOp::Sub
+            | BinaryOp::Mul
+            | BinaryOp::Div
+            | BinaryOp::Pow
+            | BinaryOp::Lt
+            | BinaryOp::Le
+            | BinaryOp::Gt
+            | BinaryOp::Ge
+            | BinaryOp::And
+            | BinaryOp::Or => {
                 let message = format!("`{}` is not defined for text", op.symbol());
                 let diagnostic = Diagnostic::error("type-mismatch", op_span, message)
                     .label(a_span, self.show_type(a))
@@ -187,7 +283,12 @@ impl Elaborator<'_> {
     }
 
     /// Broadcasting is by inclusion: one operand has all the dimensions, the others are repeated over what they lack.
-    pub(crate) fn refuse_outer(&mut self, what: &str, at: Span, operands: &[(Tensor, Span)]) -> Result<()> {
+    pub(crate) fn refuse_outer(
+        &mut self,
+        what: &str,
+        at: Span,
+        operands: &[(Tensor, Span)],
+    ) -> Result<()> {
         for (index, &(a, a_span)) in operands.iter().enumerate() {
             for &(b, b_span) in &operands[index + 1..] {
                 self.refuse_two_origins(a, b, a_span, b_span, at)?;
@@ -211,8 +312,13 @@ impl Elaborator<'_> {
         let ((a, a_span), (b, b_span)) = pair;
         let (left, right) = (self.show_type(a), self.show_type(b));
         let message = format!("`{what}` would repeat both sides, `{left}` and `{right}`");
-        let mut diagnostic = Diagnostic::error("outer-product", at, message).label(a_span, left).label(b_span, right);
-        let (a_text, b_text) = (self.library.map.text(a_span).to_string(), self.library.map.text(b_span).to_string());
+        let mut diagnostic = Diagnostic::error("outer-product", at, message)
+            .label(a_span, left)
+            .label(b_span, right);
+        let (a_text, b_text) = (
+            self.library.map.text(a_span).to_string(),
+            self.library.map.text(b_span).to_string(),
+        );
         let words = |text: &str| text.len() <= 40 && !text.contains('\n');
         if words(&a_text) && words(&b_text) {
             diagnostic = diagnostic.help(match what {

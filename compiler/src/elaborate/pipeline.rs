@@ -4,8 +4,8 @@ use rlp_grammar::ast::{Expr, Ident, Pipeline, SourceId, Span, Stmt, StmtKind, Ty
 
 use crate::array::{Array, Elements};
 use crate::diagnostic::{Diagnostic, nearest};
+use crate::elaborate::annotation::elem_named;
 use crate::elaborate::expr::quoted;
-use crate::elaborate::literal::elem_named;
 use crate::elaborate::scope::{Binding, Pending, Scope};
 use crate::elaborate::value::Value;
 use crate::elaborate::{Elaborator, Mode, Reported, Result};
@@ -24,15 +24,24 @@ impl Elaborator<'_> {
     pub(crate) fn pipeline(&mut self, pipeline: &Pipeline, file: SourceId) -> Plan {
         self.models.clear();
         self.data.clear();
-        let (base, _) = self.apart(Mode::Pipeline, |this| this.in_scope(Scope::new(file), |this| this.base(pipeline)));
+        let (base, _) = self.apart(Mode::Pipeline, |this| {
+            this.in_scope(Scope::new(file), |this| this.base(pipeline))
+        });
         self.refuse_unknown_settings(pipeline, &base);
         let mut stages = Vec::new();
         let mut names: Vec<(String, Span)> = Vec::new();
         for stmt in &pipeline.stmts {
-            let StmtKind::Stage { name, stmts } = &stmt.kind else { continue };
+            let StmtKind::Stage { name, stmts } = &stmt.kind else {
+                continue;
+            };
             if let Some((_, first)) = names.iter().find(|(known, _)| *known == name.name) {
                 let first = *first;
-                let diagnostic = Diagnostic::error("duplicate-definition", name.span, format!("there are two stages `{}`", name.name)).label(first, "first here");
+                let diagnostic = Diagnostic::error(
+                    "duplicate-definition",
+                    name.span,
+                    format!("there are two stages `{}`", name.name),
+                )
+                .label(first, "first here");
                 self.report(diagnostic);
             }
             names.push((name.name.clone(), name.span));
@@ -44,34 +53,77 @@ impl Elaborator<'_> {
             self.allows.truncate(allows);
         }
         if names.is_empty() {
-            let message = format!("the pipeline `{}` has no stage: nothing would run", pipeline.name.name);
-            let diagnostic = Diagnostic::error("nothing-to-run", pipeline.name.span, message).help("stage train { … }");
+            let message = format!(
+                "the pipeline `{}` has no stage: nothing would run",
+                pipeline.name.name
+            );
+            let diagnostic = Diagnostic::error("nothing-to-run", pipeline.name.span, message)
+                .help("stage train { … }");
             self.report(diagnostic);
         }
-        let settings = base.settings.into_iter().map(|(name, array)| (name.name, array)).collect();
-        Plan { name: pipeline.name.name.clone(), settings, models: std::mem::take(&mut self.models), data: std::mem::take(&mut self.data), stages }
+        let settings = base
+            .settings
+            .into_iter()
+            .map(|(name, array)| (name.name, array))
+            .collect();
+        Plan {
+            name: pipeline.name.name.clone(),
+            settings,
+            models: std::mem::take(&mut self.models),
+            data: std::mem::take(&mut self.data),
+            stages,
+        }
     }
 
     /// Everything that stands outside the stages.
     fn base(&mut self, pipeline: &Pipeline) -> Base {
-        let mut base = Base { scope: self.scope.clone(), pending: Vec::new(), settings: Vec::new() };
+        let mut base = Base {
+            scope: self.scope.clone(),
+            pending: Vec::new(),
+            settings: Vec::new(),
+        };
         let mut lets: Vec<Pending> = Vec::new();
         let mut seen: Vec<Ident> = Vec::new();
         for stmt in &pipeline.stmts {
             match &stmt.kind {
                 StmtKind::Let { name, ty, value } => {
                     self.refuse_twice(name, &mut seen);
-                    let pending = Pending { name: name.clone(), ty: ty.clone(), value: value.clone(), span: stmt.span };
-                    self.scope.set(&name.name, Binding::Pending(pending.clone().into()), name.span);
+                    let pending = Pending {
+                        name: name.clone(),
+                        ty: ty.clone(),
+                        value: value.clone(),
+                        span: stmt.span,
+                    };
+                    self.scope.set(
+                        &name.name,
+                        Binding::Pending(pending.clone().into()),
+                        name.span,
+                    );
                     lets.push(pending);
                 }
                 StmtKind::Param { name, ty, value } => {
                     self.refuse_twice(name, &mut seen);
-                    self.setting(name, ty.as_ref(), value.as_ref(), stmt, &mut base, &mut lets);
+                    self.setting(
+                        name,
+                        ty.as_ref(),
+                        value.as_ref(),
+                        stmt,
+                        &mut base,
+                        &mut lets,
+                    );
                 }
                 StmtKind::Stage { .. } => {}
-                StmtKind::State { .. } | StmtKind::Assign { .. } | StmtKind::Train { .. } | StmtKind::Report { .. } | StmtKind::Steps { .. } | StmtKind::Assert { .. } => {
-                    let _ = self.error::<()>("misplaced-statement", stmt.span, "this stands inside a `stage`");
+                StmtKind::State { .. }
+                | StmtKind::Assign { .. }
+                | StmtKind::Train { .. }
+                | StmtKind::Report { .. }
+                | StmtKind::Steps { .. }
+                | StmtKind::Assert { .. } => {
+                    let _ = self.error::<()>(
+                        "misplaced-statement",
+                        stmt.span,
+                        "this stands inside a `stage`",
+                    );
                 }
             }
         }
@@ -83,38 +135,64 @@ impl Elaborator<'_> {
                     if model.frozen.is_none() && self.models[model.model].name.is_empty() {
                         self.models[model.model].name = pending.name.name.clone();
                     }
-                    base.scope.bind(&pending.name.name, Value::Model(model), pending.name.span);
+                    base.scope
+                        .bind(&pending.name.name, Value::Model(model), pending.name.span);
                 }
                 Ok(Some(Value::Data(data))) => {
                     if self.data[data.data].name.is_empty() {
                         self.data[data.data].name = pending.name.name.clone();
                     }
-                    base.scope.bind(&pending.name.name, Value::Data(data), pending.name.span);
+                    base.scope
+                        .bind(&pending.name.name, Value::Data(data), pending.name.span);
                 }
                 Ok(Some(_)) => base.pending.push(pending),
-                Ok(None) | Err(Reported) => base.scope.bind(&pending.name.name, Value::Poison, pending.name.span),
+                Ok(None) | Err(Reported) => {
+                    base.scope
+                        .bind(&pending.name.name, Value::Poison, pending.name.span)
+                }
             }
         }
         base
     }
 
     pub(crate) fn refuse_twice(&mut self, name: &Ident, seen: &mut Vec<Ident>) {
-        if let Some(first) = seen.iter().find(|known| known.name == name.name).map(|known| known.span) {
-            let diagnostic = Diagnostic::error("duplicate-definition", name.span, format!("`{}` is defined twice", name.name))
-                .here("again here")
-                .label(first, "first here");
+        if let Some(first) = seen
+            .iter()
+            .find(|known| known.name == name.name)
+            .map(|known| known.span)
+        {
+            let diagnostic = Diagnostic::error(
+                "duplicate-definition",
+                name.span,
+                format!("`{}` is defined twice", name.name),
+            )
+            .here("again here")
+            .label(first, "first here");
             self.report(diagnostic);
         }
         seen.push(name.clone());
     }
 
     /// `param lr: real = 1e-3`: a constant that `--set` can change, or a block that stands for a rule.
-    fn setting(&mut self, name: &Ident, ty: Option<&TypeExpr>, value: Option<&Expr>, stmt: &Stmt, base: &mut Base, lets: &mut Vec<Pending>) {
+    fn setting(
+        &mut self,
+        name: &Ident,
+        ty: Option<&TypeExpr>,
+        value: Option<&Expr>,
+        stmt: &Stmt,
+        base: &mut Base,
+        lets: &mut Vec<Pending>,
+    ) {
         let scalar = match ty.map(|ty| &ty.kind) {
             Some(TypeKind::Named { name, dims }) if dims.is_empty() => elem_named(&name.name),
             Some(TypeKind::Named { .. } | TypeKind::Record(_) | TypeKind::Like { .. }) => None,
             None => {
-                let diagnostic = Diagnostic::error("missing-type", name.span, format!("`param {}` needs a type", name.name)).help(format!("param {}: real = …", name.name));
+                let diagnostic = Diagnostic::error(
+                    "missing-type",
+                    name.span,
+                    format!("`param {}` needs a type", name.name),
+                )
+                .help(format!("param {}: real = …", name.name));
                 self.report(diagnostic);
                 self.scope.bind(&name.name, Value::Poison, name.span);
                 base.scope.bind(&name.name, Value::Poison, name.span);
@@ -125,12 +203,25 @@ impl Elaborator<'_> {
             let is_rule = matches!(ty.map(|ty| &ty.kind), Some(TypeKind::Named { name, .. }) if name.name == "optimizer");
             match value {
                 Some(value) if is_rule => {
-                    let pending = Pending { name: name.clone(), ty: None, value: value.clone(), span: stmt.span };
-                    self.scope.set(&name.name, Binding::Pending(pending.clone().into()), name.span);
+                    let pending = Pending {
+                        name: name.clone(),
+                        ty: None,
+                        value: value.clone(),
+                        span: stmt.span,
+                    };
+                    self.scope.set(
+                        &name.name,
+                        Binding::Pending(pending.clone().into()),
+                        name.span,
+                    );
                     lets.push(pending);
                 }
                 _ => {
-                    let _ = self.error::<()>("not-supported-yet", stmt.span, "trainable tensors of a pipeline are not supported yet");
+                    let _ = self.error::<()>(
+                        "not-supported-yet",
+                        stmt.span,
+                        "trainable tensors of a pipeline are not supported yet",
+                    );
                     self.scope.bind(&name.name, Value::Poison, name.span);
                     base.scope.bind(&name.name, Value::Poison, name.span);
                 }
@@ -141,7 +232,8 @@ impl Elaborator<'_> {
         match array {
             Ok(array) => {
                 if let Ok(tensor) = self.literal(array.clone(), name.span) {
-                    self.scope.bind(&name.name, Value::Tensor(tensor), name.span);
+                    self.scope
+                        .bind(&name.name, Value::Tensor(tensor), name.span);
                 }
                 base.settings.push((name.clone(), array));
             }
@@ -157,46 +249,88 @@ impl Elaborator<'_> {
             Some(value) => {
                 let tensor = self.expr_tensor(value)?;
                 let tensor = match self.static_number(tensor) {
-                    Some(number) if elem == Elem::Int && number.fract() == 0.0 => self.literal(Array::int(number as i64), value.span)?,
+                    Some(number) if elem == Elem::Int && number.fract() == 0.0 => {
+                        self.literal(Array::int(number as i64), value.span)?
+                    }
                     _ => self.expect_elem(tensor, elem, value.span)?,
                 };
                 match self.static_value(tensor) {
                     Some(array) => Some(array),
-                    None => return self.error("not-known-before-run", value.span, "the value of a `param` must be known before the run"),
+                    None => {
+                        return self.error(
+                            "not-known-before-run",
+                            value.span,
+                            "the value of a `param` must be known before the run",
+                        );
+                    }
                 }
             }
             None => None,
         };
-        let given = self.settings.0.iter().rev().find(|(known, _)| *known == name.name).map(|(_, text)| text.clone());
+        let given = self
+            .settings
+            .0
+            .iter()
+            .rev()
+            .find(|(known, _)| *known == name.name)
+            .map(|(_, text)| text.clone());
         match (given, default) {
             (Some(text), _) => match parse_setting(elem, &text) {
                 Some(array) => Ok(array),
                 None => {
-                    let message = format!("`--set {}={text}`: `{text}` is not {}", name.name, describe(elem));
+                    let message = format!(
+                        "`--set {}={text}`: `{text}` is not {}",
+                        name.name,
+                        describe(elem)
+                    );
                     let declared = format!("declared here as `{}`", elem.name());
-                    Err(self.report(Diagnostic::error("bad-setting", name.span, message).here(declared)))
+                    Err(self.report(
+                        Diagnostic::error("bad-setting", name.span, message).here(declared),
+                    ))
                 }
             },
             (None, Some(default)) => Ok(default),
             (None, None) => {
                 let message = format!("`param {}` has no value", name.name);
-                Err(self.report(Diagnostic::error("missing-setting", name.span, message).help(format!("run with `--set {}=…`, or give it a default", name.name))))
+                Err(self.report(
+                    Diagnostic::error("missing-setting", name.span, message).help(format!(
+                        "run with `--set {}=…`, or give it a default",
+                        name.name
+                    )),
+                ))
             }
         }
     }
 
     fn refuse_unknown_settings(&mut self, pipeline: &Pipeline, base: &Base) {
-        let names: Vec<String> = base.settings.iter().map(|(name, _)| name.name.clone()).collect();
+        let names: Vec<String> = base
+            .settings
+            .iter()
+            .map(|(name, _)| name.name.clone())
+            .collect();
         for (given, text) in self.settings.0.clone() {
-            let declared = pipeline.stmts.iter().any(|stmt| matches!(&stmt.kind, StmtKind::Param { name, .. } if name.name == given));
+            let declared = pipeline.stmts.iter().any(
+                |stmt| matches!(&stmt.kind, StmtKind::Param { name, .. } if name.name == given),
+            );
             if declared {
                 continue;
             }
-            let near: Vec<String> = nearest(&given, names.iter().map(String::as_str)).into_iter().map(str::to_string).collect();
-            let message = format!("`--set {given}={text}`: the pipeline `{}` has no `param {given}`", pipeline.name.name);
+            let near: Vec<String> = nearest(&given, names.iter().map(String::as_str))
+                .into_iter()
+                .map(str::to_string)
+                .collect();
+            let message = format!(
+                "`--set {given}={text}`: the pipeline `{}` has no `param {given}`",
+                pipeline.name.name
+            );
             let mut diagnostic = Diagnostic::error("unknown-setting", pipeline.name.span, message);
-            if let Some((best, _)) = near.first().and_then(|best| base.settings.iter().find(|(name, _)| name.name == *best)) {
-                diagnostic = diagnostic.label(best.span, "declared here").help(format!("did you mean {}?", quoted(&near)));
+            if let Some((best, _)) = near
+                .first()
+                .and_then(|best| base.settings.iter().find(|(name, _)| name.name == *best))
+            {
+                diagnostic = diagnostic
+                    .label(best.span, "declared here")
+                    .help(format!("did you mean {}?", quoted(&near)));
             } else if names.is_empty() {
                 diagnostic = diagnostic.help("it has none at all");
             } else {
@@ -210,8 +344,16 @@ impl Elaborator<'_> {
 /// A value as written on the command line.
 pub(crate) fn parse_setting(elem: Elem, text: &str) -> Option<Array> {
     Some(match elem {
-        Elem::Real => Array::real(text.trim().parse::<f64>().ok().filter(|value| value.is_finite())?),
-        Elem::Int => Array { shape: Vec::new(), elements: Elements::Int(vec![text.trim().parse().ok()?]) },
+        Elem::Real => Array::real(
+            text.trim()
+                .parse::<f64>()
+                .ok()
+                .filter(|value| value.is_finite())?,
+        ),
+        Elem::Int => Array {
+            shape: Vec::new(),
+            elements: Elements::Int(vec![text.trim().parse().ok()?]),
+        },
         Elem::Bool => Array::bool(text.trim().parse().ok()?),
         Elem::Text => Array::text(text),
     })

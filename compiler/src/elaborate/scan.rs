@@ -12,20 +12,33 @@ use crate::ty::{Elem, Ty};
 impl Elaborator<'_> {
     pub(crate) fn scan(&mut self, bound: &Bound, reverse: bool) -> Result<Value> {
         let span = bound.span;
-        let (x_expr, init_expr, step_expr) = (bound.need("x")?, bound.need("init")?, bound.need("step")?);
+        let (x_expr, init_expr, step_expr) =
+            (bound.need("x")?, bound.need("init")?, bound.need("step")?);
         let x = self.expr_tensor(x_expr)?;
         let over = self.dims_over(bound.need("over")?, x, bound.builtin.name)?;
         let dim = self.one_dim(&over, bound)?;
         let init = self.expr_tensor(init_expr)?;
         // A carry of numbers is real unless both it and x are whole.
-        let init = if self.ty(x).elem == Elem::Real || self.ty(init).elem == Elem::Real { self.real(init, init_expr.span)? } else { init };
+        let init = if self.ty(x).elem == Elem::Real || self.ty(init).elem == Elem::Real {
+            self.real(init, init_expr.span)?
+        } else {
+            init
+        };
         let Value::Lambda(lambda) = self.expr(step_expr)? else {
-            return self.error("type-mismatch", step_expr.span, "a function is expected here: `|x, carry| …`");
+            return self.error(
+                "type-mismatch",
+                step_expr.span,
+                "a function is expected here: `|x, carry| …`",
+            );
         };
         let slice = self.ty(x).without(&[dim]);
         if !slice.includes(self.ty(init)) {
             let (shown, found) = (self.show(&slice), self.show_type(init));
-            return self.error("dimension-mismatch", init_expr.span, format!("the carry starts as `{found}`, and a slice is `{shown}`"));
+            return self.error(
+                "dimension-mismatch",
+                init_expr.span,
+                format!("the carry starts as `{found}`, and a slice is `{shown}`"),
+            );
         }
         let carry = slice.with_elem(self.ty(init).elem);
         let init = self.broadcast(init, &carry.dims, init_expr.span)?;
@@ -40,7 +53,9 @@ impl Elaborator<'_> {
         self.level = outer + 1;
         let next = self.scan_step(&lambda, x_expr.span, slice, &carry);
         self.level = outer;
-        let Some(built) = self.levels.pop() else { return Err(crate::elaborate::Reported) };
+        let Some(built) = self.levels.pop() else {
+            return Err(crate::elaborate::Reported);
+        };
         for level in &mut deeper {
             level.graph.dims = self.graph().dims.clone();
             level.graph.calls = self.graph().calls.clone();
@@ -63,24 +78,50 @@ impl Elaborator<'_> {
             carries: 1,
             masked: mask.is_some(),
             part: 0,
-            body: Arc::new(ScanBody { graph: built.graph, next: vec![next.node] }),
+            body: Arc::new(ScanBody {
+                graph: built.graph,
+                next: vec![next.node],
+            }),
         };
-        let ty = Ty { elem: carry.elem, dims };
+        let ty = Ty {
+            elem: carry.elem,
+            dims,
+        };
         self.push(op, &operands, ty, span).map(Value::Tensor)
     }
 
-    fn scan_step(&mut self, lambda: &crate::elaborate::value::Lambda, x_span: rlp_grammar::ast::Span, slice: Ty, carry: &Ty) -> Result<Tensor> {
-        let at = lambda.params.first().map_or(lambda.span, |param| param.span);
+    fn scan_step(
+        &mut self,
+        lambda: &crate::elaborate::value::Lambda,
+        x_span: rlp_grammar::ast::Span,
+        slice: Ty,
+        carry: &Ty,
+    ) -> Result<Tensor> {
+        let at = lambda
+            .params
+            .first()
+            .map_or(lambda.span, |param| param.span);
         let x = self.push(Op::Input("x0".to_string()), &[], slice, at)?;
         let old = self.push(Op::Input("c0".to_string()), &[], carry.clone(), at)?;
-        let value = self.apply(lambda, vec![Value::Tensor(x), Value::Tensor(old)], lambda.span)?;
+        let value = self.apply(
+            lambda,
+            vec![Value::Tensor(x), Value::Tensor(old)],
+            lambda.span,
+        )?;
         let next = self.tensor(value, lambda.body.span)?;
         let next = self.expect_elem(next, carry.elem, lambda.body.span)?;
         let next = self.here(next);
         if !carry.includes(self.ty(next)) {
             let (shown, found) = (self.show(carry), self.show_type(next));
             let message = format!("the carry is `{shown}`, and its next value would be `{found}`");
-            return Err(self.report(crate::diagnostic::Diagnostic::error("dimension-mismatch", lambda.body.span, message).label(x_span, "scanned here")));
+            return Err(self.report(
+                crate::diagnostic::Diagnostic::error(
+                    "dimension-mismatch",
+                    lambda.body.span,
+                    message,
+                )
+                .label(x_span, "scanned here"),
+            ));
         }
         self.broadcast(next, &carry.dims, lambda.body.span)
     }

@@ -42,7 +42,10 @@ pub(crate) struct Scope {
 
 impl Scope {
     pub(crate) fn new(file: SourceId) -> Scope {
-        Scope { file, ..Scope::default() }
+        Scope {
+            file,
+            ..Scope::default()
+        }
     }
 
     pub(crate) fn bind(&mut self, name: &str, value: Value, span: Span) {
@@ -50,7 +53,8 @@ impl Scope {
     }
 
     pub(crate) fn set(&mut self, name: &str, binding: Binding, span: Span) {
-        self.names.insert(name.to_string(), (Rc::new(RefCell::new(binding)), span));
+        self.names
+            .insert(name.to_string(), (Rc::new(RefCell::new(binding)), span));
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<(Slot, Span)> {

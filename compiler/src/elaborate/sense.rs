@@ -18,36 +18,68 @@ use crate::ty::DimId;
 
 impl Elaborator<'_> {
     /// A mean of means weighs short sequences like long ones; a group of one has no spread.
-    pub(crate) fn sense_of_reduction(&mut self, name: &str, x: Tensor, over: &[DimId], bound: &Bound) {
+    pub(crate) fn sense_of_reduction(
+        &mut self,
+        name: &str,
+        x: Tensor,
+        over: &[DimId],
+        bound: &Bound,
+    ) {
         if name == "mean" && x.level == self.level {
             let inner = match self.graph().op(x.node) {
-                Op::Reduce { kind: Reduction::Mean, over: inner } => Some(inner.clone()),
+                Op::Reduce {
+                    kind: Reduction::Mean,
+                    over: inner,
+                } => Some(inner.clone()),
                 _ => None,
             };
-            let ragged = inner.as_ref().and_then(|inner| inner.iter().copied().find(|&dim| {
-                let parents = self.graph().dims.get(dim).ragged.clone();
-                parents.is_some_and(|parents| parents.iter().any(|parent| over.contains(parent)))
-            }));
+            let ragged = inner.as_ref().and_then(|inner| {
+                inner.iter().copied().find(|&dim| {
+                    let parents = self.graph().dims.get(dim).ragged.clone();
+                    parents
+                        .is_some_and(|parents| parents.iter().any(|parent| over.contains(parent)))
+                })
+            });
             if let Some(dim) = ragged {
                 let inner_span = self.graph().node(x.node).span;
                 let ragged = self.dim_name(dim).to_string();
-                let message = format!("a mean of means over `{ragged}` counts short sequences as much as long ones");
-                let mut names: Vec<String> = over.iter().map(|&dim| self.dim_name(dim).to_string()).collect();
+                let message = format!(
+                    "a mean of means over `{ragged}` counts short sequences as much as long ones"
+                );
+                let mut names: Vec<String> = over
+                    .iter()
+                    .map(|&dim| self.dim_name(dim).to_string())
+                    .collect();
                 names.push(ragged);
                 let diagnostic = Diagnostic::warning("mean-of-means", bound.span, message)
                     .label(inner_span, "the inner mean")
-                    .help(format!("the mean of all elements is `mean(x, over: [{}])`", names.join(", ")));
+                    .help(format!(
+                        "the mean of all elements is `mean(x, over: [{}])`",
+                        names.join(", ")
+                    ));
                 self.lint_with(diagnostic);
             }
         }
-        let in_advantage = self.frames.iter().rev().find(|frame| frame.kind == "advantage").map(|frame| (frame.name.clone(), frame.span));
+        let in_advantage = self
+            .frames
+            .iter()
+            .rev()
+            .find(|frame| frame.kind == "advantage")
+            .map(|frame| (frame.name.clone(), frame.span));
         if let (Some((block, span)), true) = (in_advantage, self.mode == Mode::Pipeline) {
-            let single = over.iter().copied().find(|&dim| self.dim_name(dim) == "sample" && self.graph().dims.get(dim).size == Some(1));
+            let single = over.iter().copied().find(|&dim| {
+                self.dim_name(dim) == "sample" && self.graph().dims.get(dim).size == Some(1)
+            });
             if let Some(dim) = single
                 && over.len() == 1
             {
-                let (name, origin) = (self.dim_name(dim).to_string(), self.graph().dims.get(dim).span);
-                let message = format!("`{block}` compares the {name}s of a group, and there is only one: every advantage is 0");
+                let (name, origin) = (
+                    self.dim_name(dim).to_string(),
+                    self.graph().dims.get(dim).span,
+                );
+                let message = format!(
+                    "`{block}` compares the {name}s of a group, and there is only one: every advantage is 0"
+                );
                 let diagnostic = Diagnostic::error("group-of-one", span, message)
                     .label(origin, "`samples` is 1 here")
                     .help("draw `samples: 2` or more");
@@ -63,8 +95,12 @@ impl Elaborator<'_> {
         if definition.name != "loss.kl_k1" || self.mode != Mode::Pipeline {
             return;
         }
-        let Some((slot, _)) = scope.get("logp") else { return };
-        let Binding::Done(Value::Tensor(logp)) = slot.borrow().clone() else { return };
+        let Some((slot, _)) = scope.get("logp") else {
+            return;
+        };
+        let Binding::Done(Value::Tensor(logp)) = slot.borrow().clone() else {
+            return;
+        };
         let live = logp.level == 0
             && crate::phase::upstream(&self.levels[0].graph, &[logp.node])
                 .into_iter()
@@ -81,30 +117,55 @@ impl Elaborator<'_> {
     }
 
     /// Conditions that a native block states in its body, and what only whole pipelines can violate.
-    pub(crate) fn sense_of_draw(&mut self, definition: &Rc<Definition>, args: &[(String, DrawArg)], places: &HashMap<String, Span>, span: Span) -> Result<()> {
+    pub(crate) fn sense_of_draw(
+        &mut self,
+        definition: &Rc<Definition>,
+        args: &[(String, DrawArg)],
+        places: &HashMap<String, Span>,
+        span: Span,
+    ) -> Result<()> {
         let known = |name: &str| {
-            args.iter().find(|(arg, _)| arg == name).and_then(|(_, arg)| match arg {
-                DrawArg::Static(array) => match &array.elements {
-                    Elements::Int(values) => values.first().map(|&value| value as f64),
-                    Elements::Real(values) => values.first().copied(),
-                    Elements::Bool(_) | Elements::Text(_) => None,
-                },
-                DrawArg::Model(_) | DrawArg::Data(_) | DrawArg::Operand(_) | DrawArg::Record(_) => None,
-            })
+            args.iter()
+                .find(|(arg, _)| arg == name)
+                .and_then(|(_, arg)| match arg {
+                    DrawArg::Static(array) => match &array.elements {
+                        Elements::Int(values) => values.first().map(|&value| value as f64),
+                        Elements::Real(values) => values.first().copied(),
+                        Elements::Bool(_) | Elements::Text(_) => None,
+                    },
+                    DrawArg::Model(_)
+                    | DrawArg::Data(_)
+                    | DrawArg::Operand(_)
+                    | DrawArg::Record(_) => None,
+                })
         };
         let model = args.iter().find_map(|(_, arg)| match arg {
             DrawArg::Model(model) => Some(model.model),
-            DrawArg::Static(_) | DrawArg::Data(_) | DrawArg::Operand(_) | DrawArg::Record(_) => None,
+            DrawArg::Static(_) | DrawArg::Data(_) | DrawArg::Operand(_) | DrawArg::Record(_) => {
+                None
+            }
         });
         if let (Some(tokens), Some(model)) = (known("max_tokens"), model)
-            && let Some(positions) = self.resource_number(model, "positions").filter(|&positions| positions > 0.0)
+            && let Some(positions) = self
+                .resource_number(model, "positions")
+                .filter(|&positions| positions > 0.0)
             && tokens >= positions
         {
             let resource = &self.models[model];
-            let message = format!("`max_tokens` is {tokens}, and `{}` has {positions} positions, of which the prompt needs some", resource.name);
-            let diagnostic = Diagnostic::error("too-many-tokens", places.get("max_tokens").copied().unwrap_or(span), message)
-                .label(resource.span, format!("{positions} positions"))
-                .help(format!("max_tokens: {}, or a model with more `positions`", (positions / 2.0).floor()));
+            let message = format!(
+                "`max_tokens` is {tokens}, and `{}` has {positions} positions, of which the prompt needs some",
+                resource.name
+            );
+            let diagnostic = Diagnostic::error(
+                "too-many-tokens",
+                places.get("max_tokens").copied().unwrap_or(span),
+                message,
+            )
+            .label(resource.span, format!("{positions} positions"))
+            .help(format!(
+                "max_tokens: {}, or a model with more `positions`",
+                (positions / 2.0).floor()
+            ));
             return Err(self.report(diagnostic));
         }
         let arrays = args.iter().filter_map(|(name, arg)| match arg {
@@ -115,7 +176,13 @@ impl Elaborator<'_> {
         self.native_conditions(definition, arrays, places, span)
     }
 
-    pub(crate) fn sense_of_resource(&mut self, definition: &Rc<Definition>, args: &[(String, ResourceArg)], places: &HashMap<String, Span>, span: Span) -> Result<()> {
+    pub(crate) fn sense_of_resource(
+        &mut self,
+        definition: &Rc<Definition>,
+        args: &[(String, ResourceArg)],
+        places: &HashMap<String, Span>,
+        span: Span,
+    ) -> Result<()> {
         let arrays = args.iter().filter_map(|(name, arg)| match arg {
             ResourceArg::Value(array) => Some((name.clone(), array.clone())),
             ResourceArg::Data(_) | ResourceArg::Model(_) => None,
@@ -125,7 +192,13 @@ impl Elaborator<'_> {
     }
 
     /// The `assert`s of a native block, on the arguments that are known.
-    fn native_conditions(&mut self, definition: &Rc<Definition>, args: Vec<(String, crate::array::Array)>, places: &HashMap<String, Span>, span: Span) -> Result<()> {
+    fn native_conditions(
+        &mut self,
+        definition: &Rc<Definition>,
+        args: Vec<(String, crate::array::Array)>,
+        places: &HashMap<String, Span>,
+        span: Span,
+    ) -> Result<()> {
         let mut scope = Scope::new(definition.file);
         for param in &definition.block.params {
             match args.iter().find(|(name, _)| *name == param.name.name) {
@@ -137,7 +210,9 @@ impl Elaborator<'_> {
                 None => scope.bind(&param.name.name, Value::Poison, param.name.span),
             }
         }
-        self.framed(definition, span, |this| this.in_scope(scope, |this| this.preconditions(definition, places)))
+        self.framed(definition, span, |this| {
+            this.in_scope(scope, |this| this.preconditions(definition, places))
+        })
     }
 
     /// Whether a KL to a reference is part of both the reward and the loss.
@@ -162,9 +237,13 @@ impl Elaborator<'_> {
             }
         }
         if let (true, Some(reward)) = (in_loss, in_reward) {
-            let diagnostic = Diagnostic::warning("kl-counted-twice", span, "the distance to a frozen model is part of both the reward and the loss")
-                .label(reward, "here it is in what is rewarded")
-                .help("keep one of the two");
+            let diagnostic = Diagnostic::warning(
+                "kl-counted-twice",
+                span,
+                "the distance to a frozen model is part of both the reward and the loss",
+            )
+            .label(reward, "here it is in what is rewarded")
+            .help("keep one of the two");
             self.lint_with(diagnostic);
         }
     }

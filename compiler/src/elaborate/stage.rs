@@ -6,37 +6,76 @@ use crate::diagnostic::Diagnostic;
 use crate::elaborate::pipeline::Base;
 use crate::elaborate::scope::{Binding, Pending};
 use crate::elaborate::value::{Tensor, Value};
-use crate::elaborate::{Elaborator, Mode, Result, walk};
+use crate::elaborate::{Elaborator, Mode, Result};
 use crate::graph::{Op, State};
 use crate::phase;
 use crate::plan::{ReportPlan, StagePlan, TrainPlan};
 
 impl Elaborator<'_> {
-    pub(crate) fn stage(&mut self, base: &Base, name: &Ident, stmts: &[Stmt], span: Span) -> Option<StagePlan> {
+    pub(crate) fn stage(
+        &mut self,
+        base: &Base,
+        name: &Ident,
+        stmts: &[Stmt],
+        span: Span,
+    ) -> Option<StagePlan> {
         let before = self.error_count();
-        let (body, level) = self.apart(Mode::Pipeline, |this| this.in_scope(base.scope.clone(), |this| this.stage_body(base, stmts, span)));
+        let (body, level) = self.apart(Mode::Pipeline, |this| {
+            this.in_scope(base.scope.clone(), |this| {
+                this.stage_body(base, stmts, span)
+            })
+        });
         if self.error_count() > before {
             return None;
         }
-        let StageBody { trains, reports, steps } = body;
-        let trained = trains.iter().flat_map(|train| train.targets.iter().copied()).collect();
+        let StageBody {
+            trains,
+            reports,
+            steps,
+        } = body;
+        let trained = trains
+            .iter()
+            .flat_map(|train| train.targets.iter().copied())
+            .collect();
         let phases = phase::phases(&level.graph, &trained);
-        let names = level.names.into_iter().map(|(name, node, _)| (name, node)).collect();
-        Some(StagePlan { name: name.name.clone(), graph: level.graph, phases, steps, trains, reports, names, span })
+        let names = level
+            .names
+            .into_iter()
+            .map(|(name, node, _)| (name, node))
+            .collect();
+        Some(StagePlan {
+            name: name.name.clone(),
+            graph: level.graph,
+            phases,
+            steps,
+            trains,
+            reports,
+            names,
+            span,
+        })
     }
 
     pub(crate) fn error_count(&self) -> usize {
-        self.diagnostics.iter().chain(&self.library.diagnostics).filter(|diagnostic| diagnostic.severity == crate::diagnostic::Severity::Error).count()
+        self.diagnostics
+            .iter()
+            .chain(&self.library.diagnostics)
+            .filter(|diagnostic| diagnostic.severity == crate::diagnostic::Severity::Error)
+            .count()
     }
 
-    fn stage_body(&mut self, base: &Base, stmts: &[Stmt], span: Span) -> StageBody {
+    pub(crate) fn stage_body(&mut self, base: &Base, stmts: &[Stmt], span: Span) -> StageBody {
         for (name, array) in &base.settings {
             if let Ok(tensor) = self.literal(array.clone(), name.span) {
-                self.scope.bind(&name.name, Value::Tensor(tensor), name.span);
+                self.scope
+                    .bind(&name.name, Value::Tensor(tensor), name.span);
             }
         }
         for pending in &base.pending {
-            self.scope.set(&pending.name.name, Binding::Pending(pending.clone().into()), pending.name.span);
+            self.scope.set(
+                &pending.name.name,
+                Binding::Pending(pending.clone().into()),
+                pending.name.span,
+            );
         }
         let mut lets: Vec<(Pending, Vec<rlp_grammar::ast::Allow>)> = Vec::new();
         let mut seen: Vec<Ident> = Vec::new();
@@ -44,8 +83,17 @@ impl Elaborator<'_> {
             match &stmt.kind {
                 StmtKind::Let { name, ty, value } => {
                     self.refuse_twice(name, &mut seen);
-                    let pending = Pending { name: name.clone(), ty: ty.clone(), value: value.clone(), span: stmt.span };
-                    self.scope.set(&name.name, Binding::Pending(pending.clone().into()), name.span);
+                    let pending = Pending {
+                        name: name.clone(),
+                        ty: ty.clone(),
+                        value: value.clone(),
+                        span: stmt.span,
+                    };
+                    self.scope.set(
+                        &name.name,
+                        Binding::Pending(pending.clone().into()),
+                        name.span,
+                    );
                     lets.push((pending, stmt.allows.clone()));
                 }
                 StmtKind::State { name, .. } => self.refuse_twice(name, &mut seen),
@@ -59,14 +107,21 @@ impl Elaborator<'_> {
         for (pending, allows) in lets {
             let kept = self.allows.len();
             self.allow_all(&allows, pending.span);
-            let value = self.bound(&pending.name.name, pending.name.span).ok().flatten();
+            let value = self
+                .bound(&pending.name.name, pending.name.span)
+                .ok()
+                .flatten();
             if let Some(value) = &value {
                 self.name_record(value, &pending.name.name, pending.name.span);
             }
             self.allows.truncate(kept);
             made.push((pending, value));
         }
-        let mut body = StageBody { trains: Vec::new(), reports: Vec::new(), steps: 0 };
+        let mut body = StageBody {
+            trains: Vec::new(),
+            reports: Vec::new(),
+            steps: 0,
+        };
         let mut own_steps = None;
         for stmt in stmts {
             let kept = self.allows.len();
@@ -88,14 +143,32 @@ impl Elaborator<'_> {
                 }
                 StmtKind::Steps { count } => own_steps = self.whole(count, "steps", 1).ok(),
                 StmtKind::Param { .. } | StmtKind::Stage { .. } | StmtKind::Assert { .. } => {
-                    let _ = self.error::<()>("misplaced-statement", stmt.span, "this may not stand inside a stage");
+                    let _ = self.error::<()>(
+                        "misplaced-statement",
+                        stmt.span,
+                        "this may not stand inside a stage",
+                    );
                 }
             }
             self.allows.truncate(kept);
         }
-        body.steps = body.trains.iter().map(|train| train.steps).chain(own_steps).max().unwrap_or(1);
-        if body.trains.is_empty() && body.reports.is_empty() && self.levels[0].graph.states.is_empty() {
-            let diagnostic = Diagnostic::error("nothing-to-run", span, "this stage neither trains nor reports anything").help("train policy { … } or report name = value");
+        body.steps = body
+            .trains
+            .iter()
+            .map(|train| train.steps)
+            .chain(own_steps)
+            .max()
+            .unwrap_or(1);
+        if body.trains.is_empty()
+            && body.reports.is_empty()
+            && self.levels[0].graph.states.is_empty()
+        {
+            let diagnostic = Diagnostic::error(
+                "nothing-to-run",
+                span,
+                "this stage neither trains nor reports anything",
+            )
+            .help("train policy { … } or report name = value");
             self.report(diagnostic);
         }
         self.refuse_train_twice(&body.trains);
@@ -104,11 +177,23 @@ impl Elaborator<'_> {
     }
 
     /// `state x = …` directly in a stage.
-    fn stage_states(&mut self, stmts: &[Stmt]) {
+    pub(crate) fn stage_states(&mut self, stmts: &[Stmt]) {
         for stmt in stmts {
-            let StmtKind::State { name, ty, value, lazy } = &stmt.kind else { continue };
+            let StmtKind::State {
+                name,
+                ty,
+                value,
+                lazy,
+            } = &stmt.kind
+            else {
+                continue;
+            };
             if *lazy {
-                let _ = self.error::<()>("misplaced-statement", stmt.span, "`init` belongs to the states of an optimizer; here it is `state x = …`");
+                let _ = self.error::<()>(
+                    "misplaced-statement",
+                    stmt.span,
+                    "`init` belongs to the states of an optimizer; here it is `state x = …`",
+                );
             }
             let made = (|| -> Result<Tensor> {
                 let initial = self.let_value(ty.as_ref(), value)?;
@@ -116,7 +201,13 @@ impl Elaborator<'_> {
                 let index = self.levels[0].graph.states.len();
                 let ty = self.ty(initial).clone();
                 let old = self.push(Op::State(index), &[], ty.clone(), name.span)?;
-                let state = State { name: name.name.clone(), ty, initial: initial.node, next: old.node, span: name.span };
+                let state = State {
+                    name: name.name.clone(),
+                    ty,
+                    initial: initial.node,
+                    next: old.node,
+                    span: name.span,
+                };
                 self.levels[0].graph.states.push(state);
                 Ok(old)
             })();
@@ -128,19 +219,35 @@ impl Elaborator<'_> {
         }
     }
 
-    fn stage_assign(&mut self, name: &Ident, value: &Expr) -> Result<()> {
-        let Some(index) = self.levels[0].graph.states.iter().position(|state| state.name == name.name) else {
-            let diagnostic = Diagnostic::error("unknown-state", name.span, format!("`{}` is not a state of this stage", name.name))
-                .help(format!("declare it: `state {} = …`", name.name));
+    pub(crate) fn stage_assign(&mut self, name: &Ident, value: &Expr) -> Result<()> {
+        let Some(index) = self.levels[0]
+            .graph
+            .states
+            .iter()
+            .position(|state| state.name == name.name)
+        else {
+            let diagnostic = Diagnostic::error(
+                "unknown-state",
+                name.span,
+                format!("`{}` is not a state of this stage", name.name),
+            )
+            .help(format!("declare it: `state {} = …`", name.name));
             return Err(self.report(diagnostic));
         };
         let next = self.expr_tensor(value)?;
         let wanted = self.levels[0].graph.states[index].ty.clone();
         let next = self.expect_elem(next, wanted.elem, value.span)?;
-        let next = if self.ty(next).dims.is_empty() { self.broadcast(next, &wanted.dims, value.span)? } else { next };
+        let next = if self.ty(next).dims.is_empty() {
+            self.broadcast(next, &wanted.dims, value.span)?
+        } else {
+            next
+        };
         if *self.ty(next) != wanted {
             let (found, wanted) = (self.show_type(next), self.show(&wanted));
-            let message = format!("`{}` is `{wanted}`, and its next value would be `{found}`", name.name);
+            let message = format!(
+                "`{}` is `{wanted}`, and its next value would be `{found}`",
+                name.name
+            );
             return self.error("dimension-mismatch", value.span, message);
         }
         self.levels[0].graph.states[index].next = next.node;
@@ -148,24 +255,49 @@ impl Elaborator<'_> {
     }
 
     /// `report a = …, b = …`, and the entries of `evaluate`: scalars.
-    pub(crate) fn report_entries(&mut self, entries: &[(Ident, Expr)], every: Option<&Expr>, span: Span) -> Result<ReportPlan> {
+    pub(crate) fn report_entries(
+        &mut self,
+        entries: &[(Ident, Expr)],
+        every: Option<&Expr>,
+        span: Span,
+    ) -> Result<ReportPlan> {
         let every = match every {
             Some(every) => Some(self.whole(every, "every", 1)?),
             None => None,
         };
-        let mut plan = ReportPlan { entries: Vec::new(), every, span };
+        let mut plan = ReportPlan {
+            entries: Vec::new(),
+            every,
+            span,
+        };
         let mut seen = Vec::new();
         for (name, value) in entries {
             self.refuse_twice(name, &mut seen);
-            let Ok(x) = self.expr_tensor(value) else { continue };
-            let Ok(x) = (if self.ty(x).elem == crate::ty::Elem::Bool { self.cast(x, crate::ty::Elem::Real, value.span) } else { self.real(x, value.span) }) else {
+            let Ok(x) = self.expr_tensor(value) else {
+                continue;
+            };
+            let Ok(x) = (if self.ty(x).elem == crate::ty::Elem::Bool {
+                self.cast(x, crate::ty::Elem::Real, value.span)
+            } else {
+                self.real(x, value.span)
+            }) else {
                 continue;
             };
             if !self.ty(x).dims.is_empty() {
                 let shown = self.show_type(x);
-                let diagnostic = Diagnostic::error("dimension-mismatch", value.span, format!("`{}` is reported as one number, and this is `{shown}`", name.name))
-                    .here(shown)
-                    .help(format!("mean({})", super::call::one_line(self.library.map.text(value.span))));
+                let diagnostic = Diagnostic::error(
+                    "dimension-mismatch",
+                    value.span,
+                    format!(
+                        "`{}` is reported as one number, and this is `{shown}`",
+                        name.name
+                    ),
+                )
+                .here(shown)
+                .help(format!(
+                    "mean({})",
+                    super::call::one_line(self.library.map.text(value.span))
+                ));
                 self.report(diagnostic);
                 continue;
             }
@@ -178,89 +310,48 @@ impl Elaborator<'_> {
     pub(crate) fn whole(&mut self, expr: &Expr, what: &str, least: u64) -> Result<u64> {
         let value = self.expr_tensor(expr)?;
         match self.static_number(value) {
-            Some(number) if number >= least as f64 && number.fract() == 0.0 && number < 1e15 => Ok(number as u64),
-            Some(number) => self.error("value-out-of-range", expr.span, format!("`{what}` is a whole number of at least {least}, not {number}")),
-            None => self.error("not-known-before-run", expr.span, format!("`{what}` must be known before the run")),
+            Some(number) if number >= least as f64 && number.fract() == 0.0 && number < 1e15 => {
+                Ok(number as u64)
+            }
+            Some(number) => self.error(
+                "value-out-of-range",
+                expr.span,
+                format!("`{what}` is a whole number of at least {least}, not {number}"),
+            ),
+            None => self.error(
+                "not-known-before-run",
+                expr.span,
+                format!("`{what}` must be known before the run"),
+            ),
         }
     }
 
-    fn refuse_train_twice(&mut self, trains: &[TrainPlan]) {
+    pub(crate) fn refuse_train_twice(&mut self, trains: &[TrainPlan]) {
         for (index, train) in trains.iter().enumerate() {
             for other in &trains[..index] {
-                let Some(&shared) = train.targets.iter().find(|target| other.targets.contains(target)) else { continue };
-                let message = format!("`{}` is trained by two clauses of one stage", self.models[shared].name);
-                let diagnostic = Diagnostic::error("trained-twice", train.span, message).label(other.span, "also trained here").help("join the two losses in one `minimize`");
+                let Some(&shared) = train
+                    .targets
+                    .iter()
+                    .find(|target| other.targets.contains(target))
+                else {
+                    continue;
+                };
+                let message = format!(
+                    "`{}` is trained by two clauses of one stage",
+                    self.models[shared].name
+                );
+                let diagnostic = Diagnostic::error("trained-twice", train.span, message)
+                    .label(other.span, "also trained here")
+                    .help("join the two losses in one `minimize`");
                 self.report(diagnostic);
             }
         }
     }
-
-    /// Definitions that no sink of the stage reaches.
-    fn unused(&mut self, made: &[(Pending, Option<Value>)], body: &StageBody, stmts: &[Stmt]) {
-        let mut read: Vec<String> = Vec::new();
-        for stmt in stmts {
-            let mut note = |expr: &Expr| {
-                if let rlp_grammar::ast::ExprKind::Name(name) = &expr.kind {
-                    read.push(name.clone());
-                }
-            };
-            walk::statement(stmt, &mut note);
-        }
-        let mut sinks: Vec<crate::graph::NodeId> = Vec::new();
-        for train in &body.trains {
-            sinks.push(train.loss);
-            sinks.extend(train.rules.iter().flat_map(|rule| rule.args.iter().map(|(_, node)| *node)));
-            sinks.extend(train.evaluations.iter().flat_map(|report| report.entries.iter().map(|(_, node)| *node)));
-        }
-        sinks.extend(body.reports.iter().flat_map(|report| report.entries.iter().map(|(_, node)| *node)));
-        let graph = &self.levels[0].graph;
-        sinks.extend(graph.states.iter().map(|state| state.next));
-        let reached: std::collections::BTreeSet<_> = phase::upstream(graph, &sinks).into_iter().collect();
-        let mut warnings = Vec::new();
-        for (pending, value) in made {
-            let name = &pending.name;
-            let Some(value) = value else { continue };
-            let is_read = match value {
-                // What is known before the run may have gone into a size, which no node shows.
-                Value::Tensor(tensor) if self.static_value(*tensor).is_none() => reached.contains(&tensor.node),
-                _ => read.contains(&name.name),
-            };
-            if is_read {
-                continue;
-            }
-            let code = match &pending.value.kind {
-                _ if self.comes_from(&pending.value, "reward") => "unused-reward",
-                _ if self.comes_from(&pending.value, "advantage") => "unused-advantage",
-                _ => "unused-definition",
-            };
-            if name.name.starts_with('_') {
-                continue;
-            }
-            warnings.push(Diagnostic::warning(code, name.span, format!("nothing that is trained or reported depends on `{}`", name.name)));
-        }
-        for warning in warnings {
-            self.lint_with(warning);
-        }
-    }
-
-    /// Whether an expression calls a block of a kind.
-    fn comes_from(&self, expr: &Expr, kind: &str) -> bool {
-        let mut found = false;
-        walk::exprs(expr, &mut |inner| {
-            if let rlp_grammar::ast::ExprKind::Field { base, .. } = &inner.kind
-                && let rlp_grammar::ast::ExprKind::Name(module) = &base.kind
-            {
-                found |= module == kind;
-            }
-        });
-        found
-    }
 }
 
 /// The sinks of a stage.
-struct StageBody {
-    trains: Vec<TrainPlan>,
-    reports: Vec<ReportPlan>,
-    steps: u64,
+pub(crate) struct StageBody {
+    pub(crate) trains: Vec<TrainPlan>,
+    pub(crate) reports: Vec<ReportPlan>,
+    pub(crate) steps: u64,
 }
-

@@ -29,7 +29,11 @@ impl Elaborator<'_> {
             "replace" => (TextOp::Replace, vec!["old", "new"], Elem::Text),
             "occurrences" => (TextOp::Occurrences, vec!["part"], Elem::Int),
             "number" => return self.number_of(text, text_expr.span, bound),
-            "matches" => (TextOp::Matches(self.pattern(bound.need("pattern")?, 0)?), vec![], Elem::Bool),
+            "matches" => (
+                TextOp::Matches(self.pattern(bound.need("pattern")?, 0)?),
+                vec![],
+                Elem::Bool,
+            ),
             "captures" => {
                 let group = match bound.get("group") {
                     Some(expr) => {
@@ -41,7 +45,13 @@ impl Elaborator<'_> {
                 let pattern = self.pattern(bound.need("pattern")?, group)?;
                 (TextOp::Captures { pattern, group }, vec![], Elem::Text)
             }
-            _ => return self.error("unknown-name", bound.span, format!("there is no function `{name}`")),
+            _ => {
+                return self.error(
+                    "unknown-name",
+                    bound.span,
+                    format!("there is no function `{name}`"),
+                );
+            }
         };
         let mut operands = vec![text];
         let mut places = vec![(text, text_expr.span)];
@@ -52,7 +62,8 @@ impl Elaborator<'_> {
             places.push((operand, expr.span));
         }
         self.refuse_outer(name, bound.span, &places)?;
-        self.text_op(Op::Text(op), &operands, elem, bound.span).map(Value::Tensor)
+        self.text_op(Op::Text(op), &operands, elem, bound.span)
+            .map(Value::Tensor)
     }
 
     fn text_argument(&mut self, expr: &Expr) -> Result<Tensor> {
@@ -68,26 +79,52 @@ impl Elaborator<'_> {
             }
             None => (self.literal(Array::real(f64::NAN), bound.span)?, bound.span),
         };
-        self.refuse_outer("number", bound.span, &[(text, text_span), (otherwise, span)])?;
-        self.text_op(Op::Text(TextOp::Number), &[text, otherwise], Elem::Real, bound.span).map(Value::Tensor)
+        self.refuse_outer(
+            "number",
+            bound.span,
+            &[(text, text_span), (otherwise, span)],
+        )?;
+        self.text_op(
+            Op::Text(TextOp::Number),
+            &[text, otherwise],
+            Elem::Real,
+            bound.span,
+        )
+        .map(Value::Tensor)
     }
 
     /// A regular expression, which must be known and right before the run.
     fn pattern(&mut self, expr: &Expr, group: u32) -> Result<String> {
         let value = self.expr_tensor(expr)?;
         let Some(pattern) = self.static_text(value) else {
-            return self.error("not-known-before-run", expr.span, "a regular expression must be known before the run");
+            return self.error(
+                "not-known-before-run",
+                expr.span,
+                "a regular expression must be known before the run",
+            );
         };
         match regex::Regex::new(&pattern) {
             Ok(regex) if group as usize >= regex.captures_len() => {
-                let message = format!("the regular expression has no group {group}: it has {}", regex.captures_len() - 1);
+                let message = format!(
+                    "the regular expression has no group {group}: it has {}",
+                    regex.captures_len() - 1
+                );
                 self.error("bad-pattern", expr.span, message)
             }
             Ok(_) => Ok(pattern),
             Err(why) => {
                 let why = why.to_string();
-                let last = why.lines().last().unwrap_or_default().trim_start_matches("error: ").to_string();
-                self.error("bad-pattern", expr.span, format!("this is not a regular expression: {last}"))
+                let last = why
+                    .lines()
+                    .last()
+                    .unwrap_or_default()
+                    .trim_start_matches("error: ")
+                    .to_string();
+                self.error(
+                    "bad-pattern",
+                    expr.span,
+                    format!("this is not a regular expression: {last}"),
+                )
             }
         }
     }

@@ -6,7 +6,7 @@ use rlp_grammar::ast::{ExprKind, Span};
 
 use crate::array::Array;
 use crate::diagnostic::Diagnostic;
-use crate::elaborate::call::Given;
+use crate::elaborate::argument::Given;
 use crate::elaborate::library::Definition;
 use crate::elaborate::scope::Scope;
 use crate::elaborate::value::{Rule, Tensor, Value};
@@ -35,29 +35,58 @@ pub(crate) struct UpdateState {
 
 impl Elaborator<'_> {
     /// `optimizer.adamw(lr: 1e-3)`: the rule with its arguments.
-    pub(crate) fn rule(&mut self, definition: &Rc<Definition>, given: Vec<Given>, span: Span) -> Result<Value> {
+    pub(crate) fn rule(
+        &mut self,
+        definition: &Rc<Definition>,
+        given: Vec<Given>,
+        span: Span,
+    ) -> Result<Value> {
         let mut scope = Scope::new(definition.file);
         let places = self.bind_parameters(definition, given, &mut scope, span)?;
         let mut args = Vec::new();
         for param in &definition.block.params {
             let name = &param.name.name;
-            let Some((slot, _)) = scope.get(name) else { continue };
-            let crate::elaborate::scope::Binding::Done(Value::Tensor(tensor)) = slot.borrow().clone() else { continue };
+            let Some((slot, _)) = scope.get(name) else {
+                continue;
+            };
+            let crate::elaborate::scope::Binding::Done(Value::Tensor(tensor)) =
+                slot.borrow().clone()
+            else {
+                continue;
+            };
             if !self.ty(tensor).dims.is_empty() {
                 let shown = self.show_type(tensor);
-                return self.error("dimension-mismatch", places[name], format!("an argument of an optimizer is a scalar, not `{shown}`"));
+                return self.error(
+                    "dimension-mismatch",
+                    places[name],
+                    format!("an argument of an optimizer is a scalar, not `{shown}`"),
+                );
             }
             args.push((name.clone(), tensor, places[name]));
         }
         // The rule's own conditions on its arguments are looked at now, where the arguments stand.
-        self.framed(definition, span, |this| this.in_scope(scope, |this| this.preconditions(definition, &places)))?;
-        Ok(Value::Rule(Rc::new(Rule { definition: definition.clone(), args, span })))
+        self.framed(definition, span, |this| {
+            this.in_scope(scope, |this| this.preconditions(definition, &places))
+        })?;
+        Ok(Value::Rule(Rc::new(Rule {
+            definition: definition.clone(),
+            args,
+            span,
+        })))
     }
 
-    pub(crate) fn preconditions(&mut self, definition: &Rc<Definition>, places: &std::collections::HashMap<String, Span>) -> Result<()> {
+    pub(crate) fn preconditions(
+        &mut self,
+        definition: &Rc<Definition>,
+        places: &std::collections::HashMap<String, Span>,
+    ) -> Result<()> {
         let mut sound = Ok(());
         for stmt in definition.block.body.iter().flat_map(|body| &body.stmts) {
-            if let rlp_grammar::ast::StmtKind::Assert { value, close_to: None } = &stmt.kind {
+            if let rlp_grammar::ast::StmtKind::Assert {
+                value,
+                close_to: None,
+            } = &stmt.kind
+            {
                 sound = sound.and(self.precondition(definition, value, places));
             }
         }
@@ -65,18 +94,46 @@ impl Elaborator<'_> {
     }
 
     /// The inputs of an optimizer that is evaluated alone: a parameter of any form, and its gradient.
-    pub(crate) fn optimizer_inputs(&mut self, definition: &Rc<Definition>) -> Result<Vec<InputPlan>> {
-        let names: &[&str] = if needs_matrix(definition) { &["row", "col"] } else { &["row"] };
+    pub(crate) fn optimizer_inputs(
+        &mut self,
+        definition: &Rc<Definition>,
+    ) -> Result<Vec<InputPlan>> {
+        let names: &[&str] = if needs_matrix(definition) {
+            &["row", "col"]
+        } else {
+            &["row"]
+        };
         let axes = self.parameter_dims(names, definition.block.span);
         let mut inputs = Vec::new();
         let mut tensors = Vec::new();
         for name in ["param", "grad"] {
-            let tensor = self.push(Op::Input(name.to_string()), &[], Ty { elem: Elem::Real, dims: axes.clone() }, definition.block.name.span)?;
-            self.scope.bind(name, Value::Tensor(tensor), definition.block.name.span);
-            inputs.push(InputPlan { name: name.to_string(), node: tensor.node, elem: Elem::Real, axes: axes.clone(), default: None, initial: None });
+            let tensor = self.push(
+                Op::Input(name.to_string()),
+                &[],
+                Ty {
+                    elem: Elem::Real,
+                    dims: axes.clone(),
+                },
+                definition.block.name.span,
+            )?;
+            self.scope
+                .bind(name, Value::Tensor(tensor), definition.block.name.span);
+            inputs.push(InputPlan {
+                name: name.to_string(),
+                node: tensor.node,
+                elem: Elem::Real,
+                axes: axes.clone(),
+                default: None,
+                initial: None,
+            });
             tensors.push(tensor);
         }
-        self.update = Some(Update { param: tensors[0], given: Vec::new(), states: Vec::new(), next: None });
+        self.update = Some(Update {
+            param: tensors[0],
+            given: Vec::new(),
+            states: Vec::new(),
+            next: None,
+        });
         self.states_are_inputs = true;
         Ok(inputs)
     }
@@ -85,7 +142,13 @@ impl Elaborator<'_> {
         names
             .iter()
             .map(|name| {
-                let id = self.new_dim(Dim { name: name.to_string(), origin: "the parameter".to_string(), span, ragged: None, size: None });
+                let id = self.new_dim(Dim {
+                    name: name.to_string(),
+                    origin: "the parameter".to_string(),
+                    span,
+                    ragged: None,
+                    size: None,
+                });
                 self.scope.dims.insert(name.to_string(), id);
                 id
             })
@@ -95,29 +158,46 @@ impl Elaborator<'_> {
     /// The update of a parameter over `row`, or over `row` and `col`.
     pub(crate) fn update_plan(&mut self, rule: &Rule, names: &[&str]) -> Result<UpdatePlan> {
         let definition = rule.definition.clone();
-        let known: Vec<(String, Span, Option<Array>, Ty)> =
-            rule.args.iter().map(|(name, tensor, span)| (name.clone(), *span, self.static_value(*tensor), self.ty(*tensor).clone())).collect();
+        let known: Vec<(String, Span, Option<Array>, Ty)> = rule
+            .args
+            .iter()
+            .map(|(name, tensor, span)| {
+                (
+                    name.clone(),
+                    *span,
+                    self.static_value(*tensor),
+                    self.ty(*tensor).clone(),
+                )
+            })
+            .collect();
         let outer = self.update.take();
         let (plan, level) = self.apart(Mode::Update, |this| {
-            this.in_scope(Scope::new(definition.file), |this| -> Result<(Tensor, Vec<UpdateState>)> {
-                let dims = this.parameter_dims(names, definition.block.span);
-                let at = definition.block.name.span;
-                let ty = Ty { elem: Elem::Real, dims };
-                let param = this.push(Op::Input("param".to_string()), &[], ty.clone(), at)?;
-                let grad = this.push(Op::Input("grad".to_string()), &[], ty, at)?;
-                let mut args = Vec::new();
-                for (name, span, value, ty) in known {
-                    let tensor = match value {
-                        Some(value) => this.literal(value, span)?,
-                        None => this.push(Op::Input(name.clone()), &[], ty, span)?,
+            this.in_scope(
+                Scope::new(definition.file),
+                |this| -> Result<(Tensor, Vec<UpdateState>)> {
+                    let dims = this.parameter_dims(names, definition.block.span);
+                    let at = definition.block.name.span;
+                    let ty = Ty {
+                        elem: Elem::Real,
+                        dims,
                     };
-                    args.push((name, tensor));
-                }
-                this.states_are_inputs = true;
-                let result = this.run_update(&definition, param, grad, &args, Vec::new(), rule.span);
-                this.states_are_inputs = false;
-                result
-            })
+                    let param = this.push(Op::Input("param".to_string()), &[], ty.clone(), at)?;
+                    let grad = this.push(Op::Input("grad".to_string()), &[], ty, at)?;
+                    let mut args = Vec::new();
+                    for (name, span, value, ty) in known {
+                        let tensor = match value {
+                            Some(value) => this.literal(value, span)?,
+                            None => this.push(Op::Input(name.clone()), &[], ty, span)?,
+                        };
+                        args.push((name, tensor));
+                    }
+                    this.states_are_inputs = true;
+                    let result =
+                        this.run_update(&definition, param, grad, &args, Vec::new(), rule.span);
+                    this.states_are_inputs = false;
+                    result
+                },
+            )
         });
         self.update = outer;
         let (param, states) = plan?;
@@ -130,7 +210,11 @@ impl Elaborator<'_> {
                 next: state.next.node,
             })
             .collect();
-        Ok(UpdatePlan { graph: level.graph, param: param.node, states })
+        Ok(UpdatePlan {
+            graph: level.graph,
+            param: param.node,
+            states,
+        })
     }
 
     /// One update, inlined: the new parameter and the states.
@@ -156,14 +240,28 @@ impl Elaborator<'_> {
         for (name, tensor) in args {
             scope.bind(name, Value::Tensor(*tensor), at);
         }
-        let outer = self.update.replace(Update { param, given, states: Vec::new(), next: None });
-        let done = self.framed(definition, span, |this| this.in_scope(scope, |this| this.block_body(definition, &Default::default())));
+        let outer = self.update.replace(Update {
+            param,
+            given,
+            states: Vec::new(),
+            next: None,
+        });
+        let done = self.framed(definition, span, |this| {
+            this.in_scope(scope, |this| {
+                this.block_body(definition, &Default::default())
+            })
+        });
         let update = std::mem::replace(&mut self.update, outer);
         done?;
-        let Some(update) = update else { return Err(Reported) };
+        let Some(update) = update else {
+            return Err(Reported);
+        };
         let Some(next) = update.next else {
             let message = format!("`{}` never says what `param` becomes", definition.name);
-            return Err(self.report(Diagnostic::error("missing-result", definition.block.head, message).help("param <- param - lr * grad")));
+            return Err(self.report(
+                Diagnostic::error("missing-result", definition.block.head, message)
+                    .help("param <- param - lr * grad"),
+            ));
         };
         Ok((next, update.states))
     }

@@ -6,7 +6,11 @@ use rlp_grammar::ast::{Body, Clause, ClauseKind, Expr, ExprKind, Stmt, StmtKind}
 pub(crate) fn exprs(expr: &Expr, each: &mut dyn FnMut(&Expr)) {
     each(expr);
     match &expr.kind {
-        ExprKind::Number { .. } | ExprKind::Text(_) | ExprKind::Bool(_) | ExprKind::Name(_) | ExprKind::Error => {}
+        ExprKind::Number { .. }
+        | ExprKind::Text(_)
+        | ExprKind::Bool(_)
+        | ExprKind::Name(_)
+        | ExprKind::Error => {}
         ExprKind::Field { base, .. } => exprs(base, each),
         ExprKind::Call { callee, args } => {
             exprs(callee, each);
@@ -17,7 +21,11 @@ pub(crate) fn exprs(expr: &Expr, each: &mut dyn FnMut(&Expr)) {
             exprs(left, each);
             exprs(right, each);
         }
-        ExprKind::If { cond, then, otherwise } => {
+        ExprKind::If {
+            cond,
+            then,
+            otherwise,
+        } => {
             exprs(cond, each);
             body(then, each);
             body(otherwise, each);
@@ -47,7 +55,10 @@ pub(crate) fn body(body: &Body, each: &mut dyn FnMut(&Expr)) {
 
 pub(crate) fn statement(stmt: &Stmt, each: &mut dyn FnMut(&Expr)) {
     match &stmt.kind {
-        StmtKind::Let { value, .. } | StmtKind::State { value, .. } | StmtKind::Assign { value, .. } | StmtKind::Steps { count: value } => exprs(value, each),
+        StmtKind::Let { value, .. }
+        | StmtKind::State { value, .. }
+        | StmtKind::Assign { value, .. }
+        | StmtKind::Steps { count: value } => exprs(value, each),
         StmtKind::Param { value, .. } => value.iter().for_each(|value| exprs(value, each)),
         StmtKind::Assert { value, close_to } => {
             exprs(value, each);
@@ -57,7 +68,9 @@ pub(crate) fn statement(stmt: &Stmt, each: &mut dyn FnMut(&Expr)) {
             }
         }
         StmtKind::Stage { stmts, .. } => stmts.iter().for_each(|stmt| statement(stmt, each)),
-        StmtKind::Report { entries, .. } => entries.iter().for_each(|(_, value)| exprs(value, each)),
+        StmtKind::Report { entries, .. } => {
+            entries.iter().for_each(|(_, value)| exprs(value, each))
+        }
         StmtKind::Train { targets, clauses } => {
             targets.iter().for_each(|target| exprs(target, each));
             clauses.iter().for_each(|part| clause(part, each));
@@ -67,7 +80,9 @@ pub(crate) fn statement(stmt: &Stmt, each: &mut dyn FnMut(&Expr)) {
 
 fn clause(clause: &Clause, each: &mut dyn FnMut(&Expr)) {
     match &clause.kind {
-        ClauseKind::Minimize { value, .. } | ClauseKind::Setting { value, .. } => exprs(value, each),
+        ClauseKind::Minimize { value, .. } | ClauseKind::Setting { value, .. } => {
+            exprs(value, each)
+        }
         ClauseKind::With { rules, .. } => {
             for rule in rules {
                 exprs(&rule.optimizer, each);

@@ -1,0 +1,248 @@
+//! Through which outputs a gradient reaches a model, and how the batch is cut into rows.
+
+use crate::diagnostic::Diagnostic;
+use crate::elaborate::{Elaborator, Result};
+use crate::graph::{Graph, NodeId, Op};
+use crate::phase::{self, Phase};
+use crate::plan::{BatchPlan, TrainPlan};
+use crate::ty::DimId;
+use rlp_grammar::ast::Span;
+use std::collections::BTreeSet;
+
+impl Elaborator<'_> {
+    /// The outputs of the trained models that a gradient of the loss reaches; there must be some for each.
+    pub(crate) fn outputs(&mut self, plan: &TrainPlan, loss_span: Span) -> Result<Vec<NodeId>> {
+        let graph = &self.levels[0].graph;
+        let live = phase::live(graph, plan.loss);
+        let is_output = |node: NodeId, target: usize| match graph.op(node) {
+            Op::Model { model, .. } | Op::Trainable(model) => {
+                model.model == target && model.frozen.is_none()
+            }
+            _ => false,
+        };
+        let mut outputs = Vec::new();
+        let mut missing = None;
+        for &target in &plan.targets {
+            let reached: Vec<NodeId> = live
+                .iter()
+                .copied()
+                .filter(|&node| is_output(node, target))
+                .collect();
+            if reached.is_empty() {
+                missing = Some(target);
+            }
+            outputs.extend(reached);
+        }
+        outputs.sort_unstable();
+        let Some(target) = missing else {
+            for &node in &live {
+                if let Err(why) = crate::elaborate::train::has_derivative(graph.op(node)) {
+                    let (span, name) = (graph.node(node).span, self.block_of(node));
+                    let message = match name {
+                        Some(block) => {
+                            format!("the loss cannot be differentiated through `{block}`: {why}")
+                        }
+                        None => format!("the loss cannot be differentiated here: {why}"),
+                    };
+                    return Err(self.report(
+                        Diagnostic::error("no-derivative", span, message)
+                            .label(loss_span, "the loss"),
+                    ));
+                }
+            }
+            return Ok(outputs);
+        };
+        let name = self.models[target].name.clone();
+        let message = format!(
+            "the loss does not depend on the parameters of `{name}`: nothing would be learnt"
+        );
+        let mut diagnostic = Diagnostic::error("no-trained-parameter", loss_span, message)
+            .here("no gradient reaches the model from here");
+        // Say where the gradient stops, if the model is there but cut off.
+        let upstream = phase::upstream(graph, &[plan.loss]);
+        let cut = upstream.iter().copied().find(|&node| {
+            matches!(graph.op(node), Op::StopGrad)
+                && phase::upstream(graph, &[node])
+                    .into_iter()
+                    .any(|inner| is_output(inner, target))
+        });
+        let drawn = upstream
+            .iter()
+            .copied()
+            .any(|node| matches!(graph.op(node), Op::Draw(_)));
+        if let Some(cut) = cut {
+            let span = graph.node(cut).span;
+            diagnostic = diagnostic.label(
+                span,
+                "the gradient stops here: rewards and advantages are data",
+            );
+        } else if drawn {
+            diagnostic = diagnostic.help(format!("what was recorded while sampling is data; `logp({name}, …)` is computed again, with a gradient"));
+        }
+        Err(self.report(diagnostic))
+    }
+
+    /// The block in which a node stands.
+    pub(crate) fn block_of(&self, node: NodeId) -> Option<String> {
+        let graph = &self.levels[0].graph;
+        let call = graph.node(node).call?;
+        Some(graph.calls[call.0 as usize].block.clone())
+    }
+
+    /// How each batch that the outputs read is cut into rows.
+    pub(crate) fn batches(&self, plan: &TrainPlan) -> Vec<BatchPlan> {
+        let graph = &self.levels[0].graph;
+        let trained: BTreeSet<usize> = plan.targets.iter().copied().collect();
+        let phases = phase::phases(graph, &trained);
+        let mut batches: Vec<BatchPlan> = Vec::new();
+        for &output in &plan.outputs {
+            let Some(&tokens) = graph.operands(output).first() else {
+                continue;
+            };
+            let ty = graph.ty(tokens);
+            let rows: Vec<DimId> = ty
+                .dims
+                .iter()
+                .copied()
+                .filter(|&dim| !graph.dims.is_ragged(dim))
+                .collect();
+            if !batches.iter().any(|batch| batch.rows == rows) {
+                batches.push(BatchPlan {
+                    rows,
+                    together: Vec::new(),
+                });
+            }
+        }
+        let reached = phase::upstream(graph, &[plan.loss]);
+        for batch in &mut batches {
+            let mut together: BTreeSet<DimId> = BTreeSet::new();
+            for &node in &reached {
+                if phases[node.index()] != Phase::Minibatch {
+                    continue;
+                }
+                together.extend(coupled(graph, node, &batch.rows));
+            }
+            batch.together = together.into_iter().collect();
+        }
+        batches
+    }
+
+    /// A minibatch that is larger than the batch, or than can be dealt out, is a mistake.
+    pub(crate) fn check_minibatch(&mut self, plan: &TrainPlan, span: Span) -> Result<()> {
+        let Some(minibatch) = plan.minibatch else {
+            return Ok(());
+        };
+        for batch in &plan.batches {
+            let size = |dims: &[DimId]| {
+                dims.iter()
+                    .map(|&dim| self.graph().dims.get(dim).size)
+                    .try_fold(1, |all, size| Some(all * size?))
+            };
+            if let Some(rows) = size(&batch.rows)
+                && minibatch > rows
+            {
+                let names: Vec<String> = batch
+                    .rows
+                    .iter()
+                    .map(|&dim| {
+                        format!(
+                            "{} {}s",
+                            self.graph().dims.get(dim).size.unwrap_or(0),
+                            self.dim_name(dim)
+                        )
+                    })
+                    .collect();
+                let message = format!(
+                    "`minibatch` is {minibatch}, and the batch has {rows} rows: {}",
+                    names.join(" × ")
+                );
+                let origin = batch
+                    .rows
+                    .first()
+                    .map(|&dim| self.graph().dims.get(dim).span);
+                let mut diagnostic = Diagnostic::error("minibatch-too-large", span, message)
+                    .help(format!("minibatch {rows}, or leave it out"));
+                if let Some(origin) = origin {
+                    diagnostic = diagnostic.label(origin, format!("{rows} rows are drawn here"));
+                }
+                return Err(self.report(diagnostic));
+            }
+            if let Some(group) = size(&batch.together)
+                && minibatch < group
+            {
+                let name = batch
+                    .together
+                    .first()
+                    .map(|&dim| self.dim_name(dim).to_string())
+                    .unwrap_or_default();
+                let message = format!(
+                    "`minibatch` is {minibatch}, and the loss needs whole groups of {group} over `{name}`"
+                );
+                return Err(self.report(
+                    Diagnostic::error("minibatch-too-small", span, message)
+                        .help(format!("minibatch {group} or more")),
+                ));
+            }
+        }
+        if let Some(micro) = plan.micro_batch
+            && micro > minibatch
+        {
+            let message =
+                format!("`micro_batch` is {micro}, more than the {minibatch} of a `minibatch`");
+            return Err(self.report(Diagnostic::error("value-out-of-range", span, message)));
+        }
+        Ok(())
+    }
+}
+
+/// The row dimensions that an operation of the loss treats apart from the others, so that rows may not be dealt out one by one.
+pub(crate) fn coupled(graph: &Graph, node: NodeId, rows: &[DimId]) -> Vec<DimId> {
+    let touched: Vec<DimId> = match graph.op(node) {
+        Op::Reduce { over, .. } | Op::Contract { over } => over.clone(),
+        Op::ArgReduce { over, .. }
+        | Op::Scan { over, .. }
+        | Op::Cumsum { over, .. }
+        | Op::Shift { over, .. }
+        | Op::ArgSort { over, .. }
+        | Op::Gather { over }
+        | Op::ScatterAdd { over } => {
+            vec![*over]
+        }
+        Op::Rename(pairs) => pairs.iter().map(|(old, _)| *old).collect(),
+        Op::Split { dim, .. } => vec![*dim],
+        Op::Merge { dims, .. } => dims.clone(),
+        Op::Factor { row, col, .. } | Op::Solve { row, col } => vec![*row, *col],
+        Op::Position(dim) | Op::Size(dim) => vec![*dim],
+        Op::Literal(_)
+        | Op::Input(_)
+        | Op::Mask(_)
+        | Op::Step
+        | Op::Steps
+        | Op::State(_)
+        | Op::Draw(_)
+        | Op::Field(_)
+        | Op::Model { .. }
+        | Op::Trainable(_)
+        | Op::Random { .. }
+        | Op::Unary(_)
+        | Op::Binary(_)
+        | Op::Select
+        | Op::Cast(_)
+        | Op::Text(_)
+        | Op::Broadcast
+        | Op::Stack(_)
+        | Op::StopGrad
+        | Op::Grad => Vec::new(),
+    };
+    let touched: Vec<DimId> = touched
+        .into_iter()
+        .filter(|dim| rows.contains(dim))
+        .collect();
+    // A reduction over all rows at once treats them alike.
+    let reduces = matches!(graph.op(node), Op::Reduce { .. } | Op::Contract { .. });
+    if reduces && rows.iter().all(|row| touched.contains(row)) {
+        Vec::new()
+    } else {
+        touched
+    }
+}
