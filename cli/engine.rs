@@ -30,7 +30,7 @@ impl From<Missing> for EngineError {
 pub(crate) fn exec_engine(arguments: impl IntoIterator<Item = OsString>) -> EngineError {
     let command = env::current_exe()
         .map_err(|error| not_started(format!("the path of rlpc is unknown: {error}")))
-        .and_then(|executable| engine(&executable, |name| env::var_os(name)));
+        .and_then(|executable| engine(&executable, env::var_os));
     match command {
         Ok(mut command) => {
             let error = command.args(arguments).exec();
