@@ -22,7 +22,7 @@ impl Elaborator<'_> {
         let before = self.error_count();
         let (body, level) = self.apart(Mode::Pipeline, |this| {
             this.in_scope(base.scope.clone(), |this| {
-                this.stage_body(base, stmts, span)
+                this.stage_body(base, name, stmts)
             })
         });
         if self.error_count() > before {
@@ -63,7 +63,8 @@ impl Elaborator<'_> {
             .count()
     }
 
-    pub(crate) fn stage_body(&mut self, base: &Base, stmts: &[Stmt], span: Span) -> StageBody {
+    pub(crate) fn stage_body(&mut self, base: &Base, name: &Ident, stmts: &[Stmt]) -> StageBody {
+        let before = self.error_count();
         for (name, array) in &base.settings {
             if let Ok(tensor) = self.literal(array.clone(), name.span) {
                 self.scope
@@ -159,20 +160,23 @@ impl Elaborator<'_> {
             .chain(own_steps)
             .max()
             .unwrap_or(1);
-        if body.trains.is_empty()
-            && body.reports.is_empty()
-            && self.levels[0].graph.states.is_empty()
-        {
-            let diagnostic = Diagnostic::error(
-                "nothing-to-run",
-                span,
-                "this stage neither trains nor reports anything",
-            )
-            .help("train policy { … } or report name = value");
-            self.report(diagnostic);
+        // What is missing or unused because of a mistake need not be said.
+        if self.error_count() == before {
+            if body.trains.is_empty()
+                && body.reports.is_empty()
+                && self.levels[0].graph.states.is_empty()
+            {
+                let diagnostic = Diagnostic::error(
+                    "nothing-to-run",
+                    name.span,
+                    "this stage neither trains nor reports anything",
+                )
+                .help("train policy { … } or report name = value");
+                self.report(diagnostic);
+            }
+            self.refuse_train_twice(&body.trains);
+            self.unused(&made, &body, stmts);
         }
-        self.refuse_train_twice(&body.trains);
-        self.unused(&made, &body, stmts);
         body
     }
 
