@@ -105,7 +105,7 @@ pub fn evaluate(graph: &Graph, given: &Given, want: &[NodeId]) -> Result<Vec<Arr
                     })
                 })
                 .collect();
-            apply(graph, id, &operands, &sizes, given)
+            apply(graph.op(id), graph.ty(id), &operands, &sizes, given)
                 .map_err(|fault| EvalError { node: id, fault })?
         };
         values.insert(id, value);
@@ -116,13 +116,12 @@ pub fn evaluate(graph: &Graph, given: &Given, want: &[NodeId]) -> Result<Vec<Arr
         .collect())
 }
 
-/// The value of a node whose operands have these values, if it is known before the run and small.
-pub fn fold(graph: &Graph, id: NodeId, operands: &[&Array]) -> Option<Array> {
-    let node = graph.node(id);
-    match &node.op {
+/// The value of a primitive whose operands have these values, if it is known before the run and small.
+pub fn fold(dims: &Dims, op: &Op, ty: &Ty, operands: &[(&Ty, &Array)]) -> Option<Array> {
+    match op {
         Op::Literal(array) => return Some(array.clone()),
         Op::Size(dim) | Op::Position(dim) => {
-            graph.dims.get(*dim).size?;
+            dims.get(*dim).size?;
         }
         Op::Input(_)
         | Op::Mask(_)
@@ -159,43 +158,23 @@ pub fn fold(graph: &Graph, id: NodeId, operands: &[&Array]) -> Option<Array> {
         | Op::Solve { .. }
         | Op::StopGrad => {}
     }
-    let ids = graph.operands(id);
-    let operands: Vec<Operand> = ids
-        .iter()
-        .zip(operands)
-        .map(|(&id, array)| Operand {
-            ty: graph.ty(id),
-            array,
-        })
-        .collect();
+    let operands: Vec<Operand> =
+        operands.iter().map(|&(ty, array)| Operand { ty, array }).collect();
     let mut sizes = Sizes::default();
-    sizes.bind_static(&graph.dims, &node.ty);
+    sizes.bind_static(dims);
     for operand in &operands {
-        sizes.bind_static(&graph.dims, operand.ty);
         sizes.bind_array(operand.ty, operand.array).ok()?;
     }
-    sizes.derive(graph, id).ok()?;
-    let operand_dims: Vec<DimId> = operands
-        .iter()
-        .flat_map(|operand| operand.ty.dims.iter().copied())
-        .collect();
-    let all = Ty::new(
-        node.ty.elem,
-        node.ty.dims.iter().copied().chain(operand_dims).collect(),
-    );
-    let work = sizes
-        .shape(&all.dims)
-        .ok()?
-        .iter()
-        .try_fold(1usize, |acc, &n| acc.checked_mul(n))?;
-    let characters: usize = operands
-        .iter()
-        .map(|operand| text::characters(operand.array))
-        .sum();
+    sizes.derive(op, operands.len()).ok()?;
+    let operand_dims = operands.iter().flat_map(|operand| operand.ty.dims.iter());
+    let all = Ty::new(ty.elem, ty.dims.iter().chain(operand_dims).copied().collect());
+    let shape = sizes.shape(&all.dims).ok()?;
+    let work = shape.iter().try_fold(1usize, |acc, &n| acc.checked_mul(n))?;
+    let characters: usize = operands.iter().map(|operand| text::characters(operand.array)).sum();
     if work > FOLD_LIMIT || characters > FOLD_LIMIT {
         return None;
     }
-    let value = apply(graph, id, &operands, &sizes, &Given::default()).ok()?;
+    let value = apply(op, ty, &operands, &sizes, &Given::default()).ok()?;
     (text::characters(&value) <= FOLD_LIMIT).then_some(value)
 }
 
@@ -209,11 +188,12 @@ pub fn static_value(
         if memo.contains_key(&id) {
             continue;
         }
-        let operands: Option<Vec<&Array>> = operands_with_values(graph, id)
+        let operands: Option<Vec<(&Ty, &Array)>> = operands_with_values(graph, id)
             .iter()
-            .map(|operand| memo.get(operand)?.as_ref())
+            .map(|operand| Some((graph.ty(*operand), memo.get(operand)?.as_ref()?)))
             .collect();
-        let value = operands.and_then(|operands| fold(graph, id, &operands));
+        let value =
+            operands.and_then(|operands| fold(&graph.dims, graph.op(id), graph.ty(id), &operands));
         memo.insert(id, value);
     }
     memo.get(&id)?.clone()
@@ -257,11 +237,7 @@ impl Sizes {
     /// From everything that is given, and then what follows for dimensions made by the graph.
     fn bind(graph: &Graph, given: &Given, needed: &[NodeId]) -> Result<Sizes, EvalError> {
         let mut sizes = Sizes(given.sizes.clone());
-        for dim in graph.dims.ids() {
-            if let Some(size) = graph.dims.get(dim).size {
-                sizes.0.entry(dim).or_insert(size as usize);
-            }
-        }
+        sizes.bind_static(&graph.dims);
         for &id in needed {
             let array = given.nodes.get(&id).or_else(|| match graph.op(id) {
                 Op::Input(name) => given.inputs.get(name),
@@ -279,7 +255,7 @@ impl Sizes {
             let known = sizes.0.len();
             for &id in needed {
                 sizes
-                    .derive(graph, id)
+                    .derive(graph.op(id), graph.operands(id).len())
                     .map_err(|fault| EvalError { node: id, fault })?;
             }
             if sizes.0.len() == known {
@@ -310,8 +286,9 @@ impl Sizes {
             .try_for_each(|(&dim, &size)| self.bind_one(dim, size))
     }
 
-    fn bind_static(&mut self, dims: &Dims, ty: &Ty) {
-        for &dim in &ty.dims {
+    /// What the dimensions themselves tell.
+    fn bind_static(&mut self, dims: &Dims) {
+        for dim in dims.ids() {
             if let Some(size) = dims.get(dim).size {
                 self.0.entry(dim).or_insert(size as usize);
             }
@@ -319,8 +296,8 @@ impl Sizes {
     }
 
     /// The sizes of dimensions that a node makes, from those that it reads.
-    fn derive(&mut self, graph: &Graph, id: NodeId) -> Result<(), Fault> {
-        match graph.op(id) {
+    fn derive(&mut self, op: &Op, n_operands: usize) -> Result<(), Fault> {
+        match op {
             Op::Rename(pairs) => {
                 for &(old, new) in pairs {
                     if let Some(&size) = self.0.get(&old) {
@@ -328,7 +305,7 @@ impl Sizes {
                     }
                 }
             }
-            Op::Stack(dim) => self.bind_one(*dim, graph.operands(id).len())?,
+            Op::Stack(dim) => self.bind_one(*dim, n_operands)?,
             Op::Split { dim, into } => self.derive_product(*dim, into)?,
             Op::Merge { dims, into } => self.derive_product(*into, dims)?,
             Op::Factor {
@@ -407,16 +384,14 @@ fn needed(graph: &Graph, want: &[NodeId], known: impl Fn(NodeId) -> bool) -> Vec
 
 /// One primitive on values.
 fn apply(
-    graph: &Graph,
-    id: NodeId,
+    op: &Op,
+    ty: &Ty,
     operands: &[Operand],
     sizes: &Sizes,
     given: &Given,
 ) -> Result<Array, Fault> {
-    let node = graph.node(id);
-    let ty = &node.ty;
     let operand = |position: usize| operands.get(position).copied().ok_or(Fault::Missing);
-    match &node.op {
+    match op {
         Op::Literal(array) => Ok(array.clone()),
         Op::Input(name) => given.inputs.get(name).cloned().ok_or(Fault::Missing),
         Op::Mask(dim) => match given.masks.get(dim) {
@@ -440,13 +415,13 @@ fn apply(
         | Op::Trainable(_)
         | Op::Random { .. }
         | Op::Grad => Err(Fault::Missing),
-        Op::Unary(op) => elementwise::unary(*op, operand(0)?),
-        Op::Binary(op) => elementwise::binary(*op, operand(0)?, operand(1)?),
+        Op::Unary(kind) => elementwise::unary(*kind, operand(0)?),
+        Op::Binary(kind) => elementwise::binary(*kind, operand(0)?, operand(1)?),
         Op::Select => elementwise::select(operand(0)?, operand(1)?, operand(2)?),
         Op::Cast(elem) => elementwise::cast(*elem, operand(0)?),
-        Op::Text(op) => {
+        Op::Text(kind) => {
             let texts: Vec<&Array> = operands.iter().map(|operand| operand.array).collect();
-            text::evaluate(op, &texts)
+            text::evaluate(kind, &texts)
         }
         Op::Broadcast => axis::broadcast(operand(0)?, operands.get(1).copied(), ty, sizes),
         Op::Rename(pairs) => axis::rename(operand(0)?, pairs, ty),

@@ -1,6 +1,7 @@
 //! Which nodes a plan names: what passes keep, and rename when they rebuild a graph.
 
 use crate::graph::{Graph, NodeId};
+use crate::phase::Phase;
 use crate::plan::{AssertPlan, BlockPlan, ReportPlan, StagePlan, TestPlan, UpdatePlan};
 
 /// A plan with a graph, and the nodes of it that the plan names.
@@ -11,6 +12,10 @@ pub trait Roots {
     fn graph_mut(&mut self) -> &mut Graph;
     /// Every node that the plan names, with the name a reader knows it by, always in the same order.
     fn roots(&mut self) -> Vec<(String, &mut NodeId)>;
+    /// The phases of its nodes, if it has phases.
+    fn phases_mut(&mut self) -> Option<&mut Vec<Phase>> {
+        None
+    }
 }
 
 /// The sinks of a stage by name: losses, reports, evaluations, arguments of optimizers, next values of states.
@@ -72,6 +77,10 @@ impl Roots for StagePlan {
                 .flat_map(|plan| report_roots("report", plan)),
         );
         roots
+    }
+
+    fn phases_mut(&mut self) -> Option<&mut Vec<Phase>> {
+        Some(&mut self.phases)
     }
 }
 

@@ -1,0 +1,385 @@
+//! The derivative of a scan: a scan in the other direction.
+//!
+//! Its carries are the adjoints of the carries. At each position it computes the body anew from the slices
+//! and the carries before it, and gives the adjoints of the slices, and the shares that this position has
+//! in the adjoints of what is captured. Where the mask does not hold, the adjoints of the carries stay.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::backward;
+use super::builder::Builder;
+use super::rule::Gain;
+use crate::graph::{Binary, Graph, NodeId, Op, Reduction, ScanBody};
+use crate::pass::dce::dce;
+use crate::pass::rewrite::{copy, rewrite_body, without_nodes};
+use crate::ty::{DimId, Elem, Ty};
+
+/// If the node is a scan, the scans (among the first nodes) that give the carries of the same computation.
+pub(super) fn parts(graph: &Graph, id: NodeId, end: usize) -> Vec<NodeId> {
+    let key = |id: NodeId| match graph.op(id) {
+        Op::Scan { over, reverse, body, .. } => Some((*over, *reverse, Arc::as_ptr(body), graph.operands(id))),
+        _ => None,
+    };
+    let Some(own) = key(id) else { return Vec::new() };
+    let readers = own.3.first().map_or(Vec::new(), |&operand| graph.users(operand));
+    readers.into_iter().filter(|other| other.index() < end && key(*other).as_ref() == Some(&own)).collect()
+}
+
+/// A scan taken apart.
+struct Scan {
+    over: DimId,
+    reverse: bool,
+    xs: Vec<NodeId>,
+    captured: Vec<NodeId>,
+    initial: Vec<NodeId>,
+    mask: Option<NodeId>,
+    body: Arc<ScanBody>,
+}
+
+impl Scan {
+    fn of(graph: &Graph, id: NodeId) -> Option<Scan> {
+        let Op::Scan { over, reverse, xs, captured, carries, body, .. } = graph.op(id) else { return None };
+        let mut operands = graph.operands(id).into_iter();
+        let mut next = |count: usize| operands.by_ref().take(count).collect::<Vec<NodeId>>();
+        let (xs, captured, initial) = (next(*xs), next(*captured), next(*carries));
+        let mask = operands.next();
+        Some(Scan { over: *over, reverse: *reverse, xs, captured, initial, mask, body: body.clone() })
+    }
+
+    /// The value of one carry at every position.
+    fn part(&self, b: &mut Builder, part: usize) -> NodeId {
+        let ty = b.ty(self.initial[part]);
+        let ty = Ty::new(ty.elem, [ty.dims, vec![self.over]].concat());
+        let op = Op::Scan {
+            over: self.over,
+            reverse: self.reverse,
+            xs: self.xs.len(),
+            captured: self.captured.len(),
+            carries: self.initial.len(),
+            masked: self.mask.is_some(),
+            part,
+            body: self.body.clone(),
+        };
+        let operands: Vec<NodeId> =
+            self.xs.iter().chain(&self.captured).chain(&self.initial).chain(&self.mask).copied().collect();
+        b.add(op, &operands, ty)
+    }
+
+    /// The value of one carry before every position.
+    fn before(&self, b: &mut Builder, part: usize, initial: NodeId, real: Option<NodeId>) -> NodeId {
+        let values = self.part(b, part);
+        let before = b.shift(self.over, if self.reverse { -1 } else { 1 }, values, initial);
+        if real.is_none() {
+            return before;
+        }
+        // Where padding comes first, the value there is the initial one, but its adjoint would be lost as that of padding.
+        let dims = b.ty(values).dims;
+        let first = self.first(b, real, &dims);
+        let initial = b.spread(initial, &dims);
+        b.select(first, initial, before)
+    }
+
+    /// Where the scan begins, over the given dimensions.
+    fn first(&self, b: &mut Builder, real: Option<NodeId>, dims: &[DimId]) -> NodeId {
+        let (over, reverse) = (self.over, self.reverse);
+        let first = match real {
+            // The first real position.
+            Some(real) if b.graph.ty(real).dims.iter().all(|dim| dims.contains(dim)) => {
+                let numbers = b.cast(Elem::Int, real);
+                let ty = b.ty(numbers);
+                let numbers = b.add(Op::Cumsum { over, reverse }, &[numbers], ty.clone());
+                let one = b.int(1);
+                let one = b.spread(one, &ty.dims);
+                let first = b.binary(Binary::Eq, numbers, one);
+                b.binary(Binary::And, first, real)
+            }
+            Some(_) | None => {
+                let position = b.position(over, &[over]);
+                let (one, size) = (b.int(1), b.size(over));
+                let first = if reverse { b.binary(Binary::Sub, size, one) } else { b.int(0) };
+                let first = b.spread(first, &[over]);
+                b.binary(Binary::Eq, position, first)
+            }
+        };
+        b.spread(first, dims)
+    }
+}
+
+/// What the operands of scans of one computation gain, given their adjoints.
+pub(super) fn rule(b: &mut Builder, parts: &[(NodeId, Option<NodeId>)], active: &[bool]) -> Vec<Gain> {
+    if parts.iter().all(|(_, adjoint)| adjoint.is_none()) {
+        return Vec::new();
+    }
+    let Some(forward) = Scan::of(b.graph, parts[0].0) else { return Vec::new() };
+    let adjoint_scan = AdjointScan::new(b, &forward, parts, active);
+    adjoint_scan.gains(b, &forward, active)
+}
+
+/// A scan of adjoints, and what each of its carries is.
+struct AdjointScan {
+    scan: Scan,
+    carries: Vec<Role>,
+    /// Which positions are real, over the parents of the scanned dimension and itself.
+    real: Option<NodeId>,
+}
+
+/// What a carry of the adjoint scan holds the adjoint of: a carry, a slice or a captured value of the forward scan.
+#[derive(Clone, Copy)]
+enum Role {
+    Carry(usize),
+    Slice(usize),
+    Captured(usize),
+}
+
+/// The body of an adjoint scan under construction: its inputs by name, and what those stand for outside.
+struct Body {
+    graph: Graph,
+    inputs: BTreeMap<String, NodeId>,
+    /// Sliced along the scanned dimension.
+    slices: Vec<(String, NodeId)>,
+    captured: Vec<(String, NodeId)>,
+}
+
+impl Body {
+    fn input(&mut self, name: &str, ty: Ty, b: &Builder) -> NodeId {
+        let input = self.graph.add(Op::Input(name.to_string()), &[], ty, b.span(), None);
+        self.inputs.insert(name.to_string(), input);
+        input
+    }
+
+    fn slice(&mut self, name: String, of: NodeId, over: DimId, b: &Builder) -> NodeId {
+        let input = self.input(&name, b.graph.ty(of).without(&[over]), b);
+        self.slices.push((name, of));
+        input
+    }
+
+    fn capture(&mut self, name: String, of: NodeId, b: &Builder) -> NodeId {
+        let input = self.input(&name, b.ty(of), b);
+        self.captured.push((name, of));
+        input
+    }
+
+    /// Copies the forward body, whose inputs are there already.
+    fn copy(&mut self, forward: &Graph) -> Vec<NodeId> {
+        let mut map: Vec<NodeId> = Vec::with_capacity(forward.len());
+        for id in forward.ids() {
+            let operands: Vec<NodeId> = forward.operands(id).iter().map(|operand| map[operand.index()]).collect();
+            let input = match forward.op(id) {
+                Op::Input(name) => self.inputs.get(name).copied(),
+                _ => None,
+            };
+            map.push(input.unwrap_or_else(|| copy(forward, &mut self.graph, id, forward.op(id).clone(), &operands)));
+        }
+        map
+    }
+}
+
+/// The adjoint of a carry at one position, inside the body: from the later positions, and from its own value here.
+struct CarryAdjoint {
+    carry: usize,
+    later: NodeId,
+    here: Vec<NodeId>,
+}
+
+impl AdjointScan {
+    fn new(b: &mut Builder, forward: &Scan, parts: &[(NodeId, Option<NodeId>)], active: &[bool]) -> AdjointScan {
+        let over = forward.over;
+        let real = forward.mask.or_else(|| b.graph.dims.is_ragged(over).then(|| b.mask(over)));
+        let mut graph = without_nodes(&forward.body.graph);
+        graph.dims = b.graph.dims.clone();
+        let mut body = Body { graph, inputs: BTreeMap::new(), slices: Vec::new(), captured: Vec::new() };
+
+        // What the forward body reads: the carries from their values one position earlier.
+        for (number, &x) in forward.xs.iter().enumerate() {
+            body.slice(format!("x{number}"), x, over, b);
+        }
+        for (number, &k) in forward.captured.iter().enumerate() {
+            body.capture(format!("k{number}"), k, b);
+        }
+        for (number, &initial) in forward.initial.iter().enumerate() {
+            let before = forward.before(b, number, initial, real);
+            body.slice(format!("c{number}"), before, over, b);
+        }
+        let mut ambient: Vec<NodeId> = real.iter().map(|&real| body.slice("real".to_string(), real, over, b)).collect();
+        for (number, mask) in b.ambient.clone().into_iter().enumerate() {
+            let name = format!("ambient{number}");
+            let sliced = b.graph.ty(mask).has(over);
+            ambient.push(if sliced { body.slice(name, mask, over, b) } else { body.capture(name, mask, b) });
+        }
+        let adjoints = carry_adjoints(b, &mut body, forward, parts);
+        let copied = body.copy(&forward.body.graph);
+        let next: Vec<NodeId> = forward.body.next.iter().map(|next| copied[next.index()]).collect();
+        let (next, carries) = differentiate(b, &mut body, forward, &next, &adjoints, &ambient, active);
+        b.graph.dims = body.graph.dims.clone();
+
+        let initial = carries.iter().map(|role| {
+            let ty = match *role {
+                Role::Carry(number) => b.ty(forward.initial[number]),
+                Role::Slice(number) => b.graph.ty(forward.xs[number]).without(&[over]),
+                Role::Captured(number) => b.ty(forward.captured[number]),
+            };
+            b.zeros(&ty)
+        });
+        let initial = initial.collect();
+        let (body, xs, captured) = close(body, next, &carries);
+        let scan = Scan { over, reverse: !forward.reverse, xs, captured, initial, mask: None, body: Arc::new(body) };
+        AdjointScan { scan, carries, real }
+    }
+
+    /// What the operands of the forward scan gain.
+    fn gains(&self, b: &mut Builder, forward: &Scan, active: &[bool]) -> Vec<Gain> {
+        let (n_xs, n_captured, over) = (forward.xs.len(), forward.captured.len(), forward.over);
+        let mut gains = Vec::new();
+        for (part, role) in self.carries.iter().enumerate() {
+            let position = match *role {
+                Role::Slice(number) => number,
+                Role::Captured(number) => n_xs + number,
+                Role::Carry(number) => n_xs + n_captured + number,
+            };
+            if !active[position] {
+                continue;
+            }
+            let values = self.scan.part(b, part);
+            let gain = match role {
+                Role::Slice(_) => values,
+                Role::Captured(_) => b.reduce(Reduction::Sum, values, &[over], None),
+                Role::Carry(_) => {
+                    // Where the forward scan begins, the adjoint of a carry is that of its initial value.
+                    let first = forward.first(b, self.real, &b.ty(values).dims);
+                    let first = b.only(first, values);
+                    b.reduce(Reduction::Sum, first, &[over], None)
+                }
+            };
+            gains.push((position, gain));
+        }
+        gains
+    }
+}
+
+/// The adjoints of the real carries at one position, as inputs of the body.
+fn carry_adjoints(
+    b: &mut Builder,
+    body: &mut Body,
+    forward: &Scan,
+    parts: &[(NodeId, Option<NodeId>)],
+) -> Vec<CarryAdjoint> {
+    let mut adjoints = Vec::new();
+    for (carry, &initial) in forward.initial.iter().enumerate() {
+        let ty = b.ty(initial);
+        if ty.elem != Elem::Real {
+            continue;
+        }
+        let later = body.input(&format!("adjoint{carry}"), ty, b);
+        let mut here = Vec::new();
+        for &(id, adjoint) in parts {
+            let own = matches!(b.graph.op(id), Op::Scan { part, .. } if *part == carry);
+            if let (true, Some(adjoint)) = (own, adjoint) {
+                // Nobody reads the value where it is not real, so its adjoint is garbage there.
+                let adjoint = b.clean(adjoint);
+                here.push(body.slice(format!("gain{}", id.index()), adjoint, forward.over, b));
+            }
+        }
+        adjoints.push(CarryAdjoint { carry, later, here });
+    }
+    adjoints
+}
+
+/// Adds the adjoint computation to the body: the next value of each of its carries, and what they are.
+fn differentiate(
+    b: &Builder,
+    body: &mut Body,
+    forward: &Scan,
+    next: &[NodeId],
+    adjoints: &[CarryAdjoint],
+    ambient: &[NodeId],
+    active: &[bool],
+) -> (Vec<NodeId>, Vec<Role>) {
+    let mut within = Builder::new(&mut body.graph, true);
+    within.at_span(b.span());
+    let mut seeds = Vec::new();
+    let mut held = Vec::new();
+    for CarryAdjoint { carry, later, here } in adjoints {
+        let dims = within.ty(*later).dims;
+        let holds = forward.mask.map(|_| within.spread(ambient[0], &dims));
+        let mut total = *later;
+        for &gain in here {
+            let gain = holds.map_or(gain, |holds| within.only(holds, gain));
+            total = within.binary(Binary::Add, total, gain);
+        }
+        held.push(holds.map(|holds| within.except(holds, total)));
+        seeds.push((next[*carry], holds.map_or(total, |holds| within.only(holds, total))));
+    }
+    within.ambient = ambient.to_vec();
+
+    let n_xs = forward.xs.len();
+    let roles = adjoints.iter().map(|adjoint| Role::Carry(adjoint.carry));
+    let roles = roles.chain((0..n_xs).filter(|&number| active[number]).map(Role::Slice));
+    let captured = (0..forward.captured.len()).filter(|&number| active[n_xs + number]);
+    let roles: Vec<Role> = roles.chain(captured.map(Role::Captured)).collect();
+    let wrt: Vec<NodeId> = roles.iter().map(|role| body.inputs[&role.name()]).collect();
+    let mut gains = backward(&mut within, &seeds, &wrt);
+    for (gain, held) in gains.iter_mut().zip(held) {
+        if let Some(held) = held {
+            *gain = within.binary(Binary::Add, held, *gain);
+        }
+    }
+    (gains, roles)
+}
+
+impl Role {
+    /// The input of the forward body.
+    fn name(self) -> String {
+        match self {
+            Role::Carry(number) => format!("c{number}"),
+            Role::Slice(number) => format!("x{number}"),
+            Role::Captured(number) => format!("k{number}"),
+        }
+    }
+}
+
+/// The body without what it does not need, its inputs numbered as a scan numbers them, and what those are outside.
+fn close(body: Body, next: Vec<NodeId>, carries: &[Role]) -> (ScanBody, Vec<NodeId>, Vec<NodeId>) {
+    let Body { graph, slices, captured, .. } = body;
+    let ScanBody { graph, next } = rewrite_body(&ScanBody { graph, next }, dce);
+    let reads = |name: &String| graph.ids().any(|id| matches!(graph.op(id), Op::Input(own) if own == name));
+    let mut names: BTreeMap<String, String> = BTreeMap::new();
+    for (place, role) in carries.iter().enumerate() {
+        if let Role::Carry(number) = role {
+            names.insert(format!("adjoint{number}"), format!("c{place}"));
+        }
+    }
+    let mut keep = |prefix: &str, inputs: Vec<(String, NodeId)>| {
+        let read = inputs.into_iter().filter(|(name, _)| reads(name)).enumerate();
+        read.map(|(number, (name, of))| {
+            names.insert(name, format!("{prefix}{number}"));
+            of
+        })
+        .collect::<Vec<NodeId>>()
+    };
+    let (xs, captured) = (keep("x", slices), keep("k", captured));
+    let mut renamed = without_nodes(&graph);
+    for id in graph.ids() {
+        let op = match graph.op(id) {
+            Op::Input(name) => Op::Input(names[name].clone()),
+            op => op.clone(),
+        };
+        copy(&graph, &mut renamed, id, op, &graph.operands(id));
+    }
+    (ScanBody { graph: renamed, next }, xs, captured)
+}
+
+/// The product of the elements up to each one, it included.
+pub(super) fn running_product(b: &mut Builder, over: DimId, reverse: bool, x: NodeId, one: NodeId) -> NodeId {
+    let slice = b.ty(one);
+    let mut graph = Graph::default();
+    graph.dims = b.graph.dims.clone();
+    let mut within = Builder::new(&mut graph, true);
+    within.at_span(b.span());
+    let element = within.add(Op::Input("x0".to_string()), &[], slice.clone());
+    let product = within.add(Op::Input("c0".to_string()), &[], slice);
+    let next = within.mul(product, element);
+    let body = Arc::new(ScanBody { graph, next: vec![next] });
+    let scan = Scan { over, reverse, xs: vec![x], captured: Vec::new(), initial: vec![one], mask: None, body };
+    scan.part(b, 0)
+}

@@ -1,0 +1,20 @@
+//! Dead code: what no sink reads goes.
+
+use super::rewrite::{Rewritten, copy, rewrite, rewrite_body};
+use crate::graph::{Graph, NodeId};
+
+/// The roots, and what they read.
+pub(super) fn dce(graph: &Graph, roots: &[NodeId]) -> Rewritten {
+    let mut alive = vec![false; graph.len()];
+    let mut open = roots.to_vec();
+    while let Some(id) = open.pop() {
+        if !std::mem::replace(&mut alive[id.index()], true) {
+            open.extend(graph.operands(id));
+        }
+    }
+    rewrite(
+        graph,
+        |_, body| rewrite_body(body, dce),
+        |new, id, op, operands| alive[id.index()].then(|| copy(graph, new, id, op, &operands)),
+    )
+}
