@@ -158,8 +158,10 @@ pub fn fold(dims: &Dims, op: &Op, ty: &Ty, operands: &[(&Ty, &Array)]) -> Option
         | Op::Solve { .. }
         | Op::StopGrad => {}
     }
-    let operands: Vec<Operand> =
-        operands.iter().map(|&(ty, array)| Operand { ty, array }).collect();
+    let operands: Vec<Operand> = operands
+        .iter()
+        .map(|&(ty, array)| Operand { ty, array })
+        .collect();
     let mut sizes = Sizes::default();
     sizes.bind_static(dims);
     for operand in &operands {
@@ -167,10 +169,18 @@ pub fn fold(dims: &Dims, op: &Op, ty: &Ty, operands: &[(&Ty, &Array)]) -> Option
     }
     sizes.derive(op, operands.len()).ok()?;
     let operand_dims = operands.iter().flat_map(|operand| operand.ty.dims.iter());
-    let all = Ty::new(ty.elem, ty.dims.iter().chain(operand_dims).copied().collect());
+    let all = Ty::new(
+        ty.elem,
+        ty.dims.iter().chain(operand_dims).copied().collect(),
+    );
     let shape = sizes.shape(&all.dims).ok()?;
-    let work = shape.iter().try_fold(1usize, |acc, &n| acc.checked_mul(n))?;
-    let characters: usize = operands.iter().map(|operand| text::characters(operand.array)).sum();
+    let work = shape
+        .iter()
+        .try_fold(1usize, |acc, &n| acc.checked_mul(n))?;
+    let characters: usize = operands
+        .iter()
+        .map(|operand| text::characters(operand.array))
+        .sum();
     if work > FOLD_LIMIT || characters > FOLD_LIMIT {
         return None;
     }

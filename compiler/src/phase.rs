@@ -70,6 +70,25 @@ pub fn live(graph: &Graph, loss: NodeId) -> Vec<NodeId> {
     .collect()
 }
 
+/// Those of the nodes `live` that read one of `outputs`, at once or through others: what a gradient has to pass.
+pub fn between(graph: &Graph, live: &[NodeId], outputs: &[NodeId]) -> Vec<NodeId> {
+    let mut reads = vec![false; graph.len()];
+    let mut passed = Vec::new();
+    for &node in live {
+        if outputs.contains(&node) {
+            reads[node.index()] = true;
+        } else if graph
+            .operands(node)
+            .iter()
+            .any(|operand| reads[operand.index()])
+        {
+            reads[node.index()] = true;
+            passed.push(node);
+        }
+    }
+    passed
+}
+
 fn follow(graph: &Graph, from: &[NodeId], passes: impl Fn(NodeId) -> bool) -> Vec<NodeId> {
     let mut seen = vec![false; graph.len()];
     let mut open: Vec<NodeId> = from.to_vec();

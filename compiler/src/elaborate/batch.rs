@@ -35,8 +35,8 @@ impl Elaborator<'_> {
         }
         outputs.sort_unstable();
         let Some(target) = missing else {
-            for &node in &live {
-                if let Err(why) = crate::elaborate::train::has_derivative(graph.op(node)) {
+            for node in phase::between(graph, &live, &outputs) {
+                if let Err(why) = crate::pass::has_derivative(graph.op(node)) {
                     let (span, name) = (graph.node(node).span, self.block_of(node));
                     let message = match name {
                         Some(block) => {

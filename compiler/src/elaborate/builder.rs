@@ -171,21 +171,20 @@ impl Elaborator<'_> {
         ty: Ty,
         span: Span,
     ) -> Result<Tensor> {
-        let scalar = ty.dims.is_empty();
-        let result = self.push(op, operands, ty, span)?;
-        if scalar {
-            let known: Option<Vec<Array>> = operands
+        if ty.dims.is_empty() {
+            let known: Option<Vec<(Ty, Array)>> = operands
                 .iter()
-                .map(|&operand| self.static_value(operand))
+                .map(|&operand| Some((self.ty(operand).clone(), self.static_value(operand)?)))
                 .collect();
-            let folded = known.and_then(|known| {
-                eval::fold(self.graph(), result.node, &known.iter().collect::<Vec<_>>())
-            });
-            if let Some(value) = folded {
-                return self.literal(value, span);
+            if let Some(known) = known {
+                let known: Vec<(&Ty, &Array)> =
+                    known.iter().map(|(ty, array)| (ty, array)).collect();
+                if let Some(value) = eval::fold(&self.graph().dims, &op, &ty, &known) {
+                    return self.literal(value, span);
+                }
             }
         }
-        Ok(result)
+        self.push(op, operands, ty, span)
     }
 
     pub(crate) fn unary(&mut self, op: Unary, x: Tensor, span: Span) -> Result<Tensor> {

@@ -5,7 +5,7 @@ use rlp_grammar::ast::{Clause, ClauseKind, Expr, ExprKind, Rule as RuleExpr, Spa
 use crate::diagnostic::{Diagnostic, nearest};
 use crate::elaborate::value::{Tensor, Value};
 use crate::elaborate::{Elaborator, Reported, Result};
-use crate::graph::{NodeId, Op};
+use crate::graph::NodeId;
 use crate::plan::{ParameterGroup, RulePlan, TrainPlan};
 
 impl Elaborator<'_> {
@@ -287,8 +287,4 @@ impl Elaborator<'_> {
         }
         Ok(())
     }
-}
-
-pub(crate) fn has_derivative(_: &Op) -> std::result::Result<(), &'static str> {
-    Ok(())
 }

@@ -24,13 +24,15 @@ pub(super) fn autodiff(graph: &Graph, _roots: &[NodeId]) -> Rewritten {
 }
 
 fn expand(graph: &Graph, in_body: bool) -> Rewritten {
-    rewrite(graph, expand_body, |new, id, op, operands| match (op, operands.as_slice()) {
-        (Op::Grad, &[y, x]) => {
-            let mut builder = Builder::new(new, in_body);
-            let seed = builder.ones(y);
-            Some(backward(&mut builder, &[(y, seed)], &[x])[0])
+    rewrite(graph, expand_body, |new, id, op, operands| {
+        match (op, operands.as_slice()) {
+            (Op::Grad, &[y, x]) => {
+                let mut builder = Builder::new(new, in_body);
+                let seed = builder.ones(y);
+                Some(backward(&mut builder, &[(y, seed)], &[x])[0])
+            }
+            (op, operands) => Some(copy(graph, new, id, op, operands)),
         }
-        (op, operands) => Some(copy(graph, new, id, op, operands)),
     })
 }
 
@@ -40,7 +42,14 @@ fn expand_body(outer: &mut Graph, body: &ScanBody) -> ScanBody {
     inside.dims = outer.dims.clone();
     let Rewritten { graph, map } = expand(&inside, true);
     outer.dims = graph.dims.clone();
-    ScanBody { next: body.next.iter().map(|next| map[next.index()].unwrap_or(*next)).collect(), graph }
+    ScanBody {
+        next: body
+            .next
+            .iter()
+            .map(|next| map[next.index()].unwrap_or(*next))
+            .collect(),
+        graph,
+    }
 }
 
 /// Adds the gradients of the sum of `y` with respect to each of `wrt` to the graph. The graph holds no `Grad`.
@@ -63,7 +72,10 @@ fn backward(builder: &mut Builder, seeds: &[(NodeId, NodeId)], wrt: &[NodeId]) -
     let ids: Vec<NodeId> = builder.graph.ids().take(end).collect();
     for &id in ids.iter().rev() {
         let operands = builder.graph.operands(id);
-        let active: Vec<bool> = operands.iter().map(|operand| depends[operand.index()]).collect();
+        let active: Vec<bool> = operands
+            .iter()
+            .map(|operand| depends[operand.index()])
+            .collect();
         if !passes(builder.graph.op(id)) || !active.contains(&true) {
             continue;
         }
@@ -75,7 +87,10 @@ fn backward(builder: &mut Builder, seeds: &[(NodeId, NodeId)], wrt: &[NodeId]) -
         builder.at(id);
         let gains = match (adjoints[id.index()], parts.is_empty()) {
             (_, false) => {
-                let known = parts.iter().map(|&part| (part, adjoints[part.index()])).collect::<Vec<_>>();
+                let known = parts
+                    .iter()
+                    .map(|&part| (part, adjoints[part.index()]))
+                    .collect::<Vec<_>>();
                 scan::rule(builder, &known, &active)
             }
             (Some(adjoint), true) => rule::rule(builder, id, adjoint, &active),
@@ -97,7 +112,13 @@ fn backward(builder: &mut Builder, seeds: &[(NodeId, NodeId)], wrt: &[NodeId]) -
 fn depends(graph: &Graph, wrt: &[NodeId], end: usize) -> Vec<bool> {
     let mut depends = vec![false; graph.len()];
     for id in graph.ids().take(end) {
-        let through = || passes(graph.op(id)) && graph.operands(id).iter().any(|operand| depends[operand.index()]);
+        let through = || {
+            passes(graph.op(id))
+                && graph
+                    .operands(id)
+                    .iter()
+                    .any(|operand| depends[operand.index()])
+        };
         depends[id.index()] = graph.ty(id).elem == Elem::Real && (wrt.contains(&id) || through());
     }
     depends
@@ -154,7 +175,10 @@ fn passes(op: &Op) -> bool {
 pub fn has_derivative(op: &Op) -> Result<(), &'static str> {
     match op {
         Op::Model { .. } => Err("a model with respect to the temperature"),
-        Op::Scan { body, .. } => body.graph.ids().try_for_each(|id| has_derivative(body.graph.op(id))),
+        Op::Scan { body, .. } => body
+            .graph
+            .ids()
+            .try_for_each(|id| has_derivative(body.graph.op(id))),
         Op::Literal(_)
         | Op::Input(_)
         | Op::Mask(_)

@@ -19,7 +19,10 @@ pub(super) fn cse(graph: &Graph, _roots: &[NodeId]) -> Rewritten {
             let key = match &mut op {
                 Op::Scan { body, .. } => {
                     let key = body_key(body);
-                    *body = bodies.entry(key.clone()).or_insert_with(|| body.clone()).clone();
+                    *body = bodies
+                        .entry(key.clone())
+                        .or_insert_with(|| body.clone())
+                        .clone();
                     format!("{} {key}", scan_key(&op))
                 }
                 op => format!("{op:?}"),
@@ -32,7 +35,11 @@ pub(super) fn cse(graph: &Graph, _roots: &[NodeId]) -> Rewritten {
                 return Some(copy(graph, new, id, op, &operands));
             }
             let key = (key, order, graph.ty(id).clone());
-            Some(*known.entry(key).or_insert_with(|| copy(graph, new, id, op, &operands)))
+            Some(
+                *known
+                    .entry(key)
+                    .or_insert_with(|| copy(graph, new, id, op, &operands)),
+            )
         },
     )
 }
@@ -46,7 +53,16 @@ fn commutes(op: &Op) -> bool {
 /// A scan but for its body.
 fn scan_key(op: &Op) -> String {
     match op {
-        Op::Scan { over, reverse, xs, captured, carries, masked, part, body: _ } => {
+        Op::Scan {
+            over,
+            reverse,
+            xs,
+            captured,
+            carries,
+            masked,
+            part,
+            body: _,
+        } => {
             format!("scan {over:?} {reverse} {xs} {captured} {carries} {masked} {part}")
         }
         other => format!("{other:?}"),
@@ -61,7 +77,11 @@ fn body_key(body: &ScanBody) -> String {
             op @ Op::Scan { body, .. } => format!("{} {{{}}}", scan_key(op), body_key(body)),
             op => format!("{op:?}"),
         };
-        key += &format!("{op} {:?} {:?};", body.graph.operands(id), body.graph.ty(id));
+        key += &format!(
+            "{op} {:?} {:?};",
+            body.graph.operands(id),
+            body.graph.ty(id)
+        );
     }
     key + &format!("{:?}", body.next)
 }

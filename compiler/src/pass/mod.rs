@@ -50,11 +50,20 @@ pub fn run(plan: &mut impl Roots) {
 /// Runs one pass: the plan then has the new graph, and names its nodes.
 pub fn apply(pass: Pass, plan: &mut impl Roots) {
     let mut roots: Vec<NodeId> = plan.roots().into_iter().map(|(_, id)| *id).collect();
-    roots.extend(plan.graph().states.iter().flat_map(|state| [state.initial, state.next]));
+    roots.extend(
+        plan.graph()
+            .states
+            .iter()
+            .flat_map(|state| [state.initial, state.next]),
+    );
     let Rewritten { graph, map } = pass(plan.graph(), &roots);
     if cfg!(debug_assertions) {
         let violations = crate::verify::verify(&graph);
-        assert!(violations.is_empty(), "a pass broke the graph: {}", violations.join("; "));
+        assert!(
+            violations.is_empty(),
+            "a pass broke the graph: {}",
+            violations.join("; ")
+        );
     }
     for (_, id) in plan.roots() {
         if let Some(new) = map[id.index()] {
@@ -79,7 +88,13 @@ fn renamed_phases(graph: &Graph, old: &[Phase], map: &[Option<NodeId>]) -> Vec<P
     }
     let mut phases: Vec<Phase> = Vec::with_capacity(graph.len());
     for (id, known) in graph.ids().zip(known) {
-        let reads = || graph.operands(id).iter().map(|operand| phases[operand.index()]).max();
+        let reads = || {
+            graph
+                .operands(id)
+                .iter()
+                .map(|operand| phases[operand.index()])
+                .max()
+        };
         let phase = known.or_else(reads).unwrap_or(Phase::Once);
         phases.push(phase);
     }
@@ -97,7 +112,11 @@ pub struct Snapshot {
 impl Snapshot {
     /// Before any pass.
     pub fn of(stage: &StagePlan) -> Snapshot {
-        Snapshot { graph: stage.graph.clone(), phases: stage.phases.clone(), sinks: sinks_of(stage) }
+        Snapshot {
+            graph: stage.graph.clone(),
+            phases: stage.phases.clone(),
+            sinks: sinks_of(stage),
+        }
     }
 
     /// After the pass with this name and all before it; `None` if there is no such pass.
@@ -118,13 +137,20 @@ impl Snapshot {
 
     fn add_adjoints(&mut self, stage: &StagePlan) {
         for (number, train) in stage.trains.iter().enumerate() {
-            let sink = |name: String| self.sinks.iter().find(|(own, _)| *own == name).map(|&(_, id)| id);
-            let outputs = (0..train.outputs.len()).filter_map(|output| sink(format!("loss.{number}.output.{output}")));
+            let sink = |name: String| {
+                self.sinks
+                    .iter()
+                    .find(|(own, _)| *own == name)
+                    .map(|&(_, id)| id)
+            };
+            let outputs = (0..train.outputs.len())
+                .filter_map(|output| sink(format!("loss.{number}.output.{output}")));
             let outputs: Vec<NodeId> = outputs.collect();
             if let Some(loss) = sink(format!("loss.{number}")) {
                 let adjoints = gradients(&mut self.graph, loss, &outputs);
                 let named = adjoints.into_iter().enumerate();
-                self.sinks.extend(named.map(|(output, id)| (format!("adjoint.{number}.{output}"), id)));
+                self.sinks
+                    .extend(named.map(|(output, id)| (format!("adjoint.{number}.{output}"), id)));
             }
         }
         let map: Vec<Option<NodeId>> = self.graph.ids().take(self.phases.len()).map(Some).collect();
@@ -142,7 +168,10 @@ impl Roots for Snapshot {
     }
 
     fn roots(&mut self) -> Vec<(String, &mut NodeId)> {
-        self.sinks.iter_mut().map(|(name, id)| (name.clone(), id)).collect()
+        self.sinks
+            .iter_mut()
+            .map(|(name, id)| (name.clone(), id))
+            .collect()
     }
 
     fn phases_mut(&mut self) -> Option<&mut Vec<Phase>> {

@@ -32,10 +32,17 @@ pub(super) fn rewrite(
     let mut map: Vec<Option<NodeId>> = Vec::with_capacity(old.len());
     let mut bodies: Vec<(Arc<ScanBody>, Arc<ScanBody>)> = Vec::new();
     for id in old.ids() {
-        let operands: Option<Vec<NodeId>> = old.operands(id).iter().map(|operand| map[operand.index()]).collect();
+        let operands: Option<Vec<NodeId>> = old
+            .operands(id)
+            .iter()
+            .map(|operand| map[operand.index()])
+            .collect();
         let mut op = old.op(id).clone();
         if let Op::Scan { body: own, .. } = &mut op {
-            let known = bodies.iter().find(|(before, _)| Arc::ptr_eq(before, own)).map(|(_, after)| after.clone());
+            let known = bodies
+                .iter()
+                .find(|(before, _)| Arc::ptr_eq(before, own))
+                .map(|(_, after)| after.clone());
             let after = known.unwrap_or_else(|| {
                 let after = Arc::new(body(&mut graph, own));
                 bodies.push((own.clone(), after.clone()));
@@ -56,13 +63,29 @@ pub(super) fn rewrite(
 }
 
 /// The body of a scan after a pass.
-pub(super) fn rewrite_body(body: &ScanBody, pass: impl FnOnce(&Graph, &[NodeId]) -> Rewritten) -> ScanBody {
+pub(super) fn rewrite_body(
+    body: &ScanBody,
+    pass: impl FnOnce(&Graph, &[NodeId]) -> Rewritten,
+) -> ScanBody {
     let Rewritten { graph, map } = pass(&body.graph, &body.next);
-    ScanBody { graph, next: body.next.iter().map(|next| map[next.index()].unwrap_or(*next)).collect() }
+    ScanBody {
+        graph,
+        next: body
+            .next
+            .iter()
+            .map(|next| map[next.index()].unwrap_or(*next))
+            .collect(),
+    }
 }
 
 /// Adds an old node under its new operands.
-pub(super) fn copy(old: &Graph, new: &mut Graph, id: NodeId, op: Op, operands: &[NodeId]) -> NodeId {
+pub(super) fn copy(
+    old: &Graph,
+    new: &mut Graph,
+    id: NodeId,
+    op: Op,
+    operands: &[NodeId],
+) -> NodeId {
     let node = old.node(id);
     new.add(op, operands, node.ty.clone(), node.span, node.call)
 }

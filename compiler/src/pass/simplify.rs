@@ -19,16 +19,29 @@ pub(super) fn simplify(graph: &Graph, _roots: &[NodeId]) -> Rewritten {
             let node = graph.node(old);
             let mut candidate = (op, operands);
             let id = loop {
-                let view = View { graph: new, opaque: &new_opaque };
-                let step = if opaque[old.index()] { Step::Keep } else { step(view, &candidate.0, &candidate.1, &node.ty) };
-                let mut add = |op: Op, operands: &[NodeId], ty: &Ty| new.add(op, operands, ty.clone(), node.span, node.call);
+                let view = View {
+                    graph: new,
+                    opaque: &new_opaque,
+                };
+                let step = if opaque[old.index()] {
+                    Step::Keep
+                } else {
+                    step(view, &candidate.0, &candidate.1, &node.ty)
+                };
+                let mut add = |op: Op, operands: &[NodeId], ty: &Ty| {
+                    new.add(op, operands, ty.clone(), node.span, node.call)
+                };
                 match step {
                     Step::Keep => break add(candidate.0, &candidate.1, &node.ty),
                     Step::Rewrite(op, operands) => candidate = (op, operands),
                     Step::Replace(id) => break id,
                     Step::Constant(array) => {
                         let literal = add(Op::Literal(array), &[], &Ty::scalar(node.ty.elem));
-                        break if node.ty.dims.is_empty() { literal } else { add(Op::Broadcast, &[literal], &node.ty) };
+                        break if node.ty.dims.is_empty() {
+                            literal
+                        } else {
+                            add(Op::Broadcast, &[literal], &node.ty)
+                        };
                     }
                 }
             };
@@ -72,7 +85,9 @@ impl<'a> View<'a> {
 
     /// The scalar that a node is everywhere, whether real or not.
     fn constant(self, id: NodeId) -> Option<&'a Array> {
-        let scalar = self.under(id, |op| matches!(op, Op::Broadcast)).unwrap_or(id);
+        let scalar = self
+            .under(id, |op| matches!(op, Op::Broadcast))
+            .unwrap_or(id);
         match self.op(scalar)? {
             Op::Literal(array) if array.shape.is_empty() => Some(array),
             _ => None,
@@ -81,11 +96,13 @@ impl<'a> View<'a> {
 
     fn is_real(self, id: NodeId, value: f64) -> bool {
         let bits = |x: &[f64]| x[0].to_bits() == value.to_bits();
-        self.constant(id).is_some_and(|array| matches!(&array.elements, Elements::Real(x) if bits(x)))
+        self.constant(id)
+            .is_some_and(|array| matches!(&array.elements, Elements::Real(x) if bits(x)))
     }
 
     fn is_int(self, id: NodeId, value: i64) -> bool {
-        self.constant(id).is_some_and(|array| array.elements == Elements::Int(vec![value]))
+        self.constant(id)
+            .is_some_and(|array| array.elements == Elements::Int(vec![value]))
     }
 
     fn bool(self, id: NodeId) -> Option<bool> {
@@ -110,11 +127,17 @@ fn step(view: View, op: &Op, operands: &[NodeId], ty: &Ty) -> Step {
             Some(inner) => Step::Rewrite(Op::Broadcast, [&[inner], &operands[1..]].concat()),
             None => without_mask(view, op, operands),
         },
-        (Op::Reduce { .. } | Op::ArgReduce { .. } | Op::ArgSort { .. }, _) => without_mask(view, op, operands),
+        (Op::Reduce { .. } | Op::ArgReduce { .. } | Op::ArgSort { .. }, _) => {
+            without_mask(view, op, operands)
+        }
         (Op::Scan { masked: true, .. }, _) => without_mask(view, op, operands),
         (Op::Rename(pairs), &[x]) if pairs.iter().all(|(old, new)| old == new) => Step::Replace(x),
         (Op::Shift { by: 0, .. }, &[x, _]) => Step::Replace(x),
-        (Op::StopGrad, &[x]) if view.constant(x).is_some() || matches!(view.op(x), Some(Op::StopGrad)) => Step::Replace(x),
+        (Op::StopGrad, &[x])
+            if view.constant(x).is_some() || matches!(view.op(x), Some(Op::StopGrad)) =>
+        {
+            Step::Replace(x)
+        }
         _ => Step::Keep,
     }
 }
@@ -122,12 +145,16 @@ fn step(view: View, op: &Op, operands: &[NodeId], ty: &Ty) -> Step {
 /// The scalar that a primitive gives everywhere: an elementwise one of constants, or any that gives a scalar of literals.
 fn folded(view: View, op: &Op, operands: &[NodeId], ty: &Ty) -> Option<Array> {
     let scalar = Ty::scalar(ty.elem);
-    if matches!(op, Op::Unary(_) | Op::Binary(_) | Op::Select | Op::Cast(_) | Op::Text(_)) {
+    if matches!(
+        op,
+        Op::Unary(_) | Op::Binary(_) | Op::Select | Op::Cast(_) | Op::Text(_)
+    ) {
         let constants: Vec<(Ty, &Array)> = operands
             .iter()
             .map(|&id| Some((Ty::scalar(view.graph.ty(id).elem), view.constant(id)?)))
             .collect::<Option<_>>()?;
-        let constants: Vec<(&Ty, &Array)> = constants.iter().map(|(ty, array)| (ty, *array)).collect();
+        let constants: Vec<(&Ty, &Array)> =
+            constants.iter().map(|(ty, array)| (ty, *array)).collect();
         return eval::fold(&view.graph.dims, op, &scalar, &constants);
     }
     if *ty != scalar || matches!(op, Op::Literal(_) | Op::StopGrad) {
@@ -204,7 +231,10 @@ fn binary(view: View, op: Binary, a: NodeId, b: NodeId) -> Step {
 }
 
 fn select(view: View, condition: NodeId, then: NodeId, otherwise: NodeId) -> Step {
-    match (view.bool(condition), view.under(condition, |op| matches!(op, Op::Unary(Unary::Not)))) {
+    match (
+        view.bool(condition),
+        view.under(condition, |op| matches!(op, Op::Unary(Unary::Not))),
+    ) {
         (Some(true), _) => Step::Replace(then),
         (Some(false), _) => Step::Replace(otherwise),
         (None, _) if then == otherwise => Step::Replace(then),
@@ -218,7 +248,9 @@ fn cast(view: View, elem: Elem, x: NodeId) -> Step {
     match inner {
         _ if view.graph.ty(x).elem == elem => Step::Replace(x),
         // 0 and 1 are the same through the integers.
-        Some(inner) if view.graph.ty(inner).elem == Elem::Bool => Step::Rewrite(Op::Cast(elem), vec![inner]),
+        Some(inner) if view.graph.ty(inner).elem == Elem::Bool => {
+            Step::Rewrite(Op::Cast(elem), vec![inner])
+        }
         Some(_) | None => Step::Keep,
     }
 }
@@ -231,7 +263,9 @@ fn without_mask(view: View, op: &Op, operands: &[NodeId]) -> Step {
         _ => operands.len() == 2,
     };
     match operands.split_last() {
-        Some((mask, rest)) if has_mask && view.bool(*mask) == Some(true) => Step::Rewrite(op, rest.to_vec()),
+        Some((mask, rest)) if has_mask && view.bool(*mask) == Some(true) => {
+            Step::Rewrite(op, rest.to_vec())
+        }
         _ => Step::Keep,
     }
 }

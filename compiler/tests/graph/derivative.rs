@@ -11,13 +11,15 @@ use crate::example::{self, Example};
 use crate::setup::{Setup, Shape};
 
 pub(crate) fn shapes() -> impl Strategy<Value = Shape> {
-    (1..3usize, 1..3usize, 0..4usize, 1..4usize, any::<u64>()).prop_map(|(prompts, samples, tokens, features, seed)| Shape {
-        prompts,
-        samples,
-        tokens,
-        features,
-        seed,
-    })
+    (1..3usize, 1..3usize, 0..4usize, 1..4usize, any::<u64>()).prop_map(
+        |(prompts, samples, tokens, features, seed)| Shape {
+            prompts,
+            samples,
+            tokens,
+            features,
+            seed,
+        },
+    )
 }
 
 pub(crate) fn pass(name: &str) -> Pass {
@@ -26,7 +28,9 @@ pub(crate) fn pass(name: &str) -> Pass {
 
 fn number(name: &str, graph: &Graph, given: &Given, y: NodeId) -> f64 {
     let values = evaluate(graph, given, &[y]).unwrap_or_else(|error| panic!("{name}: {error:?}"));
-    let Elements::Real(value) = &values[0].elements else { panic!("a real") };
+    let Elements::Real(value) = &values[0].elements else {
+        panic!("a real")
+    };
     value[0]
 }
 
@@ -36,7 +40,9 @@ fn source<'a>(graph: &Graph, given: &'a mut Given, id: NodeId) -> &'a mut Vec<f6
         Op::Input(name) => given.inputs.get_mut(name).unwrap(),
         _ => given.nodes.get_mut(&id).unwrap(),
     };
-    let Elements::Real(values) = &mut array.elements else { panic!("a real source") };
+    let Elements::Real(values) = &mut array.elements else {
+        panic!("a real source")
+    };
     values
 }
 
@@ -45,9 +51,12 @@ fn check(name: &str, setup: &Setup, y: NodeId, gradients: &[NodeId], tolerance: 
     let violations = verify(&setup.graph);
     assert!(violations.is_empty(), "{name}: {violations:?}");
     let graph = &setup.graph;
-    let values = evaluate(graph, &setup.given, gradients).unwrap_or_else(|error| panic!("{name}: {error:?}"));
+    let values = evaluate(graph, &setup.given, gradients)
+        .unwrap_or_else(|error| panic!("{name}: {error:?}"));
     for (&x, gradient) in setup.wrt.iter().zip(values) {
-        let Elements::Real(gradient) = gradient.elements else { panic!("a real gradient") };
+        let Elements::Real(gradient) = gradient.elements else {
+            panic!("a real gradient")
+        };
         let real = setup.real(&graph.ty(x).dims);
         let mut given = setup.given.clone();
         for (element, _) in real.iter().enumerate().filter(|(_, real)| **real) {
@@ -61,14 +70,23 @@ fn check(name: &str, setup: &Setup, y: NodeId, gradients: &[NodeId], tolerance: 
             value(at);
             let error = (gradient[element] - difference).abs();
             let size = 1.0 + difference.abs();
-            assert!(error <= tolerance * size, "{name}: d/d%{}[{element}] is {}, not {difference}", x.index(), gradient[element]);
+            assert!(
+                error <= tolerance * size,
+                "{name}: d/d%{}[{element}] is {}, not {difference}",
+                x.index(),
+                gradient[element]
+            );
         }
     }
 }
 
 /// An example, its weighted sum, and the gradients of that.
 fn differentiated(example: Example) -> Option<(String, Setup, NodeId, Vec<NodeId>)> {
-    let Example { name, mut setup, node } = example;
+    let Example {
+        name,
+        mut setup,
+        node,
+    } = example;
     let is_text = setup.graph.ty(node).elem == rlp_compiler::ty::Elem::Text;
     let no_value = matches!(setup.graph.op(node), Op::Draw(_));
     if is_text || no_value {
@@ -79,7 +97,12 @@ fn differentiated(example: Example) -> Option<(String, Setup, NodeId, Vec<NodeId
     let rewritten = pass("autodiff")(&setup.graph, &[]);
     let new = |id: NodeId| rewritten.map[id.index()].unwrap();
     setup.wrt = setup.wrt.iter().map(|&id| new(id)).collect();
-    setup.given.nodes = setup.given.nodes.into_iter().map(|(id, array)| (new(id), array)).collect();
+    setup.given.nodes = setup
+        .given
+        .nodes
+        .into_iter()
+        .map(|(id, array)| (new(id), array))
+        .collect();
     let y = new(y);
     setup.graph = rewritten.graph;
     let gradients = gradients(&mut setup.graph, y, &setup.wrt);

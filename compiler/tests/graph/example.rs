@@ -6,7 +6,10 @@ mod movement;
 mod source;
 
 use rlp_compiler::array::Array;
-use rlp_compiler::graph::{Factor, ModelOutput, ModelRef, NodeId, Op, RandomKind, Reduction, ScanBody, TextOp, Unary, Binary};
+use rlp_compiler::graph::{
+    Binary, Factor, ModelOutput, ModelRef, NodeId, Op, RandomKind, Reduction, ScanBody, TextOp,
+    Unary,
+};
 use rlp_compiler::ty::{DimId, Elem};
 
 use crate::setup::{Setup, Shape};
@@ -47,8 +50,14 @@ pub(crate) fn all(shape: Shape) -> Vec<Example> {
 /// The examples of a primitive, and the primitive after it, whatever its attributes.
 fn of(op: &Op) -> (Vec<Build>, Option<Op>) {
     let (d, list) = (DimId(0), Vec::new);
-    let model = ModelRef { model: 0, frozen: None };
-    let body = || ScanBody { graph: Default::default(), next: Vec::new() };
+    let model = ModelRef {
+        model: 0,
+        frozen: None,
+    };
+    let body = || ScanBody {
+        graph: Default::default(),
+        next: Vec::new(),
+    };
     match op {
         Op::Literal(_) => (source::literal(), Some(Op::Input(String::new()))),
         Op::Input(_) => (source::input(), Some(Op::Mask(d))),
@@ -59,9 +68,21 @@ fn of(op: &Op) -> (Vec<Build>, Option<Op>) {
         Op::Steps => (source::steps(), Some(Op::State(0))),
         Op::State(_) => (source::state(), Some(Op::Draw(0))),
         Op::Draw(_) => (source::draw(), Some(Op::Field(String::new()))),
-        Op::Field(_) => (source::field(), Some(Op::Model { model, output: ModelOutput::Logp })),
+        Op::Field(_) => (
+            source::field(),
+            Some(Op::Model {
+                model,
+                output: ModelOutput::Logp,
+            }),
+        ),
         Op::Model { .. } => (source::model(), Some(Op::Trainable(model))),
-        Op::Trainable(_) => (source::trainable(), Some(Op::Random { kind: RandomKind::Normal, key: 0 })),
+        Op::Trainable(_) => (
+            source::trainable(),
+            Some(Op::Random {
+                kind: RandomKind::Normal,
+                key: 0,
+            }),
+        ),
         Op::Random { .. } => (source::random(), Some(Op::Unary(Unary::Neg))),
         Op::Unary(_) => (elementwise::unary(), Some(Op::Binary(Binary::Add))),
         Op::Binary(_) => (elementwise::binary(), Some(Op::Select)),
@@ -69,9 +90,24 @@ fn of(op: &Op) -> (Vec<Build>, Option<Op>) {
         Op::Cast(_) => (elementwise::cast(), Some(Op::Text(TextOp::Trim))),
         Op::Text(_) => (elementwise::text(), Some(Op::Broadcast)),
         Op::Broadcast => (movement::broadcast(), Some(Op::Rename(list()))),
-        Op::Rename(_) => (movement::rename(), Some(Op::Reduce { kind: Reduction::Sum, over: Vec::new() })),
-        Op::Reduce { .. } => (movement::reduce(), Some(Op::ArgReduce { largest: true, over: d })),
-        Op::ArgReduce { .. } => (movement::arg_reduce(), Some(Op::Contract { over: Vec::new() })),
+        Op::Rename(_) => (
+            movement::rename(),
+            Some(Op::Reduce {
+                kind: Reduction::Sum,
+                over: Vec::new(),
+            }),
+        ),
+        Op::Reduce { .. } => (
+            movement::reduce(),
+            Some(Op::ArgReduce {
+                largest: true,
+                over: d,
+            }),
+        ),
+        Op::ArgReduce { .. } => (
+            movement::arg_reduce(),
+            Some(Op::Contract { over: Vec::new() }),
+        ),
         Op::Contract { .. } => (
             movement::contract(),
             Some(Op::Scan {
@@ -85,16 +121,45 @@ fn of(op: &Op) -> (Vec<Build>, Option<Op>) {
                 body: body().into(),
             }),
         ),
-        Op::Scan { .. } => (movement::scan(), Some(Op::Cumsum { over: d, reverse: false })),
+        Op::Scan { .. } => (
+            movement::scan(),
+            Some(Op::Cumsum {
+                over: d,
+                reverse: false,
+            }),
+        ),
         Op::Cumsum { .. } => (movement::cumsum(), Some(Op::Shift { over: d, by: 1 })),
-        Op::Shift { .. } => (movement::shift(), Some(Op::ArgSort { over: d, descending: false })),
+        Op::Shift { .. } => (
+            movement::shift(),
+            Some(Op::ArgSort {
+                over: d,
+                descending: false,
+            }),
+        ),
         Op::ArgSort { .. } => (movement::arg_sort(), Some(Op::Gather { over: d })),
         Op::Gather { .. } => (movement::gather(), Some(Op::ScatterAdd { over: d })),
         Op::ScatterAdd { .. } => (movement::scatter_add(), Some(Op::Stack(d))),
-        Op::Stack(_) => (movement::stack(), Some(Op::Split { dim: d, into: Vec::new() })),
-        Op::Split { .. } => (movement::split(), Some(Op::Merge { dims: Vec::new(), into: d })),
+        Op::Stack(_) => (
+            movement::stack(),
+            Some(Op::Split {
+                dim: d,
+                into: Vec::new(),
+            }),
+        ),
+        Op::Split { .. } => (
+            movement::split(),
+            Some(Op::Merge {
+                dims: Vec::new(),
+                into: d,
+            }),
+        ),
         Op::Merge { .. } => {
-            let factor = Op::Factor { factor: Factor::Inverse, row: d, col: d, rank: None };
+            let factor = Op::Factor {
+                factor: Factor::Inverse,
+                row: d,
+                col: d,
+                rank: None,
+            };
             (movement::merge(), Some(factor))
         }
         Op::Factor { .. } => (linalg::factor(), Some(Op::Solve { row: d, col: d })),

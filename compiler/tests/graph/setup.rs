@@ -2,7 +2,7 @@
 
 use rlp_compiler::array::{Array, Elements};
 use rlp_compiler::eval::Given;
-use rlp_compiler::graph::{Graph, NodeId, Op, Reduction, Unary, Binary, ScanBody};
+use rlp_compiler::graph::{Binary, Graph, NodeId, Op, Reduction, ScanBody, Unary};
 use rlp_compiler::ty::{Dim, DimId, Elem, Ty};
 use rlp_grammar::ast::Span;
 
@@ -34,7 +34,11 @@ impl Setup {
     pub(crate) fn new(shape: Shape) -> Setup {
         let mut setup = Setup {
             graph: Graph::default(),
-            given: Given { step: 3, steps: 10, ..Given::default() },
+            given: Given {
+                step: 3,
+                steps: 10,
+                ..Given::default()
+            },
             wrt: Vec::new(),
             prompt: DimId(0),
             sample: DimId(1),
@@ -52,7 +56,10 @@ impl Setup {
             let length = setup.below(shape.tokens as u64 + 1) as usize;
             real.extend((0..shape.tokens).map(|token| token < length));
         }
-        let mask = Array { shape: vec![shape.prompts, shape.samples, shape.tokens], elements: Elements::Bool(real) };
+        let mask = Array {
+            shape: vec![shape.prompts, shape.samples, shape.tokens],
+            elements: Elements::Bool(real),
+        };
         setup.given.masks.insert(setup.token, mask);
         setup
     }
@@ -74,15 +81,33 @@ impl Setup {
 
     /// A dimension whose size follows from the graph.
     pub(crate) fn dim_without_size(&mut self, name: &str, ragged: Option<Vec<DimId>>) -> DimId {
-        self.graph.dims.add(Dim { name: name.to_string(), origin: "a test".to_string(), span: Span::default(), ragged, size: None })
+        self.graph.dims.add(Dim {
+            name: name.to_string(),
+            origin: "a test".to_string(),
+            span: Span::default(),
+            ragged,
+            size: None,
+        })
     }
 
     pub(crate) fn ty(&self, elem: Elem, dims: &[DimId]) -> Ty {
         Ty::new(elem, dims.to_vec())
     }
 
-    pub(crate) fn add(&mut self, op: Op, operands: &[NodeId], elem: Elem, dims: &[DimId]) -> NodeId {
-        self.graph.add(op, operands, Ty::new(elem, dims.to_vec()), Span::default(), None)
+    pub(crate) fn add(
+        &mut self,
+        op: Op,
+        operands: &[NodeId],
+        elem: Elem,
+        dims: &[DimId],
+    ) -> NodeId {
+        self.graph.add(
+            op,
+            operands,
+            Ty::new(elem, dims.to_vec()),
+            Span::default(),
+            None,
+        )
     }
 
     pub(crate) fn add_like(&mut self, op: Op, operands: &[NodeId], like: NodeId) -> NodeId {
@@ -99,7 +124,9 @@ impl Setup {
     pub(crate) fn real(&self, dims: &[DimId]) -> Vec<bool> {
         let shape = self.shape_of(dims);
         let dims = Ty::new(Elem::Real, dims.to_vec()).dims;
-        let Elements::Bool(mask) = &self.given.masks[&self.token].elements else { panic!("a mask is bool") };
+        let Elements::Bool(mask) = &self.given.masks[&self.token].elements else {
+            panic!("a mask is bool")
+        };
         let own = [self.prompt, self.sample, self.token];
         let ragged = own.iter().all(|dim| dims.contains(dim));
         (0..shape.iter().product())
@@ -111,7 +138,10 @@ impl Setup {
                     rest /= shape[axis];
                 }
                 let at = |dim: DimId| index[dims.iter().position(|own| *own == dim).unwrap()];
-                let place = || (at(self.prompt) * self.shape.samples + at(self.sample)) * self.shape.tokens + at(self.token);
+                let place = || {
+                    (at(self.prompt) * self.shape.samples + at(self.sample)) * self.shape.tokens
+                        + at(self.token)
+                };
                 !ragged || mask[place()]
             })
             .collect()
@@ -120,8 +150,9 @@ impl Setup {
     /// Distinct numbers between the bounds, in random order, away from 0 and from integers.
     pub(crate) fn numbers(&mut self, count: usize, low: f64, high: f64) -> Vec<f64> {
         let offset = 0.5 + 0.09 * (self.graph.len() % 5) as f64;
-        let mut numbers: Vec<f64> =
-            (0..count).map(|i| low + (high - low) * (i as f64 + offset) / count as f64 + 0.003_17).collect();
+        let mut numbers: Vec<f64> = (0..count)
+            .map(|i| low + (high - low) * (i as f64 + offset) / count as f64 + 0.003_17)
+            .collect();
         for i in (1..count).rev() {
             let j = self.below(i as u64 + 1) as usize;
             numbers.swap(i, j);
@@ -137,7 +168,10 @@ impl Setup {
                 *number = [f64::NAN, f64::INFINITY, 1e300][self.below(3) as usize];
             }
         }
-        Array { shape: self.shape_of(dims), elements: Elements::Real(numbers) }
+        Array {
+            shape: self.shape_of(dims),
+            elements: Elements::Real(numbers),
+        }
     }
 
     /// A real source that results are differentiated with respect to.
@@ -164,23 +198,53 @@ impl Setup {
     /// Integers from 0 to below the bound; 0 where they are not real.
     pub(crate) fn integers(&mut self, dims: &[DimId], bound: usize) -> NodeId {
         let real = self.real(dims);
-        let integers = real.into_iter().map(|real| if real { self.below(bound as u64) as i64 } else { 0 }).collect();
-        let array = Array { shape: self.shape_of(dims), elements: Elements::Int(integers) };
+        let integers = real
+            .into_iter()
+            .map(|real| {
+                if real {
+                    self.below(bound as u64) as i64
+                } else {
+                    0
+                }
+            })
+            .collect();
+        let array = Array {
+            shape: self.shape_of(dims),
+            elements: Elements::Int(integers),
+        };
         self.input(array, Elem::Int, dims)
     }
 
     pub(crate) fn bools(&mut self, dims: &[DimId]) -> NodeId {
         let count = self.shape_of(dims).iter().product();
         let bools = (0..count).map(|_: usize| self.below(2) == 0).collect();
-        let array = Array { shape: self.shape_of(dims), elements: Elements::Bool(bools) };
+        let array = Array {
+            shape: self.shape_of(dims),
+            elements: Elements::Bool(bools),
+        };
         self.input(array, Elem::Bool, dims)
     }
 
     pub(crate) fn texts(&mut self, dims: &[DimId]) -> NodeId {
-        let some = ["", " <a>7</a> ", "x # 3 # -2.5e1", "Ärger 12", "aaa", "0x10", "inf", "<a>", "42"];
+        let some = [
+            "",
+            " <a>7</a> ",
+            "x # 3 # -2.5e1",
+            "Ärger 12",
+            "aaa",
+            "0x10",
+            "inf",
+            "<a>",
+            "42",
+        ];
         let count = self.shape_of(dims).iter().product();
-        let texts = (0..count).map(|_: usize| some[self.below(some.len() as u64) as usize].to_string()).collect();
-        let array = Array { shape: self.shape_of(dims), elements: Elements::Text(texts) };
+        let texts = (0..count)
+            .map(|_: usize| some[self.below(some.len() as u64) as usize].to_string())
+            .collect();
+        let array = Array {
+            shape: self.shape_of(dims),
+            elements: Elements::Text(texts),
+        };
         self.input(array, Elem::Text, dims)
     }
 
@@ -223,7 +287,11 @@ impl Setup {
         let own = [self.prompt, self.sample, self.token];
         own.iter().all(|dim| dims.contains(dim)).then(|| {
             let mask = self.add(Op::Mask(self.token), &[], Elem::Bool, &own);
-            if dims.len() == own.len() { mask } else { self.add(Op::Broadcast, &[mask], Elem::Bool, dims) }
+            if dims.len() == own.len() {
+                mask
+            } else {
+                self.add(Op::Broadcast, &[mask], Elem::Bool, dims)
+            }
         })
     }
 
@@ -242,10 +310,22 @@ impl Setup {
 
     pub(crate) fn reduce(&mut self, kind: Reduction, x: NodeId, over: &[DimId]) -> NodeId {
         let ty = self.graph.ty(x).clone();
-        let elem = if kind == Reduction::Count { Elem::Int } else { ty.elem };
+        let elem = if kind == Reduction::Count {
+            Elem::Int
+        } else {
+            ty.elem
+        };
         let mask = self.mask(&ty.dims);
         let operands: Vec<NodeId> = [x].into_iter().chain(mask).collect();
-        self.add(Op::Reduce { kind, over: over.to_vec() }, &operands, elem, &ty.without(over).dims)
+        self.add(
+            Op::Reduce {
+                kind,
+                over: over.to_vec(),
+            },
+            &operands,
+            elem,
+            &ty.without(over).dims,
+        )
     }
 
     /// The sum of the real and finite elements, each with a weight of its own, so that none can stand for another.
@@ -277,7 +357,10 @@ impl Setup {
         inside.graph.dims = self.graph.dims.clone();
         let next = body(&mut inside);
         self.graph.dims = inside.graph.dims.clone();
-        ScanBody { graph: inside.graph, next }
+        ScanBody {
+            graph: inside.graph,
+            next,
+        }
     }
 
     /// An input of a scan's body.

@@ -20,7 +20,13 @@ pub(super) struct Builder<'g> {
 
 impl<'g> Builder<'g> {
     pub(super) fn new(graph: &'g mut Graph, in_body: bool) -> Builder<'g> {
-        Builder { graph, span: Span::default(), call: None, in_body, ambient: Vec::new() }
+        Builder {
+            graph,
+            span: Span::default(),
+            call: None,
+            in_body,
+            ambient: Vec::new(),
+        }
     }
 
     /// What is added from here on belongs to this node.
@@ -87,14 +93,25 @@ impl<'g> Builder<'g> {
     // Elementwise.
 
     pub(super) fn unary(&mut self, op: Unary, x: NodeId) -> NodeId {
-        let elem = if op == Unary::IsFinite { Elem::Bool } else { self.graph.ty(x).elem };
+        let elem = if op == Unary::IsFinite {
+            Elem::Bool
+        } else {
+            self.graph.ty(x).elem
+        };
         let ty = self.graph.ty(x).with_elem(elem);
         self.add(Op::Unary(op), &[x], ty)
     }
 
     pub(super) fn binary(&mut self, op: Binary, a: NodeId, b: NodeId) -> NodeId {
-        let claims = matches!(op, Binary::Eq | Binary::Ne | Binary::Lt | Binary::Le | Binary::Gt | Binary::Ge);
-        let elem = if claims { Elem::Bool } else { self.graph.ty(a).elem };
+        let claims = matches!(
+            op,
+            Binary::Eq | Binary::Ne | Binary::Lt | Binary::Le | Binary::Gt | Binary::Ge
+        );
+        let elem = if claims {
+            Elem::Bool
+        } else {
+            self.graph.ty(a).elem
+        };
         let ty = self.graph.ty(a).with_elem(elem);
         self.add(Op::Binary(op), &[a, b], ty)
     }
@@ -145,19 +162,44 @@ impl<'g> Builder<'g> {
         self.broadcast(x, dims, None)
     }
 
-    pub(super) fn reduce(&mut self, kind: Reduction, x: NodeId, over: &[DimId], mask: Option<NodeId>) -> NodeId {
-        let elem = if kind == Reduction::Count { Elem::Int } else { self.graph.ty(x).elem };
+    pub(super) fn reduce(
+        &mut self,
+        kind: Reduction,
+        x: NodeId,
+        over: &[DimId],
+        mask: Option<NodeId>,
+    ) -> NodeId {
+        let elem = if kind == Reduction::Count {
+            Elem::Int
+        } else {
+            self.graph.ty(x).elem
+        };
         let ty = self.graph.ty(x).without(over).with_elem(elem);
         let operands: Vec<NodeId> = [x].into_iter().chain(mask).collect();
-        self.add(Op::Reduce { kind, over: over.to_vec() }, &operands, ty)
+        self.add(
+            Op::Reduce {
+                kind,
+                over: over.to_vec(),
+            },
+            &operands,
+            ty,
+        )
     }
 
     /// The sum over all dimensions but those of `kept`, where the mask holds; without one, of the real elements.
     pub(super) fn sum_to(&mut self, x: NodeId, kept: &[DimId], mask: Option<NodeId>) -> NodeId {
         let dims = self.ty(x).dims;
-        let over: Vec<DimId> = dims.iter().copied().filter(|dim| !kept.contains(dim)).collect();
+        let over: Vec<DimId> = dims
+            .iter()
+            .copied()
+            .filter(|dim| !kept.contains(dim))
+            .collect();
         let ragged = over.iter().any(|&dim| self.graph.dims.is_ragged(dim));
-        let mask = if ragged { mask.or_else(|| self.real_positions(&dims)) } else { mask };
+        let mask = if ragged {
+            mask.or_else(|| self.real_positions(&dims))
+        } else {
+            mask
+        };
         match mask {
             Some(mask) if over.is_empty() => self.only(mask, x),
             None if over.is_empty() => x,
@@ -172,14 +214,31 @@ impl<'g> Builder<'g> {
     pub(super) fn contract(&mut self, a: NodeId, b: NodeId, kept: &[DimId]) -> NodeId {
         let joint: Vec<DimId> = [self.ty(a).dims, self.ty(b).dims].concat();
         let joint = Ty::new(Elem::Real, joint);
-        let over: Vec<DimId> = joint.dims.iter().copied().filter(|dim| !kept.contains(dim)).collect();
+        let over: Vec<DimId> = joint
+            .dims
+            .iter()
+            .copied()
+            .filter(|dim| !kept.contains(dim))
+            .collect();
         let (a, b) = (self.clean(a), self.clean(b));
-        self.add(Op::Contract { over: over.clone() }, &[a, b], joint.without(&over))
+        self.add(
+            Op::Contract { over: over.clone() },
+            &[a, b],
+            joint.without(&over),
+        )
     }
 
     pub(super) fn rename(&mut self, x: NodeId, pairs: &[(DimId, DimId)]) -> NodeId {
-        let new = |dim: &DimId| pairs.iter().find(|(old, _)| old == dim).map_or(*dim, |&(_, new)| new);
-        let ty = Ty::new(self.graph.ty(x).elem, self.graph.ty(x).dims.iter().map(new).collect());
+        let new = |dim: &DimId| {
+            pairs
+                .iter()
+                .find(|(old, _)| old == dim)
+                .map_or(*dim, |&(_, new)| new)
+        };
+        let ty = Ty::new(
+            self.graph.ty(x).elem,
+            self.graph.ty(x).dims.iter().map(new).collect(),
+        );
         self.add(Op::Rename(pairs.to_vec()), &[x], ty)
     }
 
@@ -201,8 +260,20 @@ impl<'g> Builder<'g> {
 
     /// A dimension as long as another, of another name.
     pub(super) fn twin(&mut self, dim: DimId) -> DimId {
-        let Dim { name, origin, span, ragged: _, size } = self.graph.dims.get(dim).clone();
-        self.graph.dims.add(Dim { name: format!("{name}'"), origin, span, ragged: None, size })
+        let Dim {
+            name,
+            origin,
+            span,
+            ragged: _,
+            size,
+        } = self.graph.dims.get(dim).clone();
+        self.graph.dims.add(Dim {
+            name: format!("{name}'"),
+            origin,
+            span,
+            ragged: None,
+            size,
+        })
     }
 
     // What dimensions are: their positions, and which of them are real.
@@ -210,7 +281,11 @@ impl<'g> Builder<'g> {
     /// 0, 1, … along a dimension, everywhere else the same.
     pub(super) fn position(&mut self, dim: DimId, dims: &[DimId]) -> NodeId {
         let draw = self.draw_of(dim);
-        let position = self.add(Op::Position(dim), draw.as_slice(), Ty::new(Elem::Int, vec![dim]));
+        let position = self.add(
+            Op::Position(dim),
+            draw.as_slice(),
+            Ty::new(Elem::Int, vec![dim]),
+        );
         self.spread(position, dims)
     }
 
@@ -258,23 +333,39 @@ impl<'g> Builder<'g> {
     /// The mask of a ragged dimension; of one that only renames another, that one's, renamed.
     pub(super) fn mask(&mut self, dim: DimId) -> NodeId {
         let renamed = self.graph.ids().find_map(|id| match self.graph.op(id) {
-            Op::Rename(pairs) => pairs.iter().find(|&&(old, new)| new == dim && self.graph.dims.is_ragged(old)).map(|_| pairs.clone()),
+            Op::Rename(pairs) => pairs
+                .iter()
+                .find(|&&(old, new)| new == dim && self.graph.dims.is_ragged(old))
+                .map(|_| pairs.clone()),
             _ => None,
         });
-        let known = self.graph.ids().find(|&id| matches!(self.graph.op(id), Op::Mask(own) if *own == dim));
+        let known = self
+            .graph
+            .ids()
+            .find(|&id| matches!(self.graph.op(id), Op::Mask(own) if *own == dim));
         match (known, renamed) {
             (Some(known), _) => known,
             (None, Some(pairs)) => {
-                let old = pairs.iter().find(|(_, new)| *new == dim).map_or(dim, |&(old, _)| old);
+                let old = pairs
+                    .iter()
+                    .find(|(_, new)| *new == dim)
+                    .map_or(dim, |&(old, _)| old);
                 let mask = self.mask(old);
                 let dims = self.ty(mask).dims;
-                let pairs: Vec<(DimId, DimId)> = pairs.into_iter().filter(|(old, _)| dims.contains(old)).collect();
+                let pairs: Vec<(DimId, DimId)> = pairs
+                    .into_iter()
+                    .filter(|(old, _)| dims.contains(old))
+                    .collect();
                 self.rename(mask, &pairs)
             }
             (None, None) => {
                 let parents = self.graph.dims.get(dim).ragged.clone().unwrap_or_default();
                 let draw = self.draw_of(dim);
-                self.add(Op::Mask(dim), draw.as_slice(), Ty::new(Elem::Bool, [parents, vec![dim]].concat()))
+                self.add(
+                    Op::Mask(dim),
+                    draw.as_slice(),
+                    Ty::new(Elem::Bool, [parents, vec![dim]].concat()),
+                )
             }
         }
     }

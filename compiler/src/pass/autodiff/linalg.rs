@@ -12,9 +12,18 @@ use crate::graph::{Binary, Factor, NodeId, Op};
 use crate::ty::{DimId, Elem, Ty};
 
 /// a x = b, so b̄ = a⁻ᵀ x̄ and ā = −b̄ xᵀ.
-pub(super) fn solve(b: &mut Builder, [row, col]: [DimId; 2], [a, right]: [NodeId; 2], x: NodeId, g: NodeId) -> Vec<Gain> {
+pub(super) fn solve(
+    b: &mut Builder,
+    [row, col]: [DimId; 2],
+    [a, right]: [NodeId; 2],
+    x: NodeId,
+    g: NodeId,
+) -> Vec<Gain> {
     let (a_ty, g_ty) = (b.ty(a), b.ty(g));
-    let ty = Ty::new(Elem::Real, [a_ty.without(&[col]).dims, g_ty.without(&[col]).dims].concat());
+    let ty = Ty::new(
+        Elem::Real,
+        [a_ty.without(&[col]).dims, g_ty.without(&[col]).dims].concat(),
+    );
     let back = b.add(Op::Solve { row: col, col: row }, &[a, g], ty);
     let product = b.contract(back, x, &a_ty.dims);
     let kept = b.ty(right).dims;
@@ -30,7 +39,15 @@ pub(super) fn factor(
     [x, y, g]: [NodeId; 3],
 ) -> NodeId {
     let batch = b.ty(x).without(&[row, col]).dims;
-    let mut m = Matrices { batch, row, col, rank: rank.unwrap_or(row), x, twins: Vec::new(), b };
+    let mut m = Matrices {
+        batch,
+        row,
+        col,
+        rank: rank.unwrap_or(row),
+        x,
+        twins: Vec::new(),
+        b,
+    };
     match factor {
         Factor::SvdLeft => m.svd_left(y, g),
         Factor::SvdValues => m.svd_values(g),
@@ -74,7 +91,16 @@ impl Matrices<'_, '_> {
         let (row, col) = (self.row, self.col);
         let (k, l) = (self.twin(row), self.twin(col));
         let ty = self.b.ty(y);
-        let inverse = self.b.add(Op::Factor { factor: Factor::Inverse, row, col, rank: None }, &[y], ty);
+        let inverse = self.b.add(
+            Op::Factor {
+                factor: Factor::Inverse,
+                row,
+                col,
+                rank: None,
+            },
+            &[y],
+            ty,
+        );
         let turned = self.b.rename(y, &[(col, k)]);
         let below = self.b.rename(g, &[(col, l)]);
         let product = self.times(turned, below, [k, l]);
@@ -182,10 +208,16 @@ impl Matrices<'_, '_> {
 
         let first = self.b.position(i, &[i]);
         let first = self.b.rename(first, &[(i, j)]);
-        let (r, r_adjoint) = (self.b.gather(col, r, first), self.b.gather(col, r_adjoint, first));
+        let (r, r_adjoint) = (
+            self.b.gather(col, r, first),
+            self.b.gather(col, r_adjoint, first),
+        );
         let r_adjoint = self.b.rename(r_adjoint, &[(i, k)]);
         let q_k = self.b.rename(q, &[(i, k)]);
-        let (of_r, of_q) = (self.times(r, r_adjoint, [i, k]), self.times(q_adjoint, q_k, [i, k]));
+        let (of_r, of_q) = (
+            self.times(r, r_adjoint, [i, k]),
+            self.times(q_adjoint, q_k, [i, k]),
+        );
         let m = self.b.binary(Binary::Sub, of_r, of_q);
         let turned = self.b.rename(m, &[(i, k), (k, i)]);
         let lower = self.positions(Binary::Ge, i, k, m);
@@ -205,7 +237,12 @@ impl Matrices<'_, '_> {
     /// Another part of the factorisation of x.
     fn part(&mut self, factor: Factor, dims: &[DimId]) -> NodeId {
         let ty = Ty::new(Elem::Real, [self.batch.as_slice(), dims].concat());
-        let op = Op::Factor { factor, row: self.row, col: self.col, rank: Some(self.rank) };
+        let op = Op::Factor {
+            factor,
+            row: self.row,
+            col: self.col,
+            rank: Some(self.rank),
+        };
         self.b.add(op, &[self.x], ty)
     }
 
@@ -235,7 +272,9 @@ impl Matrices<'_, '_> {
 
     /// (x + xᵀ)/2, for x over `row` and `col`.
     fn symmetric(&mut self, x: NodeId) -> NodeId {
-        let turned = self.b.rename(x, &[(self.row, self.col), (self.col, self.row)]);
+        let turned = self
+            .b
+            .rename(x, &[(self.row, self.col), (self.col, self.row)]);
         let sum = self.b.binary(Binary::Add, x, turned);
         let half = self.b.constant(0.5, &self.b.ty(x));
         self.b.mul(sum, half)
@@ -266,9 +305,17 @@ impl Matrices<'_, '_> {
     fn positions(&mut self, op: Binary, first: DimId, second: DimId, like: NodeId) -> NodeId {
         let dims = self.b.ty(like).dims;
         let [first, second] = [first, second].map(|dim| {
-            let of = self.twins.iter().find(|(twin, _)| *twin == dim).map_or(dim, |&(_, of)| of);
+            let of = self
+                .twins
+                .iter()
+                .find(|(twin, _)| *twin == dim)
+                .map_or(dim, |&(_, of)| of);
             let position = self.b.position(of, &[of]);
-            let position = if of == dim { position } else { self.b.rename(position, &[(of, dim)]) };
+            let position = if of == dim {
+                position
+            } else {
+                self.b.rename(position, &[(of, dim)])
+            };
             self.b.spread(position, &dims)
         });
         self.b.binary(op, first, second)

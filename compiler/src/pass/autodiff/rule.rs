@@ -12,7 +12,10 @@ pub(super) type Gain = (usize, NodeId);
 pub(super) fn rule(b: &mut Builder, id: NodeId, g: NodeId, active: &[bool]) -> Vec<Gain> {
     let operands = b.graph.operands(id);
     let gains = match b.graph.op(id).clone() {
-        Op::Unary(op) => unary(b, op, operands[0], id, g).map(|gain| (0, gain)).into_iter().collect(),
+        Op::Unary(op) => unary(b, op, operands[0], id, g)
+            .map(|gain| (0, gain))
+            .into_iter()
+            .collect(),
         Op::Binary(op) => binary(b, op, [operands[0], operands[1]], id, g),
         Op::Select => vec![(1, b.only(operands[0], g)), (2, b.except(operands[0], g))],
         Op::Cast(_) => vec![(0, g)],
@@ -26,13 +29,26 @@ pub(super) fn rule(b: &mut Builder, id: NodeId, g: NodeId, active: &[bool]) -> V
             vec![(0, b.rename(g, &back))]
         }
         Op::Reduce { kind, over } => {
-            reduce(b, kind, &over, operands[0], operands.get(1).copied(), id, g).map(|gain| (0, gain)).into_iter().collect()
+            reduce(b, kind, &over, operands[0], operands.get(1).copied(), id, g)
+                .map(|gain| (0, gain))
+                .into_iter()
+                .collect()
         }
         Op::Contract { .. } => contract(b, [operands[0], operands[1]], g, active),
         Op::Cumsum { over, reverse } => {
             let ty = b.ty(g);
             let g = b.clean(g);
-            vec![(0, b.add(Op::Cumsum { over, reverse: !reverse }, &[g], ty))]
+            vec![(
+                0,
+                b.add(
+                    Op::Cumsum {
+                        over,
+                        reverse: !reverse,
+                    },
+                    &[g],
+                    ty,
+                ),
+            )]
         }
         Op::Shift { over, by } => shift(b, over, by, operands[1], g, active),
         Op::Gather { over } => {
@@ -48,13 +64,41 @@ pub(super) fn rule(b: &mut Builder, id: NodeId, g: NodeId, active: &[bool]) -> V
             .collect(),
         Op::Split { dim, into } => {
             let ty = b.ty(operands[0]);
-            vec![(0, b.add(Op::Merge { dims: into, into: dim }, &[g], ty))]
+            vec![(
+                0,
+                b.add(
+                    Op::Merge {
+                        dims: into,
+                        into: dim,
+                    },
+                    &[g],
+                    ty,
+                ),
+            )]
         }
         Op::Merge { dims, into } => {
             let ty = b.ty(operands[0]);
-            vec![(0, b.add(Op::Split { dim: into, into: dims }, &[g], ty))]
+            vec![(
+                0,
+                b.add(
+                    Op::Split {
+                        dim: into,
+                        into: dims,
+                    },
+                    &[g],
+                    ty,
+                ),
+            )]
         }
-        Op::Factor { factor, row, col, rank } => vec![(0, linalg::factor(b, factor, [row, col], rank, [operands[0], id, g]))],
+        Op::Factor {
+            factor,
+            row,
+            col,
+            rank,
+        } => vec![(
+            0,
+            linalg::factor(b, factor, [row, col], rank, [operands[0], id, g]),
+        )],
         Op::Solve { row, col } => linalg::solve(b, [row, col], [operands[0], operands[1]], id, g),
         // The scans have a rule of their own (`scan.rs`); through the others no gradient flows.
         Op::Scan { .. }
@@ -77,7 +121,10 @@ pub(super) fn rule(b: &mut Builder, id: NodeId, g: NodeId, active: &[bool]) -> V
         | Op::StopGrad
         | Op::Grad => Vec::new(),
     };
-    gains.into_iter().filter(|&(position, _)| active[position]).collect()
+    gains
+        .into_iter()
+        .filter(|&(position, _)| active[position])
+        .collect()
 }
 
 /// y = op(x)
@@ -138,7 +185,9 @@ fn unary(b: &mut Builder, op: Unary, x: NodeId, y: NodeId, g: NodeId) -> Option<
             let slope = b.unary(Unary::Sigmoid, minus);
             b.mul(g, slope)
         }
-        Unary::Sign | Unary::Floor | Unary::Ceil | Unary::Round | Unary::Not | Unary::IsFinite => return None,
+        Unary::Sign | Unary::Floor | Unary::Ceil | Unary::Round | Unary::Not | Unary::IsFinite => {
+            return None;
+        }
     })
 }
 
@@ -168,10 +217,25 @@ fn binary(b: &mut Builder, op: Binary, [x0, x1]: [NodeId; 2], y: NodeId, g: Node
             vec![(0, g), (1, b.neg(gain))]
         }
         Binary::Min | Binary::Max => {
-            let first = b.binary(if op == Binary::Min { Binary::Le } else { Binary::Ge }, x0, x1);
+            let first = b.binary(
+                if op == Binary::Min {
+                    Binary::Le
+                } else {
+                    Binary::Ge
+                },
+                x0,
+                x1,
+            );
             vec![(0, b.only(first, g)), (1, b.except(first, g))]
         }
-        Binary::Eq | Binary::Ne | Binary::Lt | Binary::Le | Binary::Gt | Binary::Ge | Binary::And | Binary::Or => Vec::new(),
+        Binary::Eq
+        | Binary::Ne
+        | Binary::Lt
+        | Binary::Le
+        | Binary::Gt
+        | Binary::Ge
+        | Binary::And
+        | Binary::Or => Vec::new(),
     }
 }
 
@@ -205,7 +269,15 @@ fn not_a_number(b: &mut Builder, text: NodeId, g: NodeId) -> NodeId {
 }
 
 /// y = the reduction of x
-fn reduce(b: &mut Builder, kind: Reduction, over: &[DimId], x: NodeId, mask: Option<NodeId>, y: NodeId, g: NodeId) -> Option<NodeId> {
+fn reduce(
+    b: &mut Builder,
+    kind: Reduction,
+    over: &[DimId],
+    x: NodeId,
+    mask: Option<NodeId>,
+    y: NodeId,
+    g: NodeId,
+) -> Option<NodeId> {
     let dims = b.ty(x).dims;
     match kind {
         Reduction::Sum => Some(b.broadcast(g, &dims, mask)),
@@ -255,7 +327,13 @@ fn reduce(b: &mut Builder, kind: Reduction, over: &[DimId], x: NodeId, mask: Opt
 }
 
 /// Where x first (in row-major order) equals its reduction y.
-fn first_equal(b: &mut Builder, over: &[DimId], x: NodeId, mask: Option<NodeId>, y: NodeId) -> NodeId {
+fn first_equal(
+    b: &mut Builder,
+    over: &[DimId],
+    x: NodeId,
+    mask: Option<NodeId>,
+    y: NodeId,
+) -> NodeId {
     let dims = b.ty(x).dims;
     let y = b.broadcast(y, &dims, mask);
     let mut equal = b.binary(Binary::Eq, x, y);
@@ -285,8 +363,13 @@ fn first_equal(b: &mut Builder, over: &[DimId], x: NodeId, mask: Option<NodeId>,
 /// For each element the product of all others over the given dimensions, without dividing, so that zeros do no harm.
 fn product_of_others(b: &mut Builder, over: &[DimId], x: NodeId) -> NodeId {
     let dims = b.ty(x).dims;
-    let Some((&dim, rest)) = over.split_last() else { return b.constant(1.0, &b.ty(x)) };
-    let (before, after) = (exclusive_product(b, dim, x, false), exclusive_product(b, dim, x, true));
+    let Some((&dim, rest)) = over.split_last() else {
+        return b.constant(1.0, &b.ty(x));
+    };
+    let (before, after) = (
+        exclusive_product(b, dim, x, false),
+        exclusive_product(b, dim, x, true),
+    );
     let beside = b.mul(before, after);
     if rest.is_empty() {
         return beside;
@@ -325,7 +408,14 @@ fn contract(b: &mut Builder, factors: [NodeId; 2], g: NodeId, active: &[bool]) -
 }
 
 /// y[t] = x[t − by], or the fill
-fn shift(b: &mut Builder, over: DimId, by: i64, fill: NodeId, g: NodeId, active: &[bool]) -> Vec<Gain> {
+fn shift(
+    b: &mut Builder,
+    over: DimId,
+    by: i64,
+    fill: NodeId,
+    g: NodeId,
+    active: &[bool],
+) -> Vec<Gain> {
     let g = b.clean(g);
     let mut gains = Vec::new();
     if active[0] {

@@ -18,12 +18,25 @@ use crate::ty::{DimId, Elem, Ty};
 /// If the node is a scan, the scans (among the first nodes) that give the carries of the same computation.
 pub(super) fn parts(graph: &Graph, id: NodeId, end: usize) -> Vec<NodeId> {
     let key = |id: NodeId| match graph.op(id) {
-        Op::Scan { over, reverse, body, .. } => Some((*over, *reverse, Arc::as_ptr(body), graph.operands(id))),
+        Op::Scan {
+            over,
+            reverse,
+            body,
+            ..
+        } => Some((*over, *reverse, Arc::as_ptr(body), graph.operands(id))),
         _ => None,
     };
-    let Some(own) = key(id) else { return Vec::new() };
-    let readers = own.3.first().map_or(Vec::new(), |&operand| graph.users(operand));
-    readers.into_iter().filter(|other| other.index() < end && key(*other).as_ref() == Some(&own)).collect()
+    let Some(own) = key(id) else {
+        return Vec::new();
+    };
+    let readers = own
+        .3
+        .first()
+        .map_or(Vec::new(), |&operand| graph.users(operand));
+    readers
+        .into_iter()
+        .filter(|other| other.index() < end && key(*other).as_ref() == Some(&own))
+        .collect()
 }
 
 /// A scan taken apart.
@@ -39,12 +52,31 @@ struct Scan {
 
 impl Scan {
     fn of(graph: &Graph, id: NodeId) -> Option<Scan> {
-        let Op::Scan { over, reverse, xs, captured, carries, body, .. } = graph.op(id) else { return None };
+        let Op::Scan {
+            over,
+            reverse,
+            xs,
+            captured,
+            carries,
+            body,
+            ..
+        } = graph.op(id)
+        else {
+            return None;
+        };
         let mut operands = graph.operands(id).into_iter();
         let mut next = |count: usize| operands.by_ref().take(count).collect::<Vec<NodeId>>();
         let (xs, captured, initial) = (next(*xs), next(*captured), next(*carries));
         let mask = operands.next();
-        Some(Scan { over: *over, reverse: *reverse, xs, captured, initial, mask, body: body.clone() })
+        Some(Scan {
+            over: *over,
+            reverse: *reverse,
+            xs,
+            captured,
+            initial,
+            mask,
+            body: body.clone(),
+        })
     }
 
     /// The value of one carry at every position.
@@ -61,15 +93,32 @@ impl Scan {
             part,
             body: self.body.clone(),
         };
-        let operands: Vec<NodeId> =
-            self.xs.iter().chain(&self.captured).chain(&self.initial).chain(&self.mask).copied().collect();
+        let operands: Vec<NodeId> = self
+            .xs
+            .iter()
+            .chain(&self.captured)
+            .chain(&self.initial)
+            .chain(&self.mask)
+            .copied()
+            .collect();
         b.add(op, &operands, ty)
     }
 
     /// The value of one carry before every position.
-    fn before(&self, b: &mut Builder, part: usize, initial: NodeId, real: Option<NodeId>) -> NodeId {
+    fn before(
+        &self,
+        b: &mut Builder,
+        part: usize,
+        initial: NodeId,
+        real: Option<NodeId>,
+    ) -> NodeId {
         let values = self.part(b, part);
-        let before = b.shift(self.over, if self.reverse { -1 } else { 1 }, values, initial);
+        let before = b.shift(
+            self.over,
+            if self.reverse { -1 } else { 1 },
+            values,
+            initial,
+        );
         if real.is_none() {
             return before;
         }
@@ -97,7 +146,11 @@ impl Scan {
             Some(_) | None => {
                 let position = b.position(over, &[over]);
                 let (one, size) = (b.int(1), b.size(over));
-                let first = if reverse { b.binary(Binary::Sub, size, one) } else { b.int(0) };
+                let first = if reverse {
+                    b.binary(Binary::Sub, size, one)
+                } else {
+                    b.int(0)
+                };
                 let first = b.spread(first, &[over]);
                 b.binary(Binary::Eq, position, first)
             }
@@ -107,11 +160,17 @@ impl Scan {
 }
 
 /// What the operands of scans of one computation gain, given their adjoints.
-pub(super) fn rule(b: &mut Builder, parts: &[(NodeId, Option<NodeId>)], active: &[bool]) -> Vec<Gain> {
+pub(super) fn rule(
+    b: &mut Builder,
+    parts: &[(NodeId, Option<NodeId>)],
+    active: &[bool],
+) -> Vec<Gain> {
     if parts.iter().all(|(_, adjoint)| adjoint.is_none()) {
         return Vec::new();
     }
-    let Some(forward) = Scan::of(b.graph, parts[0].0) else { return Vec::new() };
+    let Some(forward) = Scan::of(b.graph, parts[0].0) else {
+        return Vec::new();
+    };
     let adjoint_scan = AdjointScan::new(b, &forward, parts, active);
     adjoint_scan.gains(b, &forward, active)
 }
@@ -143,7 +202,9 @@ struct Body {
 
 impl Body {
     fn input(&mut self, name: &str, ty: Ty, b: &Builder) -> NodeId {
-        let input = self.graph.add(Op::Input(name.to_string()), &[], ty, b.span(), None);
+        let input = self
+            .graph
+            .add(Op::Input(name.to_string()), &[], ty, b.span(), None);
         self.inputs.insert(name.to_string(), input);
         input
     }
@@ -164,12 +225,24 @@ impl Body {
     fn copy(&mut self, forward: &Graph) -> Vec<NodeId> {
         let mut map: Vec<NodeId> = Vec::with_capacity(forward.len());
         for id in forward.ids() {
-            let operands: Vec<NodeId> = forward.operands(id).iter().map(|operand| map[operand.index()]).collect();
+            let operands: Vec<NodeId> = forward
+                .operands(id)
+                .iter()
+                .map(|operand| map[operand.index()])
+                .collect();
             let input = match forward.op(id) {
                 Op::Input(name) => self.inputs.get(name).copied(),
                 _ => None,
             };
-            map.push(input.unwrap_or_else(|| copy(forward, &mut self.graph, id, forward.op(id).clone(), &operands)));
+            map.push(input.unwrap_or_else(|| {
+                copy(
+                    forward,
+                    &mut self.graph,
+                    id,
+                    forward.op(id).clone(),
+                    &operands,
+                )
+            }));
         }
         map
     }
@@ -183,12 +256,24 @@ struct CarryAdjoint {
 }
 
 impl AdjointScan {
-    fn new(b: &mut Builder, forward: &Scan, parts: &[(NodeId, Option<NodeId>)], active: &[bool]) -> AdjointScan {
+    fn new(
+        b: &mut Builder,
+        forward: &Scan,
+        parts: &[(NodeId, Option<NodeId>)],
+        active: &[bool],
+    ) -> AdjointScan {
         let over = forward.over;
-        let real = forward.mask.or_else(|| b.graph.dims.is_ragged(over).then(|| b.mask(over)));
+        let real = forward
+            .mask
+            .or_else(|| b.graph.dims.is_ragged(over).then(|| b.mask(over)));
         let mut graph = without_nodes(&forward.body.graph);
         graph.dims = b.graph.dims.clone();
-        let mut body = Body { graph, inputs: BTreeMap::new(), slices: Vec::new(), captured: Vec::new() };
+        let mut body = Body {
+            graph,
+            inputs: BTreeMap::new(),
+            slices: Vec::new(),
+            captured: Vec::new(),
+        };
 
         // What the forward body reads: the carries from their values one position earlier.
         for (number, &x) in forward.xs.iter().enumerate() {
@@ -201,16 +286,29 @@ impl AdjointScan {
             let before = forward.before(b, number, initial, real);
             body.slice(format!("c{number}"), before, over, b);
         }
-        let mut ambient: Vec<NodeId> = real.iter().map(|&real| body.slice("real".to_string(), real, over, b)).collect();
+        let mut ambient: Vec<NodeId> = real
+            .iter()
+            .map(|&real| body.slice("real".to_string(), real, over, b))
+            .collect();
         for (number, mask) in b.ambient.clone().into_iter().enumerate() {
             let name = format!("ambient{number}");
             let sliced = b.graph.ty(mask).has(over);
-            ambient.push(if sliced { body.slice(name, mask, over, b) } else { body.capture(name, mask, b) });
+            ambient.push(if sliced {
+                body.slice(name, mask, over, b)
+            } else {
+                body.capture(name, mask, b)
+            });
         }
         let adjoints = carry_adjoints(b, &mut body, forward, parts);
         let copied = body.copy(&forward.body.graph);
-        let next: Vec<NodeId> = forward.body.next.iter().map(|next| copied[next.index()]).collect();
-        let (next, carries) = differentiate(b, &mut body, forward, &next, &adjoints, &ambient, active);
+        let next: Vec<NodeId> = forward
+            .body
+            .next
+            .iter()
+            .map(|next| copied[next.index()])
+            .collect();
+        let (next, carries) =
+            differentiate(b, &mut body, forward, &next, &adjoints, &ambient, active);
         b.graph.dims = body.graph.dims.clone();
 
         let initial = carries.iter().map(|role| {
@@ -223,8 +321,20 @@ impl AdjointScan {
         });
         let initial = initial.collect();
         let (body, xs, captured) = close(body, next, &carries);
-        let scan = Scan { over, reverse: !forward.reverse, xs, captured, initial, mask: None, body: Arc::new(body) };
-        AdjointScan { scan, carries, real }
+        let scan = Scan {
+            over,
+            reverse: !forward.reverse,
+            xs,
+            captured,
+            initial,
+            mask: None,
+            body: Arc::new(body),
+        };
+        AdjointScan {
+            scan,
+            carries,
+            real,
+        }
     }
 
     /// What the operands of the forward scan gain.
@@ -308,7 +418,10 @@ fn differentiate(
             total = within.binary(Binary::Add, total, gain);
         }
         held.push(holds.map(|holds| within.except(holds, total)));
-        seeds.push((next[*carry], holds.map_or(total, |holds| within.only(holds, total))));
+        seeds.push((
+            next[*carry],
+            holds.map_or(total, |holds| within.only(holds, total)),
+        ));
     }
     within.ambient = ambient.to_vec();
 
@@ -340,9 +453,18 @@ impl Role {
 
 /// The body without what it does not need, its inputs numbered as a scan numbers them, and what those are outside.
 fn close(body: Body, next: Vec<NodeId>, carries: &[Role]) -> (ScanBody, Vec<NodeId>, Vec<NodeId>) {
-    let Body { graph, slices, captured, .. } = body;
+    let Body {
+        graph,
+        slices,
+        captured,
+        ..
+    } = body;
     let ScanBody { graph, next } = rewrite_body(&ScanBody { graph, next }, dce);
-    let reads = |name: &String| graph.ids().any(|id| matches!(graph.op(id), Op::Input(own) if own == name));
+    let reads = |name: &String| {
+        graph
+            .ids()
+            .any(|id| matches!(graph.op(id), Op::Input(own) if own == name))
+    };
     let mut names: BTreeMap<String, String> = BTreeMap::new();
     for (place, role) in carries.iter().enumerate() {
         if let Role::Carry(number) = role {
@@ -350,7 +472,10 @@ fn close(body: Body, next: Vec<NodeId>, carries: &[Role]) -> (ScanBody, Vec<Node
         }
     }
     let mut keep = |prefix: &str, inputs: Vec<(String, NodeId)>| {
-        let read = inputs.into_iter().filter(|(name, _)| reads(name)).enumerate();
+        let read = inputs
+            .into_iter()
+            .filter(|(name, _)| reads(name))
+            .enumerate();
         read.map(|(number, (name, of))| {
             names.insert(name, format!("{prefix}{number}"));
             of
@@ -366,11 +491,24 @@ fn close(body: Body, next: Vec<NodeId>, carries: &[Role]) -> (ScanBody, Vec<Node
         };
         copy(&graph, &mut renamed, id, op, &graph.operands(id));
     }
-    (ScanBody { graph: renamed, next }, xs, captured)
+    (
+        ScanBody {
+            graph: renamed,
+            next,
+        },
+        xs,
+        captured,
+    )
 }
 
 /// The product of the elements up to each one, it included.
-pub(super) fn running_product(b: &mut Builder, over: DimId, reverse: bool, x: NodeId, one: NodeId) -> NodeId {
+pub(super) fn running_product(
+    b: &mut Builder,
+    over: DimId,
+    reverse: bool,
+    x: NodeId,
+    one: NodeId,
+) -> NodeId {
     let slice = b.ty(one);
     let mut graph = Graph::default();
     graph.dims = b.graph.dims.clone();
@@ -379,7 +517,18 @@ pub(super) fn running_product(b: &mut Builder, over: DimId, reverse: bool, x: No
     let element = within.add(Op::Input("x0".to_string()), &[], slice.clone());
     let product = within.add(Op::Input("c0".to_string()), &[], slice);
     let next = within.mul(product, element);
-    let body = Arc::new(ScanBody { graph, next: vec![next] });
-    let scan = Scan { over, reverse, xs: vec![x], captured: Vec::new(), initial: vec![one], mask: None, body };
+    let body = Arc::new(ScanBody {
+        graph,
+        next: vec![next],
+    });
+    let scan = Scan {
+        over,
+        reverse,
+        xs: vec![x],
+        captured: Vec::new(),
+        initial: vec![one],
+        mask: None,
+        body,
+    };
     scan.part(b, 0)
 }

@@ -58,7 +58,11 @@ pub(crate) fn unary() -> Vec<Build> {
         build(format!("{op:?}"), move |s| {
             let dims = [s.prompt, s.sample, s.token];
             let (from, to, low, high) = unary_domain(op);
-            let x = if from == Elem::Bool { s.bools(&dims) } else { s.variable(&dims, low, high) };
+            let x = if from == Elem::Bool {
+                s.bools(&dims)
+            } else {
+                s.variable(&dims, low, high)
+            };
             s.add(Op::Unary(op), &[x], to, &dims)
         })
     };
@@ -87,9 +91,13 @@ const BINARY: [Binary; 16] = [
 /// The element of the operands and of the result, and the smallest number to try.
 fn binary_domain(op: Binary) -> (Elem, Elem, f64) {
     match op {
-        Binary::Add | Binary::Sub | Binary::Mul | Binary::Min | Binary::Max => (Elem::Real, Elem::Real, -2.0),
+        Binary::Add | Binary::Sub | Binary::Mul | Binary::Min | Binary::Max => {
+            (Elem::Real, Elem::Real, -2.0)
+        }
         Binary::Div | Binary::Pow | Binary::Mod => (Elem::Real, Elem::Real, 0.3),
-        Binary::Eq | Binary::Ne | Binary::Lt | Binary::Le | Binary::Gt | Binary::Ge => (Elem::Real, Elem::Bool, -2.0),
+        Binary::Eq | Binary::Ne | Binary::Lt | Binary::Le | Binary::Gt | Binary::Ge => {
+            (Elem::Real, Elem::Bool, -2.0)
+        }
         Binary::And | Binary::Or => (Elem::Bool, Elem::Bool, 0.0),
     }
 }
@@ -99,7 +107,13 @@ pub(crate) fn binary() -> Vec<Build> {
         build(format!("{op:?}"), move |s| {
             let dims = [s.prompt, s.sample, s.token];
             let (from, to, low) = binary_domain(op);
-            let [a, b] = [(); 2].map(|()| if from == Elem::Bool { s.bools(&dims) } else { s.variable(&dims, low, 2.0) });
+            let [a, b] = [(); 2].map(|()| {
+                if from == Elem::Bool {
+                    s.bools(&dims)
+                } else {
+                    s.variable(&dims, low, 2.0)
+                }
+            });
             s.add(Op::Binary(op), &[a, b], to, &dims)
         })
     };
@@ -148,7 +162,10 @@ fn text_ops() -> [TextOp; 19] {
         TextOp::Length,
         TextOp::Number,
         TextOp::Matches("[0-9]+".to_string()),
-        TextOp::Captures { pattern: "(<)(.)".to_string(), group: 2 },
+        TextOp::Captures {
+            pattern: "(<)(.)".to_string(),
+            group: 2,
+        },
         TextOp::Replace,
         TextOp::Occurrences,
         TextOp::Join,

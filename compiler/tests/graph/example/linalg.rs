@@ -53,30 +53,51 @@ pub(crate) fn factor() -> Vec<Build> {
     // Square, wide and tall; and with the columns named before the rows.
     let forms = [(0, 0, false), (0, 1, false), (1, 0, false), (1, 0, true)];
     let with = |(factor, (more_rows, more_cols, turned)): (Factor, (usize, usize, bool))| {
-        build(format!("{factor:?} +{more_rows} rows +{more_cols} columns, turned: {turned}"), move |s| {
-            let n = s.shape.features;
-            let (rows, cols) = (n + more_rows, n + more_cols);
-            let (first, second) = if turned { (cols, rows) } else { (rows, cols) };
-            let (first, second) = (s.dim("row", first, None), s.dim("col", second, None));
-            let (row, col) = if turned { (second, first) } else { (first, second) };
-            let rank = s.dim_without_size("rank", None);
-            let (_, dims) = form(factor, row, col, rank);
-            let has_rank = dims.contains(&rank);
-            let rank = has_rank.then_some(rank);
-            if let Some(rank) = rank {
-                s.given.sizes.insert(rank, rows.min(cols));
-            }
-            let x = matrices(s, s.prompt, row, col);
-            let dims: Vec<DimId> = [s.prompt].into_iter().chain(dims).collect();
-            s.add(Op::Factor { factor, row, col, rank }, &[x], Elem::Real, &dims)
-        })
+        build(
+            format!("{factor:?} +{more_rows} rows +{more_cols} columns, turned: {turned}"),
+            move |s| {
+                let n = s.shape.features;
+                let (rows, cols) = (n + more_rows, n + more_cols);
+                let (first, second) = if turned { (cols, rows) } else { (rows, cols) };
+                let (first, second) = (s.dim("row", first, None), s.dim("col", second, None));
+                let (row, col) = if turned {
+                    (second, first)
+                } else {
+                    (first, second)
+                };
+                let rank = s.dim_without_size("rank", None);
+                let (_, dims) = form(factor, row, col, rank);
+                let has_rank = dims.contains(&rank);
+                let rank = has_rank.then_some(rank);
+                if let Some(rank) = rank {
+                    s.given.sizes.insert(rank, rows.min(cols));
+                }
+                let x = matrices(s, s.prompt, row, col);
+                let dims: Vec<DimId> = [s.prompt].into_iter().chain(dims).collect();
+                s.add(
+                    Op::Factor {
+                        factor,
+                        row,
+                        col,
+                        rank,
+                    },
+                    &[x],
+                    Elem::Real,
+                    &dims,
+                )
+            },
+        )
     };
     let fits = |factor: Factor, (rows, cols, _): (usize, usize, bool)| {
         let (square, _) = form(factor, DimId(0), DimId(1), DimId(2));
         !square || rows == cols
     };
-    let all = FACTORS.into_iter().flat_map(|factor| forms.map(|form| (factor, form)));
-    all.filter(|&(factor, form)| fits(factor, form)).map(with).collect()
+    let all = FACTORS
+        .into_iter()
+        .flat_map(|factor| forms.map(|form| (factor, form)));
+    all.filter(|&(factor, form)| fits(factor, form))
+        .map(with)
+        .collect()
 }
 
 pub(crate) fn solve() -> Vec<Build> {
@@ -85,6 +106,11 @@ pub(crate) fn solve() -> Vec<Build> {
         let (row, col) = (s.dim("row", n, None), s.dim("col", n, None));
         let a = matrices(s, s.prompt, row, col);
         let b = s.variable(&[s.sample, row], -1.0, 1.0);
-        s.add(Op::Solve { row, col }, &[a, b], Elem::Real, &[s.prompt, s.sample, col])
+        s.add(
+            Op::Solve { row, col },
+            &[a, b],
+            Elem::Real,
+            &[s.prompt, s.sample, col],
+        )
     })]
 }

@@ -24,7 +24,12 @@ pub(crate) fn broadcast() -> Vec<Build> {
         }),
         build("broadcast of a ragged one", |s| {
             let x = s.variable(&[s.prompt, s.sample, s.token], -1.0, 1.0);
-            s.add(Op::Broadcast, &[x], Elem::Real, &[s.prompt, s.sample, s.token, s.feature])
+            s.add(
+                Op::Broadcast,
+                &[x],
+                Elem::Real,
+                &[s.prompt, s.sample, s.token, s.feature],
+            )
         }),
     ]
 }
@@ -34,7 +39,12 @@ pub(crate) fn rename() -> Vec<Build> {
         let (prompt, feature) = (s.prompt, s.feature);
         let rival = s.dim("rival", s.shape.prompts, None);
         let x = s.variable(&[prompt, feature], -1.0, 1.0);
-        s.add(Op::Rename(vec![(prompt, rival)]), &[x], Elem::Real, &[feature, rival])
+        s.add(
+            Op::Rename(vec![(prompt, rival)]),
+            &[x],
+            Elem::Real,
+            &[feature, rival],
+        )
     })]
 }
 
@@ -71,12 +81,20 @@ pub(crate) fn reduce() -> Vec<Build> {
                 | Reduction::LogSumExp
                 | Reduction::Count => false,
             };
-            let x = if bool { s.bools(&dims) } else { s.variable(&dims, -1.5, 1.5) };
+            let x = if bool {
+                s.bools(&dims)
+            } else {
+                s.variable(&dims, -1.5, 1.5)
+            };
             let over = over(s, way);
             s.reduce(kind, x, &over)
         })
     };
-    let mut builds: Vec<Build> = all.into_iter().flat_map(|kind| [0, 1, 2].map(|way| (kind, way))).map(with).collect();
+    let mut builds: Vec<Build> = all
+        .into_iter()
+        .flat_map(|kind| [0, 1, 2].map(|way| (kind, way)))
+        .map(with)
+        .collect();
     builds.push(build("reduce LogSumExp with nothing finite", |s| {
         let (prompt, feature) = (s.prompt, s.feature);
         let x = s.variable(&[prompt, feature], 0.5, 2.0);
@@ -87,7 +105,15 @@ pub(crate) fn reduce() -> Vec<Build> {
         // Its result is not finite, and what is built on it must not be asked for: 0 of it.
         let exp = s.unary(Unary::Exp, sums);
         let zeros = s.reduce(Reduction::Sum, exp, &[prompt]);
-        s.add(Op::Reduce { kind: Reduction::Sum, over: Vec::new() }, &[zeros], Elem::Real, &[])
+        s.add(
+            Op::Reduce {
+                kind: Reduction::Sum,
+                over: Vec::new(),
+            },
+            &[zeros],
+            Elem::Real,
+            &[],
+        )
     }));
     builds
 }
@@ -98,7 +124,15 @@ pub(crate) fn arg_reduce() -> Vec<Build> {
             let (token, dims) = (s.token, [s.prompt, s.sample, s.token]);
             let x = s.variable(&dims, -1.0, 1.0);
             let mask = s.mask(&dims).unwrap();
-            s.add(Op::ArgReduce { largest, over: token }, &[x, mask], Elem::Int, &[s.prompt, s.sample])
+            s.add(
+                Op::ArgReduce {
+                    largest,
+                    over: token,
+                },
+                &[x, mask],
+                Elem::Int,
+                &[s.prompt, s.sample],
+            )
         })
     };
     [true, false].map(with).into()
@@ -109,9 +143,17 @@ pub(crate) fn contract() -> Vec<Build> {
         build(name, move |s| {
             let of = |dims: &[u32]| dims.iter().map(|&dim| DimId(dim)).collect::<Vec<_>>();
             let (a_dims, b_dims, over) = (of(a), of(b), of(over));
-            let (a, b) = (s.variable(&a_dims, -1.0, 1.0), s.variable(&b_dims, -1.0, 1.0));
+            let (a, b) = (
+                s.variable(&a_dims, -1.0, 1.0),
+                s.variable(&b_dims, -1.0, 1.0),
+            );
             let (a, b) = (s.clean(a), s.clean(b));
-            let dims: Vec<DimId> = a_dims.iter().chain(&b_dims).copied().filter(|dim| !over.contains(dim)).collect();
+            let dims: Vec<DimId> = a_dims
+                .iter()
+                .chain(&b_dims)
+                .copied()
+                .filter(|dim| !over.contains(dim))
+                .collect();
             s.add(Op::Contract { over }, &[a, b], Elem::Real, &dims)
         })
     };
@@ -128,8 +170,11 @@ pub(crate) fn contract() -> Vec<Build> {
 fn recurrence(s: &mut Setup, dims: &[DimId]) -> ScanBody {
     let dims = dims.to_vec();
     s.body(move |s| {
-        let (x, k, c) =
-            (s.given("x0", Elem::Real, &dims), s.given("k0", Elem::Real, &[]), s.given("c0", Elem::Real, &dims));
+        let (x, k, c) = (
+            s.given("x0", Elem::Real, &dims),
+            s.given("k0", Elem::Real, &[]),
+            s.given("c0", Elem::Real, &dims),
+        );
         let k = s.add(Op::Broadcast, &[k], Elem::Real, &dims);
         let scaled = s.mul(c, k);
         let sum = s.binary(Binary::Add, scaled, x);
@@ -139,7 +184,14 @@ fn recurrence(s: &mut Setup, dims: &[DimId]) -> ScanBody {
     })
 }
 
-fn add_scan(s: &mut Setup, over: DimId, reverse: bool, operands: [&[NodeId]; 4], part: usize, body: ScanBody) -> NodeId {
+fn add_scan(
+    s: &mut Setup,
+    over: DimId,
+    reverse: bool,
+    operands: [&[NodeId]; 4],
+    part: usize,
+    body: ScanBody,
+) -> NodeId {
     let [xs, captured, carries, mask] = operands;
     let op = Op::Scan {
         over,
@@ -159,7 +211,8 @@ fn add_scan(s: &mut Setup, over: DimId, reverse: bool, operands: [&[NodeId]; 4],
 pub(crate) fn scan() -> Vec<Build> {
     let ragged = |reverse: bool| {
         build(format!("scan ragged, reverse: {reverse}"), move |s| {
-            let (over, inner, dims) = (s.token, [s.prompt, s.sample], [s.prompt, s.sample, s.token]);
+            let (over, inner, dims) =
+                (s.token, [s.prompt, s.sample], [s.prompt, s.sample, s.token]);
             let x = s.variable(&dims, -1.0, 1.0);
             let (k, initial) = (s.variable(&[], 0.5, 0.9), s.variable(&inner, -1.0, 1.0));
             let mask = s.mask(&dims).unwrap();
@@ -188,15 +241,34 @@ fn matrix_scan(s: &mut Setup) -> NodeId {
     let input = s.dim("input", s.shape.features, None);
     let inner = [prompt, sample, feature];
     let x = s.variable(&[prompt, sample, token, feature], -1.0, 1.0);
-    let (w, initial) = (s.variable(&[feature, input], -0.7, 0.7), s.variable(&inner, -1.0, 1.0));
+    let (w, initial) = (
+        s.variable(&[feature, input], -0.7, 0.7),
+        s.variable(&inner, -1.0, 1.0),
+    );
     let zero = s.integer(0);
     let count = s.add(Op::Broadcast, &[zero], Elem::Int, &[prompt, sample]);
     let mask = s.mask(&[prompt, sample, token]).unwrap();
     let body = s.body(|s| {
-        let (x, w) = (s.given("x0", Elem::Real, &inner), s.given("k0", Elem::Real, &[feature, input]));
-        let (h, n) = (s.given("c0", Elem::Real, &inner), s.given("c1", Elem::Int, &[prompt, sample]));
-        let renamed = s.add(Op::Rename(vec![(feature, input)]), &[h], Elem::Real, &[prompt, sample, input]);
-        let product = s.add(Op::Contract { over: vec![input] }, &[w, renamed], Elem::Real, &inner);
+        let (x, w) = (
+            s.given("x0", Elem::Real, &inner),
+            s.given("k0", Elem::Real, &[feature, input]),
+        );
+        let (h, n) = (
+            s.given("c0", Elem::Real, &inner),
+            s.given("c1", Elem::Int, &[prompt, sample]),
+        );
+        let renamed = s.add(
+            Op::Rename(vec![(feature, input)]),
+            &[h],
+            Elem::Real,
+            &[prompt, sample, input],
+        );
+        let product = s.add(
+            Op::Contract { over: vec![input] },
+            &[w, renamed],
+            Elem::Real,
+            &inner,
+        );
         let sum = s.binary(Binary::Add, product, x);
         let h = s.unary(Unary::Tanh, sum);
         let one = s.integer(1);
@@ -206,7 +278,14 @@ fn matrix_scan(s: &mut Setup) -> NodeId {
         let scale = s.add(Op::Broadcast, &[scale], Elem::Real, &inner);
         vec![s.mul(h, scale), n]
     });
-    add_scan(s, token, false, [&[x], &[w], &[initial, count], &[mask]], 0, body)
+    add_scan(
+        s,
+        token,
+        false,
+        [&[x], &[w], &[initial, count], &[mask]],
+        0,
+        body,
+    )
 }
 
 /// The outer scan runs over features, the inner one, which it captures a mask for, over tokens.
@@ -214,18 +293,41 @@ fn nested_scan(s: &mut Setup) -> NodeId {
     let (prompt, sample, token, feature) = (s.prompt, s.sample, s.token, s.feature);
     let dims = [prompt, sample, token];
     let x = s.variable(&dims, -1.0, 1.0);
-    let (scale, initial) = (s.variable(&[feature], 0.5, 0.9), s.variable(&dims, -1.0, 1.0));
+    let (scale, initial) = (
+        s.variable(&[feature], 0.5, 0.9),
+        s.variable(&dims, -1.0, 1.0),
+    );
     let mask = s.mask(&dims).unwrap();
     let body = s.body(|s| {
-        let (scale, x) = (s.given("x0", Elem::Real, &[]), s.given("k0", Elem::Real, &dims));
-        let (mask, c) = (s.given("k1", Elem::Bool, &dims), s.given("c0", Elem::Real, &dims));
+        let (scale, x) = (
+            s.given("x0", Elem::Real, &[]),
+            s.given("k0", Elem::Real, &dims),
+        );
+        let (mask, c) = (
+            s.given("k1", Elem::Bool, &dims),
+            s.given("c0", Elem::Real, &dims),
+        );
         let start = s.add(Op::Broadcast, &[scale], Elem::Real, &[prompt, sample]);
         let product = s.mul(c, x);
         let inner = recurrence(s, &[prompt, sample]);
-        let through = add_scan(s, token, false, [&[product], &[scale], &[start], &[mask]], 0, inner);
+        let through = add_scan(
+            s,
+            token,
+            false,
+            [&[product], &[scale], &[start], &[mask]],
+            0,
+            inner,
+        );
         vec![s.unary(Unary::Tanh, through)]
     });
-    add_scan(s, feature, false, [&[scale], &[x, mask], &[initial], &[]], 0, body)
+    add_scan(
+        s,
+        feature,
+        false,
+        [&[scale], &[x, mask], &[initial], &[]],
+        0,
+        body,
+    )
 }
 
 pub(crate) fn cumsum() -> Vec<Build> {
@@ -244,7 +346,10 @@ pub(crate) fn shift() -> Vec<Build> {
     let with = |by: i64| {
         build(format!("shift by {by}"), move |s| {
             let (over, dims) = (s.token, [s.prompt, s.sample, s.token]);
-            let (x, fill) = (s.variable(&dims, -1.0, 1.0), s.variable(&[s.prompt, s.sample], -1.0, 1.0));
+            let (x, fill) = (
+                s.variable(&dims, -1.0, 1.0),
+                s.variable(&[s.prompt, s.sample], -1.0, 1.0),
+            );
             let x = s.clean(x);
             s.add_like(Op::Shift { over, by }, &[x, fill], x)
         })
@@ -258,7 +363,12 @@ pub(crate) fn arg_sort() -> Vec<Build> {
             let (over, dims) = (s.token, [s.prompt, s.sample, s.token]);
             let x = s.variable(&dims, -1.0, 1.0);
             let mask = s.mask(&dims).unwrap();
-            s.add(Op::ArgSort { over, descending }, &[x, mask], Elem::Int, &dims)
+            s.add(
+                Op::ArgSort { over, descending },
+                &[x, mask],
+                Elem::Int,
+                &dims,
+            )
         })
     };
     [false, true].map(with).into()
@@ -270,13 +380,23 @@ pub(crate) fn gather() -> Vec<Build> {
             let (over, n) = (s.feature, s.shape.features);
             let x = s.variable(&[s.prompt, s.feature], -1.0, 1.0);
             let index = s.integers(&[s.prompt, s.sample, s.token], n);
-            s.add(Op::Gather { over }, &[x, index], Elem::Real, &[s.prompt, s.sample, s.token])
+            s.add(
+                Op::Gather { over },
+                &[x, index],
+                Elem::Real,
+                &[s.prompt, s.sample, s.token],
+            )
         }),
         build("gather along itself", |s| {
             let (over, n) = (s.feature, s.shape.features);
             let x = s.variable(&[s.prompt, s.feature], -1.0, 1.0);
             let index = s.integers(&[s.prompt, s.feature], n);
-            s.add(Op::Gather { over }, &[x, index], Elem::Real, &[s.prompt, s.feature])
+            s.add(
+                Op::Gather { over },
+                &[x, index],
+                Elem::Real,
+                &[s.prompt, s.feature],
+            )
         }),
         build("gather one", |s| {
             let over = s.prompt;
@@ -293,7 +413,12 @@ pub(crate) fn scatter_add() -> Vec<Build> {
         let g = s.variable(&dims, -1.0, 1.0);
         let g = s.clean(g);
         let index = s.integers(&dims, n);
-        s.add(Op::ScatterAdd { over }, &[g, index], Elem::Real, &[s.prompt, s.feature])
+        s.add(
+            Op::ScatterAdd { over },
+            &[g, index],
+            Elem::Real,
+            &[s.prompt, s.feature],
+        )
     })]
 }
 
@@ -302,16 +427,32 @@ pub(crate) fn stack() -> Vec<Build> {
         let objective = s.dim("objective", 2, None);
         let dims = [s.prompt, s.sample, s.token];
         let (a, b) = (s.variable(&dims, -1.0, 1.0), s.variable(&dims, -1.0, 1.0));
-        s.add(Op::Stack(objective), &[a, b], Elem::Real, &[s.prompt, s.sample, s.token, objective])
+        s.add(
+            Op::Stack(objective),
+            &[a, b],
+            Elem::Real,
+            &[s.prompt, s.sample, s.token, objective],
+        )
     })]
 }
 
 pub(crate) fn split() -> Vec<Build> {
     vec![build("split", |s| {
         let whole = s.dim("whole", 2 * s.shape.features, None);
-        let (block, inner) = (s.dim("block", 2, None), s.dim("inner", s.shape.features, None));
+        let (block, inner) = (
+            s.dim("block", 2, None),
+            s.dim("inner", s.shape.features, None),
+        );
         let x = s.variable(&[s.prompt, whole], -1.0, 1.0);
-        s.add(Op::Split { dim: whole, into: vec![inner, block] }, &[x], Elem::Real, &[s.prompt, block, inner])
+        s.add(
+            Op::Split {
+                dim: whole,
+                into: vec![inner, block],
+            },
+            &[x],
+            Elem::Real,
+            &[s.prompt, block, inner],
+        )
     })]
 }
 
@@ -320,6 +461,11 @@ pub(crate) fn merge() -> Vec<Build> {
         let whole = s.dim("whole", s.shape.prompts * s.shape.features, None);
         let x = s.variable(&[s.prompt, s.sample, s.feature], -1.0, 1.0);
         let dims = vec![s.feature, s.prompt];
-        s.add(Op::Merge { dims, into: whole }, &[x], Elem::Real, &[s.sample, whole])
+        s.add(
+            Op::Merge { dims, into: whole },
+            &[x],
+            Elem::Real,
+            &[s.sample, whole],
+        )
     })]
 }

@@ -8,13 +8,24 @@ use rlp_grammar::ast::Span;
 use super::{Build, build};
 use crate::setup::Setup;
 
-const MODEL: ModelRef = ModelRef { model: 0, frozen: None };
+const MODEL: ModelRef = ModelRef {
+    model: 0,
+    frozen: None,
+};
 
 pub(crate) fn literal() -> Vec<Build> {
     vec![build("literal", |s| {
         let (prompt, n) = (s.prompt, s.shape.prompts);
         let elements = Elements::Real((0..n).map(|i| i as f64).collect());
-        s.add(Op::Literal(Array { shape: vec![n], elements }), &[], Elem::Real, &[prompt])
+        s.add(
+            Op::Literal(Array {
+                shape: vec![n],
+                elements,
+            }),
+            &[],
+            Elem::Real,
+            &[prompt],
+        )
     })]
 }
 
@@ -33,7 +44,9 @@ pub(crate) fn mask() -> Vec<Build> {
 }
 
 pub(crate) fn size() -> Vec<Build> {
-    vec![build("size", |s| s.add(Op::Size(s.feature), &[], Elem::Int, &[]))]
+    vec![build("size", |s| {
+        s.add(Op::Size(s.feature), &[], Elem::Int, &[])
+    })]
 }
 
 pub(crate) fn position() -> Vec<Build> {
@@ -56,7 +69,13 @@ pub(crate) fn state() -> Vec<Build> {
         let prompt = s.prompt;
         let initial = s.variable(&[prompt], -1.0, 1.0);
         let ty = s.ty(Elem::Real, &[prompt]);
-        s.graph.states.push(State { name: "scale".to_string(), ty, initial, next: initial, span: Span::default() });
+        s.graph.states.push(State {
+            name: "scale".to_string(),
+            ty,
+            initial,
+            next: initial,
+            span: Span::default(),
+        });
         let state = s.add(Op::State(0), &[], Elem::Real, &[prompt]);
         s.give(state, &[prompt])
     })]
@@ -71,8 +90,17 @@ fn add_draw(s: &mut Setup) -> rlp_compiler::graph::NodeId {
         block: "sampler.dynamic".to_string(),
         args: vec![
             ("policy".to_string(), DrawArg::Model(MODEL)),
-            ("task".to_string(), DrawArg::Data(DataRef { data: 0, held_out: false })),
-            ("drawn".to_string(), DrawArg::Record(vec![("score".to_string(), 0)])),
+            (
+                "task".to_string(),
+                DrawArg::Data(DataRef {
+                    data: 0,
+                    held_out: false,
+                }),
+            ),
+            (
+                "drawn".to_string(),
+                DrawArg::Record(vec![("score".to_string(), 0)]),
+            ),
             ("rounds".to_string(), DrawArg::Static(Array::int(3))),
         ],
         fields: vec![field],
@@ -90,7 +118,12 @@ pub(crate) fn draw() -> Vec<Build> {
 pub(crate) fn field() -> Vec<Build> {
     vec![build("field", |s| {
         let (prompt, draw) = (s.prompt, add_draw(s));
-        let field = s.add(Op::Field("logp".to_string()), &[draw], Elem::Real, &[prompt]);
+        let field = s.add(
+            Op::Field("logp".to_string()),
+            &[draw],
+            Elem::Real,
+            &[prompt],
+        );
         s.give(field, &[prompt])
     })]
 }
@@ -104,12 +137,27 @@ pub(crate) fn model() -> Vec<Build> {
             if output == ModelOutput::Logits {
                 dims.push(s.feature);
             }
-            let op = Op::Model { model: MODEL, output };
-            let model = s.add(op, &[tokens, context, temperature, mask, mask], Elem::Real, &dims);
+            let op = Op::Model {
+                model: MODEL,
+                output,
+            };
+            let model = s.add(
+                op,
+                &[tokens, context, temperature, mask, mask],
+                Elem::Real,
+                &dims,
+            );
             s.give(model, &dims)
         })
     };
-    [ModelOutput::Logp, ModelOutput::Entropy, ModelOutput::Value, ModelOutput::Logits].map(with).into()
+    [
+        ModelOutput::Logp,
+        ModelOutput::Entropy,
+        ModelOutput::Value,
+        ModelOutput::Logits,
+    ]
+    .map(with)
+    .into()
 }
 
 pub(crate) fn trainable() -> Vec<Build> {
