@@ -1,3 +1,4 @@
 //! The command as a user runs it, and what must stay true of the workspace.
 
 mod boundaries;
+mod language;

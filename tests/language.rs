@@ -1,0 +1,229 @@
+//! Runs the specification: the programs of `tests/language/*.md` against the diagnostics that they announce.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use rlp_compiler::diagnostic::{Diagnostic, Severity};
+use rlp_compiler::source::Sources;
+use rlp_compiler::{Checked, Settings, check};
+
+/// One fenced program.
+struct Program {
+    /// `tests/language/names.md`, and the line on which the program begins, from 1.
+    page: String,
+    line: usize,
+    /// The name that other programs under the same heading may `use` it by.
+    name: Option<String>,
+    text: String,
+    /// Named programs under the same heading.
+    beside: BTreeMap<String, String>,
+}
+
+/// A diagnostic that a comment announces.
+struct Announced {
+    line: usize,
+    severity: Severity,
+    code: String,
+    /// What its message must contain.
+    words: String,
+}
+
+struct Files<'p>(&'p Program);
+
+impl Sources for Files<'_> {
+    fn read(&self, path: &str) -> Result<Arc<str>, String> {
+        let text = match path.strip_prefix("std/") {
+            Some(path) => rlp_stdlib::file(path),
+            None if path == "program.rlp" => Some(self.0.text.as_str()),
+            None => self.0.beside.get(path).map(String::as_str),
+        };
+        text.map(Arc::from)
+            .ok_or_else(|| "there is no such file".to_string())
+    }
+
+    fn resolve(&self, _from: &str, written: &str) -> String {
+        written.to_string()
+    }
+
+    fn defining(&self, kind: &str, name: &str) -> Option<String> {
+        rlp_stdlib::defining(kind, name).map(|path| format!("std/{path}"))
+    }
+
+    fn standard(&self, kind: &str) -> Vec<String> {
+        rlp_stdlib::names(kind).map(str::to_string).collect()
+    }
+}
+
+/// The programs of a page. A heading ends the reach of named ones.
+fn programs(page: &str, text: &str) -> Vec<Program> {
+    let mut programs: Vec<Program> = Vec::new();
+    let mut beside = BTreeMap::new();
+    let mut open: Option<Program> = None;
+    for (index, line) in text.lines().enumerate() {
+        if let Some(program) = &mut open {
+            if line == "```" {
+                programs.extend(open.take());
+            } else {
+                program.text.push_str(line);
+                program.text.push('\n');
+            }
+        } else if let Some(name) = line.strip_prefix("```rlp") {
+            let name = name.trim();
+            open = Some(Program {
+                page: page.to_string(),
+                line: index + 2,
+                name: (!name.is_empty()).then(|| name.to_string()),
+                text: String::new(),
+                beside: BTreeMap::new(),
+            });
+        } else if line.starts_with('#') {
+            share(&mut programs, &mut beside);
+        }
+        if let (
+            None,
+            Some(Program {
+                name: Some(name),
+                text,
+                ..
+            }),
+        ) = (&open, programs.last())
+        {
+            beside.insert(name.clone(), text.clone());
+        }
+    }
+    assert!(open.is_none(), "{page}: a fence is not closed");
+    share(&mut programs, &mut beside);
+    programs
+}
+
+/// Gives the programs of a heading that has ended their named files.
+fn share(programs: &mut [Program], beside: &mut BTreeMap<String, String>) {
+    let files = std::mem::take(beside);
+    for program in programs.iter_mut().rev() {
+        if program
+            .name
+            .as_ref()
+            .is_some_and(|name| !files.contains_key(name))
+            || !program.beside.is_empty()
+        {
+            break;
+        }
+        program.beside.clone_from(&files);
+    }
+}
+
+/// `// error[code]: words`, possibly several on one line.
+fn announced(text: &str) -> Vec<Announced> {
+    let mut all = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        for comment in line.split("// ").skip(1) {
+            let (severity, rest) = if let Some(rest) = comment.strip_prefix("error[") {
+                (Severity::Error, rest)
+            } else if let Some(rest) = comment.strip_prefix("warning[") {
+                (Severity::Warning, rest)
+            } else {
+                continue;
+            };
+            let Some((code, words)) = rest.split_once(']') else {
+                continue;
+            };
+            let words = words
+                .strip_prefix(':')
+                .unwrap_or_default()
+                .trim()
+                .to_string();
+            all.push(Announced {
+                line: index + 1,
+                severity,
+                code: code.to_string(),
+                words,
+            });
+        }
+    }
+    all
+}
+
+/// What a program says against what it announces, in lines of the page.
+fn differences(program: &Program, checked: &Checked) -> Vec<String> {
+    let mut open = announced(&program.text);
+    let mut wrong = Vec::new();
+    for diagnostic in &checked.diagnostics {
+        let (line, _) = checked.sources.place(diagnostic.span());
+        let path = &checked.sources.get(diagnostic.span().source).path;
+        let met = open
+            .iter()
+            .position(|one| path == "program.rlp" && meets(one, line, diagnostic));
+        match met {
+            Some(index) => drop(open.swap_remove(index)),
+            None if path == "program.rlp" => {
+                wrong.push(format!(
+                    "{}:{}: says [{}] {}",
+                    program.page,
+                    program.line + line - 1,
+                    diagnostic.code,
+                    diagnostic.message
+                ));
+            }
+            None => wrong.push(format!(
+                "{}:{}: {path}:{line} says [{}] {}",
+                program.page, program.line, diagnostic.code, diagnostic.message
+            )),
+        }
+    }
+    for one in open {
+        wrong.push(format!(
+            "{}:{}: does not say [{}] {}",
+            program.page,
+            program.line + one.line - 1,
+            one.code,
+            one.words
+        ));
+    }
+    wrong
+}
+
+fn meets(one: &Announced, line: usize, diagnostic: &Diagnostic) -> bool {
+    one.line == line
+        && one.severity == diagnostic.severity
+        && one.code == diagnostic.code
+        && diagnostic.message.contains(&one.words)
+}
+
+/// Every program of the specification.
+fn specification() -> Vec<Program> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/language");
+    let mut pages: Vec<_> = std::fs::read_dir(folder)
+        .expect("the folder of the specification")
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
+    pages.sort();
+    let mut all = Vec::new();
+    for path in pages {
+        let text = std::fs::read_to_string(&path).expect("a page");
+        let page = format!(
+            "tests/language/{}",
+            path.file_name().expect("a name").to_string_lossy()
+        );
+        all.extend(programs(&page, &text));
+    }
+    all
+}
+
+#[test]
+fn programs_say_what_they_announce() {
+    let mut wrong = Vec::new();
+    let mut n_programs = 0;
+    for program in specification() {
+        n_programs += 1;
+        let checked = check(&Files(&program), "program.rlp", &Settings::default());
+        wrong.extend(differences(&program, &checked));
+    }
+    assert!(n_programs > 200, "{n_programs} programs");
+    assert!(
+        wrong.is_empty(),
+        "{} differences\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
+}
