@@ -133,10 +133,10 @@ impl Elaborator<'_> {
             | Value::Poison => {}
         }
         if let Some(update) = self.update.take() {
-            results.push((
-                "param".to_string(),
-                update.next.unwrap_or(update.param).node,
-            ));
+            let Some(next) = update.next else {
+                return Err(self.never_updates(definition));
+            };
+            results.push(("param".to_string(), next.node));
             for state in update.states {
                 results.push((format!("state.{}", state.name), state.next.node));
                 inputs.push(self.state_input(&state.name, state.old, Some(state.initial)));
@@ -294,6 +294,11 @@ impl Elaborator<'_> {
                     }
                 },
             };
+            if ids.contains(&id) {
+                let (name, span) = (self.dim_name(id).to_string(), dim_span(dim));
+                let message = format!("`{name}` stands twice in one type");
+                return self.error("duplicate-dimension", span, message);
+            }
             ids.push(id);
         }
         Ok(ids)
@@ -350,5 +355,12 @@ impl Elaborator<'_> {
         let diagnostic = Diagnostic::error("kind-result", result.span, message)
             .label(block.kind.span, format!("a {}", definition.kind()));
         Err(self.report(diagnostic))
+    }
+}
+
+fn dim_span(dim: &DimExpr) -> Span {
+    match dim {
+        DimExpr::Dim { name, .. } => name.span,
+        DimExpr::Rest(span) => *span,
     }
 }

@@ -238,9 +238,10 @@ pub(crate) fn coupled(graph: &Graph, node: NodeId, rows: &[DimId]) -> Vec<DimId>
         .into_iter()
         .filter(|dim| rows.contains(dim))
         .collect();
-    // A reduction over all rows at once treats them alike.
+    // A reduction that leaves no rows of its operand treats them alike.
     let reduces = matches!(graph.op(node), Op::Reduce { .. } | Op::Contract { .. });
-    if reduces && rows.iter().all(|row| touched.contains(row)) {
+    let leaves_rows = graph.ty(node).dims.iter().any(|dim| rows.contains(dim));
+    if reduces && !leaves_rows {
         Vec::new()
     } else {
         touched

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use rlp_grammar::ast::{Block, File, Item, SourceId, Span};
+use rlp_grammar::ast::{Block, File, Ident, Item, SourceId, Span};
+
+use crate::elaborate::expr::quoted;
 
 use crate::diagnostic::{Diagnostic, Severity, nearest};
 use crate::source::{SourceMap, Sources};
@@ -155,6 +157,10 @@ impl<'s> Library<'s> {
         for item in &file.items {
             let Item::Block(block) = item else { continue };
             let name = format!("{}.{}", block.kind.name, block.name.name);
+            if !KINDS.contains(&block.kind.name.as_str()) {
+                self.unknown_kind(&block.kind);
+                continue;
+            }
             if let Some(first) = blocks.iter().find(|other| other.name == name) {
                 let diagnostic = Diagnostic::error(
                     "duplicate-definition",
@@ -173,6 +179,21 @@ impl<'s> Library<'s> {
             }));
         }
         blocks
+    }
+
+    fn unknown_kind(&mut self, kind: &Ident) {
+        let message = format!("there is no kind of block `{}`", kind.name);
+        let near: Vec<String> = nearest(&kind.name, KINDS)
+            .into_iter()
+            .map(str::to_string)
+            .collect();
+        let diagnostic = Diagnostic::error("unknown-kind", kind.span, message);
+        self.diagnostics.push(match near.first() {
+            Some(best) => diagnostic
+                .help(format!("did you mean {}?", quoted(&near)))
+                .fix(kind.span, best.clone()),
+            None => diagnostic.help(format!("there are {}", KINDS.join(", "))),
+        });
     }
 
     pub(crate) fn file(&self, id: SourceId) -> Rc<File> {

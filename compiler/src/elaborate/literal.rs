@@ -10,7 +10,7 @@ use crate::graph::Op;
 use crate::ty::{DimId, Elem, Ty};
 
 /// A nested list of known scalars.
-enum Nested {
+pub(crate) enum Nested {
     Leaf(Array, Span),
     List(Vec<Nested>, Span),
 }
@@ -276,7 +276,7 @@ impl Elaborator<'_> {
 }
 
 /// A nested list as elements in row-major order, with what is missing filled in and marked.
-struct Flat {
+pub(crate) struct Flat {
     elem: Elem,
     reals: Vec<f64>,
     ints: Vec<i64>,

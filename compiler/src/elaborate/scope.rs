@@ -32,7 +32,7 @@ pub(crate) type Slot = Rc<RefCell<Binding>>;
 /// All names in reach. Cloned where an inner scope begins, and kept by lambdas.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Scope {
-    names: BTreeMap<String, (Slot, Span)>,
+    names: Rc<BTreeMap<String, (Slot, Span)>>,
     /// The dimensions that a signature binds, or that a test or an annotation introduces.
     pub(crate) dims: HashMap<String, DimId>,
     /// What `..` stands for.
@@ -53,7 +53,7 @@ impl Scope {
     }
 
     pub(crate) fn set(&mut self, name: &str, binding: Binding, span: Span) {
-        self.names
+        Rc::make_mut(&mut self.names)
             .insert(name.to_string(), (Rc::new(RefCell::new(binding)), span));
     }
 

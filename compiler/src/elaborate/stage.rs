@@ -1,6 +1,6 @@
 //! One stage: its definitions in any order, its sinks, its graph.
 
-use rlp_grammar::ast::{Expr, Ident, Span, Stmt, StmtKind};
+use rlp_grammar::ast::{Allow, Expr, Ident, Span, Stmt, StmtKind};
 
 use crate::diagnostic::Diagnostic;
 use crate::elaborate::pipeline::Base;
@@ -78,7 +78,7 @@ impl Elaborator<'_> {
                 pending.name.span,
             );
         }
-        let mut lets: Vec<(Pending, Vec<rlp_grammar::ast::Allow>)> = Vec::new();
+        let mut lets: Vec<(Pending, Vec<Allow>)> = Vec::new();
         let mut seen: Vec<Ident> = Vec::new();
         for stmt in stmts {
             match &stmt.kind {
@@ -104,7 +104,7 @@ impl Elaborator<'_> {
         self.stage_scope = Some(self.scope.clone());
         self.stage_states(stmts);
         // Every definition is looked at, also one that nothing uses.
-        let mut made: Vec<(Pending, Option<Value>)> = Vec::new();
+        let mut made: Vec<Made> = Vec::new();
         for (pending, allows) in lets {
             let kept = self.allows.len();
             self.allow_all(&allows, pending.span);
@@ -116,7 +116,11 @@ impl Elaborator<'_> {
                 self.name_record(value, &pending.name.name, pending.name.span);
             }
             self.allows.truncate(kept);
-            made.push((pending, value));
+            made.push(Made {
+                pending,
+                allows,
+                value,
+            });
         }
         let mut body = StageBody {
             trains: Vec::new(),
@@ -351,6 +355,13 @@ impl Elaborator<'_> {
             }
         }
     }
+}
+
+/// A definition of a stage, and what became of it.
+pub(crate) struct Made {
+    pub(crate) pending: Pending,
+    pub(crate) allows: Vec<Allow>,
+    pub(crate) value: Option<Value>,
 }
 
 /// The sinks of a stage.

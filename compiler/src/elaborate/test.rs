@@ -11,6 +11,7 @@ use crate::ty::Elem;
 
 impl Elaborator<'_> {
     pub(crate) fn test(&mut self, test: &Test, file: SourceId) -> TestPlan {
+        let before = self.error_count();
         let (asserts, level) = self.apart(Mode::Pure, |this| {
             this.in_scope(Scope::new(file), |this| {
                 let mut asserts = Vec::new();
@@ -23,7 +24,7 @@ impl Elaborator<'_> {
                 asserts
             })
         });
-        if asserts.is_empty() {
+        if asserts.is_empty() && self.error_count() == before {
             self.lint_with(Diagnostic::warning(
                 "unused-definition",
                 test.title_span,

@@ -257,13 +257,17 @@ impl Elaborator<'_> {
             return Err(Reported);
         };
         let Some(next) = update.next else {
-            let message = format!("`{}` never says what `param` becomes", definition.name);
-            return Err(self.report(
-                Diagnostic::error("missing-result", definition.block.head, message)
-                    .help("param <- param - lr * grad"),
-            ));
+            return Err(self.never_updates(definition));
         };
         Ok((next, update.states))
+    }
+}
+
+impl Elaborator<'_> {
+    pub(crate) fn never_updates(&mut self, definition: &Definition) -> Reported {
+        let message = format!("`{}` never says what `param` becomes", definition.name);
+        let diagnostic = Diagnostic::error("missing-result", definition.block.head, message);
+        self.report(diagnostic.help("param <- param - lr * grad"))
     }
 }
 

@@ -3,7 +3,7 @@
 use rlp_grammar::ast::{Body, Clause, ClauseKind, Expr, ExprKind, Stmt, StmtKind};
 
 /// Calls `each` with an expression and every expression inside it.
-pub(crate) fn exprs(expr: &Expr, each: &mut dyn FnMut(&Expr)) {
+pub(crate) fn exprs<'e>(expr: &'e Expr, each: &mut dyn FnMut(&'e Expr)) {
     each(expr);
     match &expr.kind {
         ExprKind::Number { .. }
@@ -46,14 +46,14 @@ pub(crate) fn exprs(expr: &Expr, each: &mut dyn FnMut(&Expr)) {
 }
 
 /// Calls `each` with every expression of a block's body.
-pub(crate) fn body(body: &Body, each: &mut dyn FnMut(&Expr)) {
+pub(crate) fn body<'e>(body: &'e Body, each: &mut dyn FnMut(&'e Expr)) {
     body.stmts.iter().for_each(|stmt| statement(stmt, each));
     if let Some(result) = &body.result {
         exprs(result, each);
     }
 }
 
-pub(crate) fn statement(stmt: &Stmt, each: &mut dyn FnMut(&Expr)) {
+pub(crate) fn statement<'e>(stmt: &'e Stmt, each: &mut dyn FnMut(&'e Expr)) {
     match &stmt.kind {
         StmtKind::Let { value, .. }
         | StmtKind::State { value, .. }
@@ -78,7 +78,7 @@ pub(crate) fn statement(stmt: &Stmt, each: &mut dyn FnMut(&Expr)) {
     }
 }
 
-fn clause(clause: &Clause, each: &mut dyn FnMut(&Expr)) {
+fn clause<'e>(clause: &'e Clause, each: &mut dyn FnMut(&'e Expr)) {
     match &clause.kind {
         ClauseKind::Minimize { value, .. } | ClauseKind::Setting { value, .. } => {
             exprs(value, each)
