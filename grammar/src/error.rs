@@ -1,6 +1,7 @@
 //! What is wrong with a text, told to whoever wrote it.
 
-use crate::ast::Span;
+use crate::ast::{SourceId, Span};
+use crate::parse::MAX_SIZE;
 
 /// One mistake of syntax.
 #[derive(Clone, PartialEq, Debug)]
@@ -19,17 +20,19 @@ pub struct SyntaxError {
 }
 
 impl SyntaxError {
-    fn new(code: &'static str, span: Span, message: impl Into<String>, label: impl Into<String>) -> Self {
+    pub(crate) fn new(code: &'static str, span: Span, message: impl Into<String>, label: impl Into<String>) -> Self {
         SyntaxError { code, message: message.into(), span, label: label.into(), help: None, related: Vec::new() }
     }
 
-    fn help(mut self, help: impl Into<String>) -> Self {
+    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
     }
 
-    pub(crate) fn unreadable(span: Span) -> Self {
-        SyntaxError::new("syntax", span, "this cannot be read", "unexpected")
+    pub(crate) fn file_too_large(source: SourceId, size: usize) -> Self {
+        let message = format!("this text has {size} bytes, and at most {MAX_SIZE} are read");
+        SyntaxError::new("file-too-large", Span { source, start: 0, end: 0 }, message, "the text begins here")
+            .help("put its blocks into several files, and `use` them")
     }
 
     pub(crate) fn bad_escape(span: Span, escape: &str) -> Self {

@@ -3,10 +3,14 @@
 pub mod ast;
 mod build;
 mod error;
+mod explain;
+mod lexis;
+mod outline;
 mod parse;
+mod recover;
 mod scan;
 mod syntax;
 
 pub use error::SyntaxError;
-pub use parse::{Parsed, parse};
+pub use parse::{MAX_SIZE, Parsed, parse};
 pub use scan::Comment;

@@ -2,44 +2,45 @@
 
 use pest::Parser;
 
-use crate::ast::{File, SourceId, Span};
+use crate::ast::{File, SourceId};
 use crate::build::Builder;
 use crate::error::SyntaxError;
+use crate::recover::recover;
 use crate::scan::{Comment, scan};
 use crate::syntax::{Rule, Syntax};
 
+/// The largest text that is read, in bytes.
+pub const MAX_SIZE: usize = 4 << 20;
+
 /// What a text says, as far as it can be read.
+#[derive(Clone, PartialEq, Debug)]
 pub struct Parsed {
+    /// What was read. Where text could not be read stands an [`ExprKind::Error`](crate::ast::ExprKind::Error), or nothing.
     pub file: File,
-    /// The mistakes, by place; none if all was read.
+    /// The mistakes, by place, at most 50; none if all was read.
     pub errors: Vec<SyntaxError>,
     /// The comments, by place.
     pub comments: Vec<Comment>,
 }
 
-/// Reads a text. Never fails: what could not be read is reported and missing from the tree.
+/// Reads a text, of which at most [`MAX_SIZE`] bytes are accepted. Never fails: mistakes are reported beside what was read.
 pub fn parse(source: SourceId, text: &str) -> Parsed {
-    let scan = scan(source, text);
-    let mut file = File::default();
-    let mut errors = scan.errors;
-    if errors.is_empty() {
-        let mut builder = Builder::new(source, 0, &scan.comments);
-        match Syntax::parse(Rule::file, &scan.readable) {
-            Ok(pairs) => {
-                for pair in pairs {
-                    builder.file(pair, &mut file);
-                }
-                errors = builder.errors;
-            }
-            Err(error) => {
-                let (start, end) = match error.location {
-                    pest::error::InputLocation::Pos(at) => (at, at),
-                    pest::error::InputLocation::Span(span) => span,
-                };
-                let place = |byte: usize| u32::try_from(byte).unwrap_or(u32::MAX);
-                errors.push(SyntaxError::unreadable(Span { source, start: place(start), end: place(end) }));
-            }
-        }
+    if text.len() > MAX_SIZE {
+        let errors = vec![SyntaxError::file_too_large(source, text.len())];
+        return Parsed { file: File::default(), errors, comments: Vec::new() };
     }
+    let scan = scan(source, text);
+    let (file, mut errors) = match Syntax::parse(Rule::file, &scan.readable) {
+        Ok(pairs) if scan.errors.is_empty() => {
+            let mut file = File::default();
+            let mut builder = Builder::new(source, 0, &scan.comments);
+            for pair in pairs {
+                builder.file(pair, &mut file);
+            }
+            (file, builder.errors)
+        }
+        Ok(_) | Err(_) => recover(source, text, &scan),
+    };
+    errors.sort_by_key(|error| error.span.start);
     Parsed { file, errors, comments: scan.comments }
 }

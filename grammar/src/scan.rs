@@ -2,6 +2,7 @@
 
 use crate::ast::{SourceId, Span};
 use crate::error::SyntaxError;
+use crate::lexis::{Foreign, ITEM_WORDS, STATEMENT_WORDS, is_word_char, is_word_start, word_length};
 
 /// How deep brackets, branches and lambdas may stand in each other: the parser recurses.
 pub(crate) const MAX_NESTING: usize = 128;
@@ -11,15 +12,6 @@ const FRESH_MINUS: u8 = 1;
 const FRESH_PAREN: u8 = 2;
 /// Stands for an expression that could not be read; see `rlp.pest`.
 pub(crate) const HOLE: u8 = 3;
-
-/// The words that begin an item.
-const ITEM_WORDS: &[&str] = &[
-    "use", "test", "pipeline", "native", "sampler", "reward", "advantage", "loss", "optimizer", "transform", "schedule",
-    "metric", "fn", "model", "data",
-];
-
-/// The words that begin a statement or a clause and can be nothing else.
-const STATEMENT_WORDS: &[&str] = &["let", "stage", "train", "report", "assert", "minimize", "maximize"];
 
 /// A comment `// …`; documentation (`///`, `//!`) is part of the syntax tree instead.
 #[derive(Clone, PartialEq, Debug)]
@@ -48,8 +40,10 @@ pub(crate) struct Token {
     pub(crate) end: usize,
     /// Whether it is the first of its line.
     pub(crate) first: bool,
-    /// For brackets that have one: the token of the other bracket.
-    pub(crate) partner: Option<usize>,
+    /// For an opening bracket: one past the token that closes it, or past the last before it was given up.
+    pub(crate) until: usize,
+    /// For a closing bracket: the token that it closes.
+    pub(crate) closes: Option<usize>,
 }
 
 /// How much of the text a mistake makes unreadable.
@@ -141,6 +135,11 @@ pub(crate) fn scan(source: SourceId, text: &str) -> Scan {
 
 impl<'a> Scanner<'a> {
     fn run(&mut self) {
+        // Some editors put a byte-order mark before the text.
+        if self.text.starts_with('\u{feff}') {
+            self.blank(0, 3);
+            (self.at, self.line, self.measured) = (3, 3, (3, 0));
+        }
         while let Some(character) = self.rest().chars().next() {
             match character {
                 '\n' => {
@@ -190,7 +189,7 @@ impl<'a> Scanner<'a> {
             }
         }
         let (start, end) = (self.at, self.at + length);
-        self.scan.tokens.push(Token { kind, start, end, first: self.first, partner: None });
+        self.scan.tokens.push(Token { kind, start, end, first: self.first, until: usize::MAX, closes: None });
         self.first = false;
         self.at = end;
     }
@@ -281,9 +280,9 @@ impl<'a> Scanner<'a> {
         let word = &self.rest()[..length];
         let next = after.chars().next().unwrap_or('\n');
         if self.first {
-            let named = is_word_start(next) && ITEM_WORDS.contains(&word);
-            let quoted = next == '"' && matches!(word, "use" | "test");
-            if (named || quoted) && self.column() == 0 && self.begins_item(word, after) {
+            let then = if matches!(word, "use" | "test" | "pipeline") { ['"', '{'] } else { ['\0'; 2] };
+            let begins_item = ITEM_WORDS.contains(&word) && (is_word_start(next) || then.contains(&next));
+            if begins_item && self.column() == 0 {
                 self.begin_item(start);
             } else if STATEMENT_WORDS.contains(&word) && !matches!(next, ':' | ',' | ')' | '=' | '.' | ']') {
                 self.close_until(b'{', start);
@@ -295,18 +294,6 @@ impl<'a> Scanner<'a> {
             self.settle();
         }
         self.token(TokenKind::Word, length);
-    }
-
-    /// Whether an item word at the left margin is one, and not a statement of an unindented body.
-    fn begins_item(&self, word: &str, after: &str) -> bool {
-        let name = word_length(after);
-        let then = after[name..].trim_start().chars().next();
-        match word {
-            "use" | "test" => true,
-            "native" => name > 0,
-            "pipeline" => then == Some('{'),
-            _ => then == Some('('),
-        }
     }
 
     /// A branch or a lambda begins: it ends at the next comma, `let` or closing bracket at the latest.
@@ -367,7 +354,8 @@ impl<'a> Scanner<'a> {
             self.token(TokenKind::Close, 1);
             self.blank(start, start + 1);
             let error = SyntaxError::unopened_bracket(self.span(start, start + 1), close as char);
-            return self.report(start, None, error);
+            let reach = if self.open.is_empty() { Some(Reach::Item) } else { None };
+            return self.report(start, reach, error);
         }
         self.close_until(wanted, start);
         let first = self.first;
@@ -375,8 +363,8 @@ impl<'a> Scanner<'a> {
         let token = self.scan.tokens.len() - 1;
         if let Some(open) = self.open.pop() {
             self.inner -= open.inner;
-            self.scan.tokens[token].partner = Some(open.token);
-            self.scan.tokens[open.token].partner = Some(token);
+            self.scan.tokens[token].closes = Some(open.token);
+            self.scan.tokens[open.token].until = token + 1;
             if first && close == b'}' && open.indent != self.indent && self.askew.is_none() {
                 self.askew = Some((open.token, token));
             }
@@ -387,6 +375,7 @@ impl<'a> Scanner<'a> {
     fn close_until(&mut self, bracket: u8, at: usize) {
         while let Some(open) = self.open.pop_if(|open| open.bracket != bracket) {
             self.inner -= open.inner;
+            self.scan.tokens[open.token].until = self.scan.tokens.len();
             let start = self.scan.tokens[open.token].start;
             let span = self.span(start, start + 1);
             let error = SyntaxError::unclosed_bracket(span, open.bracket as char, self.end_before(at));
@@ -414,6 +403,12 @@ impl<'a> Scanner<'a> {
 
     /// At the end of an item every bracket should be closed.
     fn end_item(&mut self, at: usize) {
+        self.close_all(at);
+        self.given_up = false;
+        self.askew = None;
+    }
+
+    fn close_all(&mut self, at: usize) {
         if self.open.iter().any(|open| open.bracket == b'{') {
             self.close_until(b'{', at);
         }
@@ -432,8 +427,6 @@ impl<'a> Scanner<'a> {
         }
         self.open.clear();
         self.inner = 0;
-        self.given_up = false;
-        self.askew = None;
     }
 
     fn mark(&mut self, character: char) {
@@ -441,14 +434,24 @@ impl<'a> Scanner<'a> {
         let start = self.at;
         if let Some(mistake) = Foreign::at(rest) {
             let length = mistake.length;
-            self.token(TokenKind::Mark, length);
+            if character.is_alphabetic()
+                && let Some(word) = self.scan.tokens.pop_if(|token| token.kind == TokenKind::Word && token.end == start)
+            {
+                self.at = word.start;
+                self.first = word.first;
+                self.token(TokenKind::Word, start + length - word.start);
+                let span = self.span(word.start, start + length);
+                let error = SyntaxError::foreign(span, &self.text[word.start..start + length], mistake.help);
+                return self.report(word.start, Some(Reach::Statement), error);
+            }
             let error = SyntaxError::foreign(self.span(start, start + length), &self.text[start..start + length], mistake.help);
             if mistake.can_go {
                 self.blank(start, start + length);
-                self.scan.tokens.pop();
+                self.at += length;
+                return self.report(start, None, error);
             }
-            let reach = if mistake.can_go { None } else { Some(Reach::Statement) };
-            return self.report(start, reach, error);
+            self.token(TokenKind::Mark, length);
+            return self.report(start, Some(Reach::Statement), error);
         }
         let length = ["|>", "<-", "->", "==", "!=", "<=", ">=", "~=", ".."]
             .iter()
@@ -457,6 +460,8 @@ impl<'a> Scanner<'a> {
         match &rest[..length] {
             "-" => self.mark_fresh(FRESH_MINUS),
             "," => self.settle(),
+            // A result type follows the parameters: none of them is still open.
+            "->" => self.close_all(start),
             "|" if begins_lambda(rest) => self.deepen(start),
             _ => {}
         }
@@ -468,109 +473,4 @@ impl<'a> Scanner<'a> {
 fn begins_lambda(rest: &str) -> bool {
     let params = rest[1..].trim_start_matches(|c: char| is_word_char(c) || c == ',' || c.is_ascii_whitespace());
     params.starts_with('|') && !params.starts_with("|>")
-}
-
-/// Something that other languages have and this one has not.
-struct Foreign {
-    length: usize,
-    help: &'static str,
-    /// Whether the text reads well without it.
-    can_go: bool,
-}
-
-impl Foreign {
-    fn at(rest: &str) -> Option<Foreign> {
-        let found = |length, help| Some(Foreign { length, help, can_go: false });
-        let spare = |length, help| Some(Foreign { length, help, can_go: true });
-        let character = rest.chars().next()?;
-        match character {
-            ';' => spare(1, "a statement ends where the next begins: leave it out"),
-            '#' => spare(line_length(rest), "a comment begins with `//`"),
-            '\'' => {
-                let line = &rest[..line_length(rest)];
-                found(line[1..].find('\'').map_or(1, |length| length + 2), "a text stands in double quotes")
-            }
-            '&' if rest.starts_with("&&") => found(2, "write `and`"),
-            '&' => found(1, "write `and`"),
-            '|' if rest.starts_with("||") => found(2, "write `or`"),
-            '!' if !rest.starts_with("!=") => found(1, "write `not`"),
-            '*' if rest.starts_with("**") => found(2, "write `^` for a power"),
-            '+' | '-' | '*' | '/' if rest[1..].starts_with('=') => found(2, "write `x <- x + …` for the next value of `x`"),
-            ':' if rest.starts_with(":=") => found(2, "write `let x = …`"),
-            '=' if rest.starts_with("=>") => found(2, "write `->` before a result, `|x| …` for a function of `x`"),
-            '~' if !rest.starts_with("~=") => found(1, "write `not`; values that nearly agree are compared by `~=`"),
-            '−' | '–' | '—' => found(character.len_utf8(), "write `-`"),
-            '×' | '·' | '∗' => found(character.len_utf8(), "write `*`"),
-            '÷' => found(character.len_utf8(), "write `/`"),
-            '≤' => found(character.len_utf8(), "write `<=`"),
-            '≥' => found(character.len_utf8(), "write `>=`"),
-            '≠' => found(character.len_utf8(), "write `!=`"),
-            '→' => found(character.len_utf8(), "write `->`"),
-            '←' => found(character.len_utf8(), "write `<-`"),
-            '“' | '”' | '„' | '‘' | '’' => found(line_length(rest), "a text stands in double quotes: `\"`"),
-            '\u{feff}' => spare(3, "leave it out"),
-            _ if character.is_whitespace() => spare(character.len_utf8(), "write a plain space"),
-            _ if character.is_alphabetic() => {
-                let length = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
-                found(length, "names are made of the letters a to z, Greek letters, digits and `_`")
-            }
-            '+' | '-' | '*' | '/' | '^' | '=' | '!' | '<' | '>' | '~' | ':' | ',' | '.' | '|' | '@' => None,
-            _ => found(character.len_utf8(), ""),
-        }
-    }
-}
-
-fn line_length(rest: &str) -> usize {
-    let line = &rest[..rest.find('\n').unwrap_or(rest.len())];
-    line.trim_end().len()
-}
-
-fn is_word_start(character: char) -> bool {
-    character.is_ascii_alphabetic() || character == '_' || ('Α'..='ω').contains(&character)
-}
-
-fn is_word_char(character: char) -> bool {
-    is_word_start(character) || character.is_ascii_digit()
-}
-
-fn word_length(rest: &str) -> usize {
-    rest.find(|character| !is_word_char(character)).unwrap_or(rest.len())
-}
-
-/// What the inside of a text literal means, and the byte ranges of the escapes that mean nothing.
-pub(crate) fn unescape(literal: &str) -> (String, Vec<(usize, usize)>) {
-    let mut meaning = String::with_capacity(literal.len());
-    let mut bad = Vec::new();
-    let mut rest = literal;
-    while let Some(place) = rest.find('\\') {
-        meaning.push_str(&rest[..place]);
-        let start = literal.len() - rest.len() + place;
-        let escape = &rest[place + 1..];
-        let letter = escape.chars().next();
-        let (length, character) = match letter {
-            Some('n') => (1, Some('\n')),
-            Some('t') => (1, Some('\t')),
-            Some('"') => (1, Some('"')),
-            Some('\\') => (1, Some('\\')),
-            Some('u') => code_point(escape),
-            Some(other) => (other.len_utf8(), None),
-            None => (0, None),
-        };
-        match character {
-            Some(character) => meaning.push(character),
-            None => bad.push((start, start + 1 + length)),
-        }
-        rest = &escape[length..];
-    }
-    meaning.push_str(rest);
-    (meaning, bad)
-}
-
-/// The length of `u{…}` and the character it names.
-fn code_point(escape: &str) -> (usize, Option<char>) {
-    let Some(digits) = escape.strip_prefix("u{").and_then(|rest| rest.split_once('}')).map(|(digits, _)| digits) else {
-        return (1, None);
-    };
-    let character = u32::from_str_radix(digits, 16).ok().and_then(char::from_u32);
-    (digits.len() + 3, character)
 }

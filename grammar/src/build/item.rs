@@ -20,7 +20,7 @@ impl Builder<'_> {
         let span = self.span(&pair);
         let mut parts = Parts::of(pair);
         let title = parts.need();
-        Test { title_span: self.span(&title), title: self.text(&title), stmts: self.stmts(&mut parts), span }
+        Test { title_span: self.span(&title), title: self.text(&title), stmts: self.stmts(parts.need()), span }
     }
 
     pub(super) fn documented(&mut self, pair: Pair<'_, Rule>) -> Item {
@@ -41,7 +41,7 @@ impl Builder<'_> {
         let span = self.span(&pair);
         let mut parts = Parts::of(pair);
         let name = self.ident(parts.need());
-        Pipeline { doc, name, stmts: self.stmts(&mut parts), span }
+        Pipeline { doc, name, stmts: self.stmts(parts.need()), span }
     }
 
     fn block(&mut self, doc: Vec<String>, pair: Pair<'_, Rule>) -> Block {
@@ -135,7 +135,7 @@ impl Builder<'_> {
                 for field in pair.into_inner() {
                     let mut parts = Parts::of(field);
                     let label = self.ident(parts.need());
-                    fields.push((label, self.ty(parts.need())));
+                    fields.push((label, self.ty(Parts::of(parts.need()).need())));
                 }
                 TypeKind::Record(fields)
             }
@@ -153,18 +153,14 @@ impl Builder<'_> {
                 DimExpr::Rest(self.span(&first))
             } else {
                 let name = self.ident(first);
-                DimExpr::Dim { name, size: parts.take(Rule::expr).map(|size| self.expr(size)) }
+                DimExpr::Dim { name, size: parts.take(Rule::size).map(|size| self.expr(Parts::of(size).need())) }
             });
         }
         dims
     }
 
-    /// The statements among the remaining parts.
-    pub(super) fn stmts(&mut self, parts: &mut Parts<'_>) -> Vec<Stmt> {
-        let mut stmts = Vec::new();
-        while let Some(pair) = parts.next() {
-            stmts.push(self.stmt(pair));
-        }
-        stmts
+    /// The statements of a pipeline, a stage or a test.
+    pub(super) fn stmts(&mut self, pair: Pair<'_, Rule>) -> Vec<Stmt> {
+        pair.into_inner().map(|pair| self.stmt(pair)).collect()
     }
 }

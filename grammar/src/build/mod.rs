@@ -8,7 +8,8 @@ use pest::iterators::{Pair, Pairs};
 
 use crate::ast::{File, Ident, Item, SourceId, Span};
 use crate::error::SyntaxError;
-use crate::scan::{self, Comment};
+use crate::lexis::unescape;
+use crate::scan::Comment;
 use crate::syntax::Rule;
 
 /// How deep a syntax tree may become: those who walk it recurse.
@@ -70,7 +71,7 @@ impl<'a> Builder<'a> {
         let body = literal.strip_prefix('"').unwrap_or(literal);
         let body = body.strip_suffix('"').unwrap_or(body);
         let start = pair.as_span().start() + 1;
-        let (meaning, bad) = scan::unescape(body);
+        let (meaning, bad) = unescape(body);
         for (from, to) in bad {
             let span = self.span_at(start + from, start + to);
             self.errors.push(SyntaxError::bad_escape(span, &body[from..to]));
@@ -145,7 +146,10 @@ fn is_silent(rule: Rule) -> bool {
         Rule::ALLOW
             | Rule::AS
             | Rule::ASSERT
+            | Rule::BAR
+            | Rule::COLON
             | Rule::ELSE
+            | Rule::EQUALS
             | Rule::EVALUATE
             | Rule::EVERY
             | Rule::IF

@@ -50,7 +50,7 @@ impl Builder<'_> {
             }
             Rule::stage => {
                 let name = self.ident(parts.need());
-                StmtKind::Stage { name, stmts: self.stmts(&mut parts) }
+                StmtKind::Stage { name, stmts: self.stmts(parts.need()) }
             }
             Rule::train => {
                 let mut targets = Vec::new();
