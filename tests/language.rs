@@ -1,5 +1,5 @@
-//! Runs the specification: the programs of `tests/language/*.md` against the diagnostics that they announce,
-//! and the tests of those that have no error in the reference interpreter.
+//! Runs the specification: the programs of `tests/language/*.md` and of `LANGUAGE.md` say what they announce,
+//! and the tests of those without an error hold in the reference interpreter.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -239,19 +239,21 @@ fn failures(test: &mut TestPlan, checked: &Checked) -> Vec<(usize, String)> {
 
 /// Every program of the specification.
 fn specification() -> Vec<Program> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/language");
-    let mut pages: Vec<_> = std::fs::read_dir(folder)
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut pages: Vec<_> = std::fs::read_dir(root.join("tests/language"))
         .expect("the folder of the specification")
         .map(|entry| entry.expect("an entry").path())
         .collect();
+    pages.push(root.join("LANGUAGE.md"));
     pages.sort();
     let mut all = Vec::new();
     for path in pages {
         let text = std::fs::read_to_string(&path).expect("a page");
-        let page = format!(
-            "tests/language/{}",
-            path.file_name().expect("a name").to_string_lossy()
-        );
+        let page = path
+            .strip_prefix(root)
+            .expect("a page of ours")
+            .display()
+            .to_string();
         all.extend(programs(&page, &text));
     }
     all
