@@ -1,12 +1,16 @@
-//! Runs the specification: the programs of `tests/language/*.md` against the diagnostics that they announce.
+//! Runs the specification: the programs of `tests/language/*.md` and of `LANGUAGE.md` say what they announce,
+//! and the tests of those without an error hold in the reference interpreter.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use rlp_compiler::array::Elements;
 use rlp_compiler::diagnostic::{Diagnostic, Severity};
+use rlp_compiler::eval::{Given, evaluate};
+use rlp_compiler::plan::{AssertPlan, TestPlan};
 use rlp_compiler::source::Sources;
-use rlp_compiler::{Checked, Settings, check};
+use rlp_compiler::{Checked, Settings, check, pass};
 
 /// One fenced program.
 struct Program {
@@ -190,21 +194,66 @@ fn meets(one: &Announced, line: usize, diagnostic: &Diagnostic) -> bool {
         && diagnostic.message.contains(&one.words)
 }
 
+/// What does not hold of a test, in the places of its program.
+fn failures(test: &mut TestPlan, checked: &Checked) -> Vec<(usize, String)> {
+    pass::run(test);
+    let mut wrong = Vec::new();
+    for assert in &test.asserts {
+        let (span, want) = match assert {
+            AssertPlan::Holds { value, span } => (*span, vec![*value]),
+            AssertPlan::Close {
+                left,
+                right,
+                mask,
+                span,
+                ..
+            } => (*span, [*left, *right].into_iter().chain(*mask).collect()),
+        };
+        let (line, _) = checked.sources.place(span);
+        let values = match evaluate(&test.graph, &Given::default(), &want) {
+            Ok(values) => values,
+            Err(error) => {
+                wrong.push((line, error.fault.to_string()));
+                continue;
+            }
+        };
+        let elements: Vec<&Elements> = values.iter().map(|value| &value.elements).collect();
+        let holds = match (assert, elements.as_slice()) {
+            (AssertPlan::Holds { .. }, [Elements::Bool(all)]) => all.iter().all(|&holds| holds),
+            (
+                AssertPlan::Close { within, .. },
+                [Elements::Real(left), Elements::Real(right), ..],
+            ) => {
+                let real = |index: usize| !matches!(elements.get(2), Some(Elements::Bool(mask)) if !mask[index]);
+                let close = |index: usize| (left[index] - right[index]).abs() <= *within;
+                (0..left.len()).all(|index| !real(index) || close(index))
+            }
+            _ => false,
+        };
+        if !holds {
+            wrong.push((line, format!("{elements:?}")));
+        }
+    }
+    wrong
+}
+
 /// Every program of the specification.
 fn specification() -> Vec<Program> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/language");
-    let mut pages: Vec<_> = std::fs::read_dir(folder)
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut pages: Vec<_> = std::fs::read_dir(root.join("tests/language"))
         .expect("the folder of the specification")
         .map(|entry| entry.expect("an entry").path())
         .collect();
+    pages.push(root.join("LANGUAGE.md"));
     pages.sort();
     let mut all = Vec::new();
     for path in pages {
         let text = std::fs::read_to_string(&path).expect("a page");
-        let page = format!(
-            "tests/language/{}",
-            path.file_name().expect("a name").to_string_lossy()
-        );
+        let page = path
+            .strip_prefix(root)
+            .expect("a page of ours")
+            .display()
+            .to_string();
         all.extend(programs(&page, &text));
     }
     all
@@ -223,6 +272,40 @@ fn programs_say_what_they_announce() {
     assert!(
         wrong.is_empty(),
         "{} differences\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
+}
+
+#[test]
+fn tests_of_programs_hold() {
+    let mut wrong = Vec::new();
+    let mut n_tests = 0;
+    for program in specification() {
+        let mut checked = check(&Files(&program), "program.rlp", &Settings::default());
+        if checked
+            .diagnostics
+            .iter()
+            .any(|diagnostic| diagnostic.severity == Severity::Error)
+        {
+            continue;
+        }
+        for mut test in std::mem::take(&mut checked.tests) {
+            n_tests += 1;
+            for (line, why) in failures(&mut test, &checked) {
+                wrong.push(format!(
+                    "{}:{}: {}: {why}",
+                    program.page,
+                    program.line + line - 1,
+                    test.title
+                ));
+            }
+        }
+    }
+    assert!(n_tests > 60, "{n_tests} tests");
+    assert!(
+        wrong.is_empty(),
+        "{} do not hold\n{}",
         wrong.len(),
         wrong.join("\n")
     );
