@@ -1,5 +1,7 @@
 //! The type rule of every primitive.
 
+use std::collections::BTreeSet;
+
 use super::{claim, verify};
 use crate::eval::{elem_of, text};
 use crate::graph::{
@@ -87,10 +89,8 @@ pub(super) fn rule(graph: &Graph, id: NodeId) -> Result<(), String> {
                 DrawArg::Record(fields) => fields.iter().map(|&(_, operand)| operand).collect(),
                 DrawArg::Static(_) | DrawArg::Model(_) | DrawArg::Data(_) => Vec::new(),
             });
-            claim(
-                named.into_iter().all(|operand| operand < operands.len()),
-                "an argument of the draw is no operand",
-            )
+            let named: BTreeSet<usize> = named.collect();
+            claim(named == (0..operands.len()).collect(), "operands that are not its arguments")
         }
         Op::Field(name) => {
             exactly::<1>(&operands)?;
