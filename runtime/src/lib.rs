@@ -1,5 +1,7 @@
 //! The runtime: what executes a plan.
 
+pub mod assertion;
+pub mod block;
 pub mod cuda;
 pub mod eager;
 pub mod error;
