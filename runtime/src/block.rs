@@ -1,0 +1,285 @@
+//! A block evaluated alone (`rlpc eval`): arguments from files, results and gradients back to files.
+
+mod bind;
+mod inputs;
+mod nested;
+mod output;
+
+use rlp_compiler::graph::{Graph, NodeId, Op};
+use rlp_compiler::pass;
+use rlp_compiler::plan::BlockPlan;
+use rlp_compiler::ty::Elem;
+
+use crate::eager::{Executor, NoHost};
+use crate::error::{Fault, Result};
+use crate::extent::Extents;
+use crate::tensor::{Device, Tensor, Value, gradients, without_gradient};
+use crate::torch::{Context, axis};
+use bind::{Bound, bind, missing, precision};
+pub use inputs::{Content, Inputs};
+pub use output::write;
+
+/// Who differentiates.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ExecutorChoice {
+    /// libtorch's autograd.
+    Eager,
+    /// The compiler: gradients are nodes of the graph.
+    Fused,
+}
+
+/// How a block is evaluated.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    pub executor: ExecutorChoice,
+    pub device: Device,
+    pub seed: u64,
+    /// The number of the (first) update, from 1.
+    pub step: u64,
+    /// The number of all updates; refused if the block reads it and it is not set.
+    pub steps: Option<u64>,
+    /// Whether to add `grad.NAME`, the gradient of the sum of all results, for every real tensor argument.
+    pub gradients: bool,
+}
+
+/// Evaluates a block. Results have the names of the plan and their axes in ascending order of dimensions, gradients
+/// have those of the signature; both are 0 where nothing is real.
+///
+/// If the inputs hold `grad.0`, `grad.1`, … instead of `grad`, the block is evaluated for each in turn, on the `param`
+/// and the states that the one before left; the results are those of the last.
+pub fn evaluate(
+    plan: &BlockPlan,
+    inputs: &Inputs,
+    options: &Options,
+) -> Result<Vec<(String, Value)>> {
+    let takes_gradient = plan.inputs.iter().any(|input| input.name == "grad");
+    let sequence = if takes_gradient {
+        inputs.by_gradient()
+    } else {
+        Vec::new()
+    };
+    if options.gradients && !sequence.is_empty() {
+        return Err(Fault::input(
+            "`grad.0`, `grad.1`, … ask for several evaluations, and gradients are those of one",
+        )
+        .into());
+    }
+    let mut step = options.step;
+    let mut evaluation = Evaluation::new(plan, sequence.first().unwrap_or(inputs), options, step)?;
+    for inputs in sequence.iter().skip(1) {
+        let values = evaluation.values()?;
+        step += 1;
+        evaluation = Evaluation::new(plan, inputs, options, step)?;
+        evaluation.bound.carry(plan, &values);
+    }
+    evaluation.finish(options)
+}
+
+/// One evaluation of a block.
+struct Evaluation<'a> {
+    plan: &'a BlockPlan,
+    inputs: &'a Inputs,
+    bound: Bound,
+    context: Context,
+}
+
+impl<'a> Evaluation<'a> {
+    fn new(
+        plan: &'a BlockPlan,
+        inputs: &'a Inputs,
+        options: &Options,
+        step: u64,
+    ) -> Result<Evaluation<'a>> {
+        let reads_steps = plan
+            .graph
+            .ids()
+            .any(|id| matches!(plan.graph.op(id), Op::Steps));
+        let Some(steps) = options.steps.or((!reads_steps).then_some(step)) else {
+            let message = format!("`{}` reads `steps`, the number of all updates", plan.name);
+            return Err(Fault::input_help(message, "--set steps=…").into());
+        };
+        let (kind, device) = (precision(plan, inputs)?, options.device);
+        let context = Context {
+            kind,
+            device,
+            seed: options.seed,
+            step,
+            steps,
+        };
+        Ok(Evaluation {
+            plan,
+            inputs,
+            bound: bind(plan, inputs, kind, device)?,
+            context,
+        })
+    }
+
+    /// The results in the order of the plan, as the graph computes them.
+    fn values(&self) -> Result<Vec<Value>> {
+        without_gradient(|| {
+            self.executor(&self.plan.graph, &[])?
+                .evaluate(&self.wanted(), &mut NoHost)
+        })
+    }
+
+    /// The results and, if they are asked for, the gradients, as they are written.
+    fn finish(&self, options: &Options) -> Result<Vec<(String, Value)>> {
+        let (values, gradients, extents) = match (options.gradients, options.executor) {
+            (false, _) => {
+                let mut executor = self.executor(&self.plan.graph, &[])?;
+                let values = without_gradient(|| executor.evaluate(&self.wanted(), &mut NoHost))?;
+                (values, Vec::new(), executor.extents().clone())
+            }
+            (true, ExecutorChoice::Eager) => self.by_autograd()?,
+            (true, ExecutorChoice::Fused) => self.by_compiler()?,
+        };
+        let mut written = Vec::new();
+        for ((name, node), value) in self.plan.results.iter().zip(values) {
+            let dims = &self.plan.graph.ty(*node).dims;
+            written.push((
+                name.clone(),
+                match value {
+                    Value::Tensor(tensor) => self
+                        .bound
+                        .unfold(&extents.keep_real(tensor, dims)?, dims)?
+                        .into(),
+                    Value::Text(_) => value,
+                },
+            ));
+        }
+        for (number, gradient) in gradients {
+            let input = &self.plan.inputs[number];
+            let dims = &self.plan.graph.ty(input.node).dims;
+            let gradient = axis::arrange(&extents.keep_real(gradient, dims)?, dims, &input.axes)?;
+            written.push((
+                format!("grad.{}", input.name),
+                self.bound.unfold(&gradient, &input.axes)?.into(),
+            ));
+        }
+        Ok(written)
+    }
+
+    fn by_autograd(&self) -> Result<Evaluated> {
+        let arguments = self.differentiated();
+        let leaves = arguments
+            .iter()
+            .map(|&(number, value)| Ok((number, value.f_detach()?.f_set_requires_grad(true)?)));
+        let leaves = leaves.collect::<Result<Vec<(usize, Tensor)>, Fault>>()?;
+        let mut executor = self.executor(&self.plan.graph, &leaves)?;
+        let values = executor.evaluate(&self.wanted(), &mut NoHost)?;
+        let mut total = Tensor::f_zeros([0i64; 0], (self.context.kind, self.context.device))?;
+        for node in self.summed()? {
+            let value = executor.evaluate(&[node], &mut NoHost)?.remove(0);
+            let real = executor.extents().keep_real(
+                value.tensor()?.shallow_clone(),
+                &self.plan.graph.ty(node).dims,
+            )?;
+            total = total.f_add(&real.f_sum(self.context.kind)?)?;
+        }
+        let xs: Vec<&Tensor> = leaves.iter().map(|(_, leaf)| leaf).collect();
+        let found = gradients(&total, &xs, false)?;
+        let numbers = leaves.iter().map(|(number, _)| *number);
+        Ok((
+            values,
+            numbers.zip(found).collect(),
+            executor.extents().clone(),
+        ))
+    }
+
+    fn by_compiler(&self) -> Result<Evaluated> {
+        let mut graph = self.plan.graph.clone();
+        let numbers: Vec<usize> = self
+            .differentiated()
+            .iter()
+            .map(|(number, _)| *number)
+            .collect();
+        let wrt: Vec<NodeId> = numbers
+            .iter()
+            .map(|&number| self.plan.inputs[number].node)
+            .collect();
+        let shares: Vec<Vec<NodeId>> = self
+            .summed()?
+            .iter()
+            .map(|&node| pass::gradients(&mut graph, node, &wrt))
+            .collect();
+        let mut executor = self.executor(&graph, &[])?;
+        let wanted: Vec<NodeId> = self.wanted().into_iter().chain(shares.concat()).collect();
+        let mut values = without_gradient(|| executor.evaluate(&wanted, &mut NoHost))?;
+        let mut shares = values.split_off(self.plan.results.len()).into_iter();
+        let mut total: Vec<Option<Tensor>> = numbers.iter().map(|_| None).collect();
+        while shares.len() > 0 {
+            for (sum, share) in total.iter_mut().zip(shares.by_ref()) {
+                let share = share.tensor()?.shallow_clone();
+                *sum = Some(match sum.take() {
+                    None => share,
+                    Some(sum) => sum.f_add(&share)?,
+                });
+            }
+        }
+        let found = numbers
+            .into_iter()
+            .zip(total)
+            .filter_map(|(number, sum)| Some((number, sum?)));
+        Ok((values, found.collect(), executor.extents().clone()))
+    }
+
+    /// An executor of the plan's graph, or of one that extends it, with a value for every input.
+    fn executor<'g>(&self, graph: &'g Graph, leaves: &[(usize, Tensor)]) -> Result<Executor<'g>> {
+        let mut executor = Executor::new(graph, self.context);
+        self.bound.give(self.plan, &mut executor, leaves)?;
+        for (input, value) in self.plan.inputs.iter().zip(&self.bound.values) {
+            if value.is_none() {
+                let initial = input.initial.ok_or_else(|| missing(input, self.inputs))?;
+                let value = executor.evaluate(&[initial], &mut NoHost)?.remove(0);
+                executor.give(input.node, value, format_args!("`{}`", input.name))?;
+            }
+        }
+        Ok(executor)
+    }
+
+    fn wanted(&self) -> Vec<NodeId> {
+        self.plan.results.iter().map(|(_, node)| *node).collect()
+    }
+
+    /// The results whose sum is differentiated: all real ones but the next values of a parameter and of states.
+    fn summed(&self) -> Result<Vec<NodeId>> {
+        let is_summed = |(name, node): &&(String, NodeId)| {
+            name != "param"
+                && !name.starts_with("state.")
+                && self.plan.graph.ty(*node).elem == Elem::Real
+        };
+        let nodes: Vec<NodeId> = self
+            .plan
+            .results
+            .iter()
+            .filter(is_summed)
+            .map(|(_, node)| *node)
+            .collect();
+        if nodes.is_empty() {
+            return Err(Fault::input(format!(
+                "`{}` has no real result to differentiate",
+                self.plan.name
+            ))
+            .into());
+        }
+        Ok(nodes)
+    }
+
+    /// The inputs that get a gradient, by number: real ones that have dimensions or came from a file, other than states.
+    fn differentiated(&self) -> Vec<(usize, &Tensor)> {
+        let numbered = self.plan.inputs.iter().zip(&self.bound.values).enumerate();
+        let differentiated = numbered.filter_map(|(number, (input, value))| match value {
+            Some(Value::Tensor(tensor))
+                if input.elem == Elem::Real && !input.name.starts_with("state.") =>
+            {
+                (!input.axes.is_empty() || self.inputs.get(&input.name).is_some())
+                    .then_some((number, tensor))
+            }
+            Some(_) | None => None,
+        });
+        differentiated.collect()
+    }
+}
+
+/// The results, the gradient of each differentiated input by its number, and what is known of the dimensions.
+type Evaluated = (Vec<Value>, Vec<(usize, Tensor)>, Extents);

@@ -1,0 +1,283 @@
+//! Why a run stops: what went wrong, where in the program, and how to mend it.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use rlp_compiler::graph::{Graph, NodeId};
+use rlp_grammar::ast::Span;
+
+pub type Result<T, E = RunError> = std::result::Result<T, E>;
+
+/// A fault, and the place in the program where it showed.
+#[derive(Clone, PartialEq, Debug)]
+pub struct RunError {
+    pub fault: Fault,
+    /// Absent for what has no place in the text: a file, a device.
+    pub place: Option<Box<Place>>,
+}
+
+/// A place in the program, with the block calls that lead to it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Place {
+    pub span: Span,
+    /// Block and place of each call, the innermost first.
+    pub calls: Vec<(String, Span)>,
+}
+
+/// What went wrong.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Fault {
+    /// A value that should be a number is not, or is infinite.
+    NotFinite { value: String },
+    /// An index lies outside `0..size`.
+    Index { dim: String, index: i64, size: i64 },
+    /// Two values disagree about the size of a dimension: (where it was found, size).
+    Size {
+        dim: String,
+        here: (String, i64),
+        there: (String, i64),
+    },
+    /// Two values disagree about which positions of a ragged dimension are real.
+    Mask {
+        dim: String,
+        here: String,
+        there: String,
+    },
+    /// The size of a dimension is needed, and nothing tells it.
+    UnknownSize { dim: String },
+    /// An integer is divided by 0.
+    DivisionByZero,
+    /// An integer is raised to a negative power.
+    NegativeExponent,
+    /// A regular expression that cannot be read.
+    Pattern { reason: String },
+    /// What a user gave does not fit what is asked for.
+    Input {
+        message: String,
+        help: Option<String>,
+    },
+    /// An argument of a resource that cannot be right.
+    Argument(ArgumentError),
+    /// A file cannot be read or written.
+    File { path: PathBuf, reason: String },
+    /// A device is not there, or refuses.
+    Device { reason: String },
+    /// libtorch refuses an operation (a matrix that is not positive definite, memory that is exhausted).
+    Torch { reason: String },
+    /// An assumption of the runtime does not hold: a defect of rlpc.
+    Broken { assumption: String },
+}
+
+impl Fault {
+    pub fn input(message: impl Into<String>) -> Fault {
+        Fault::Input {
+            message: message.into(),
+            help: None,
+        }
+    }
+
+    pub fn input_help(message: impl Into<String>, help: impl Into<String>) -> Fault {
+        Fault::Input {
+            message: message.into(),
+            help: Some(help.into()),
+        }
+    }
+
+    pub fn file(path: &Path, reason: impl fmt::Display) -> Fault {
+        Fault::File {
+            path: path.to_path_buf(),
+            reason: reason.to_string(),
+        }
+    }
+
+    pub fn broken(assumption: impl Into<String>) -> Fault {
+        Fault::Broken {
+            assumption: assumption.into(),
+        }
+    }
+
+    /// A short, stable name.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Fault::NotFinite { .. } => "not-finite",
+            Fault::Index { .. } => "index-outside",
+            Fault::Size { .. } => "sizes-disagree",
+            Fault::Mask { .. } => "masks-disagree",
+            Fault::UnknownSize { .. } => "size-unknown",
+            Fault::DivisionByZero => "division-by-zero",
+            Fault::NegativeExponent => "negative-exponent",
+            Fault::Pattern { .. } => "bad-pattern",
+            Fault::Input { .. } => "bad-input",
+            Fault::Argument(_) => "bad-argument",
+            Fault::File { .. } => "file",
+            Fault::Device { .. } => "device",
+            Fault::Torch { .. } => "libtorch",
+            Fault::Broken { .. } => "defect",
+        }
+    }
+
+    /// How to mend it, where there is a way.
+    pub fn help(&self) -> Option<String> {
+        match self {
+            Fault::NotFinite { .. } => Some(
+                "look at the values that enter here: `rlpc why FILE NODE` lists them".to_string(),
+            ),
+            Fault::Index { size: 0, .. } => Some("the dimension is empty".to_string()),
+            Fault::Index { size, .. } => {
+                Some(format!("indices are counted from 0 to {}", size - 1))
+            }
+            Fault::Input { help, .. } => help.clone(),
+            Fault::Broken { .. } => Some(
+                "this is a defect of rlpc; please report it with the program that shows it"
+                    .to_string(),
+            ),
+            Fault::Size { .. }
+            | Fault::Mask { .. }
+            | Fault::UnknownSize { .. }
+            | Fault::DivisionByZero
+            | Fault::NegativeExponent
+            | Fault::Pattern { .. }
+            | Fault::Argument(_)
+            | Fault::File { .. }
+            | Fault::Device { .. }
+            | Fault::Torch { .. } => None,
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::NotFinite { value } => write!(f, "a value here is {value}"),
+            Fault::Index { dim, index, size } => write!(
+                f,
+                "index {index} is outside dimension `{dim}` of size {size}"
+            ),
+            Fault::Size {
+                dim,
+                here: (here, n),
+                there: (there, m),
+            } => {
+                write!(f, "dimension `{dim}` is {n} in {here} but {m} in {there}")
+            }
+            Fault::Mask { dim, here, there } => {
+                write!(
+                    f,
+                    "{here} and {there} disagree about which positions of `{dim}` are real"
+                )
+            }
+            Fault::UnknownSize { dim } => write!(f, "nothing tells the size of dimension `{dim}`"),
+            Fault::DivisionByZero => write!(f, "an integer is divided by 0"),
+            Fault::NegativeExponent => write!(f, "an integer is raised to a negative power"),
+            Fault::Pattern { reason } => write!(f, "a regular expression cannot be read: {reason}"),
+            Fault::Input { message, .. } => write!(f, "{message}"),
+            Fault::Argument(argument) => argument.fmt(f),
+            Fault::File { path, reason } => write!(f, "`{}`: {reason}", path.display()),
+            Fault::Device { reason } => write!(f, "{reason}"),
+            Fault::Torch { reason } => write!(f, "libtorch refuses this: {reason}"),
+            Fault::Broken { assumption } => write!(f, "the runtime assumed that {assumption}"),
+        }
+    }
+}
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.fault.fmt(f)
+    }
+}
+
+impl std::error::Error for RunError {}
+
+impl RunError {
+    /// The same error at a node of a graph; a place that is known already is kept, as it is nearer to the cause.
+    #[must_use]
+    pub fn at(mut self, graph: &Graph, node: NodeId) -> RunError {
+        self.place
+            .get_or_insert_with(|| Box::new(Place::of(graph, node)));
+        self
+    }
+}
+
+impl Place {
+    pub fn of(graph: &Graph, node: NodeId) -> Place {
+        let node = graph.node(node);
+        let mut calls = Vec::new();
+        let mut next = node.call;
+        while let Some(call) = next.and_then(|id| graph.calls.get(id.0 as usize)) {
+            calls.push((call.block.clone(), call.span));
+            next = call.parent;
+        }
+        Place {
+            span: node.span,
+            calls,
+        }
+    }
+}
+
+/// An argument of a resource (`model.causal_lm`, `data.arithmetic`, `sampler.rollout`) that cannot be right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArgumentError {
+    /// The argument at fault, as the language names it.
+    pub argument: &'static str,
+    /// One lower-case sentence that stands alone.
+    pub message: String,
+}
+
+impl ArgumentError {
+    pub fn new(argument: &'static str, message: impl Into<String>) -> ArgumentError {
+        ArgumentError {
+            argument,
+            message: message.into(),
+        }
+    }
+}
+
+impl fmt::Display for ArgumentError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for ArgumentError {}
+
+impl From<ArgumentError> for Fault {
+    fn from(error: ArgumentError) -> Fault {
+        Fault::Argument(error)
+    }
+}
+
+impl From<ArgumentError> for RunError {
+    fn from(error: ArgumentError) -> RunError {
+        Fault::Argument(error).into()
+    }
+}
+
+impl From<Fault> for RunError {
+    fn from(fault: Fault) -> RunError {
+        RunError { fault, place: None }
+    }
+}
+
+impl From<tch::TchError> for Fault {
+    /// Keeps libtorch's own sentence; what follows it is a trace of C++ frames.
+    fn from(error: tch::TchError) -> Fault {
+        let text = match &error {
+            tch::TchError::Torch(text) => text.clone(),
+            other => other.to_string(),
+        };
+        let reason = text
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .trim_end_matches('.')
+            .to_string();
+        Fault::Torch { reason }
+    }
+}
+
+impl From<tch::TchError> for RunError {
+    fn from(error: tch::TchError) -> RunError {
+        Fault::from(error).into()
+    }
+}
