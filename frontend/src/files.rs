@@ -43,11 +43,9 @@ impl Sources for Files {
         if let Some((_, text)) = self.texts.iter().find(|(known, _)| known == path) {
             return Ok(text.clone());
         }
-        if path.starts_with(STANDARD) {
-            return match rlp_stdlib::file(path) {
-                Some(text) => Ok(Arc::from(text)),
-                None => Err(format!("the standard library has no file `{path}`")),
-            };
+        if let Some(standard) = path.strip_prefix(STANDARD) {
+            let text = rlp_stdlib::file(standard).ok_or("the standard library has no such file")?;
+            return Ok(Arc::from(text));
         }
         read_file(Path::new(path)).map(Arc::from)
     }
@@ -61,11 +59,11 @@ impl Sources for Files {
     }
 
     fn defining(&self, kind: &str, name: &str) -> Option<String> {
-        rlp_stdlib::defining(kind, name).map(str::to_string)
+        rlp_stdlib::defining(kind, name).map(|path| format!("{STANDARD}{path}"))
     }
 
     fn standard(&self, kind: &str) -> Vec<String> {
-        rlp_stdlib::standard(kind)
+        rlp_stdlib::names(kind).map(str::to_string).collect()
     }
 }
 
@@ -188,6 +186,24 @@ mod tests {
             files.resolve("std/loss/dpo.rlp", "ipo.rlp"),
             "std/loss/ipo.rlp"
         );
+    }
+
+    #[test]
+    fn the_standard_library_is_read_by_the_path_that_defines_a_block() {
+        let files = Files::new();
+        let path = files.defining("loss", "ppo_clip").unwrap();
+        assert_eq!(path, "std/loss/ppo_clip.rlp");
+        assert!(files.read(&path).unwrap().contains("loss ppo_clip("));
+        assert!(files.standard("loss").contains(&"ppo_clip".to_string()));
+        assert_eq!(files.defining("loss", "missing"), None);
+        assert_eq!(files.read("std/loss/missing.rlp"), Err("the standard library has no such file".to_string()));
+    }
+
+    #[test]
+    fn a_text_that_came_through_a_pipe_has_a_path() {
+        let files = Files::new().with("<stdin>", "loss l() -> real { 0 }");
+        assert_eq!(files.read("<stdin>").as_deref(), Ok("loss l() -> real { 0 }"));
+        assert_eq!(files.resolve("<stdin>", "mine.rlp"), "mine.rlp");
     }
 
     #[test]

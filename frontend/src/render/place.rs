@@ -37,6 +37,11 @@ impl<'a> Text<'a> {
         &self.source.path
     }
 
+    /// Whether there is no line to show: an empty file, or one that could not be read.
+    pub(super) fn is_empty(&self) -> bool {
+        self.source.text.trim().is_empty()
+    }
+
     /// The bytes of a span, inside the text and between characters.
     pub(super) fn bytes(&self, span: Span) -> (usize, usize) {
         let start = self.source.text.floor_char_boundary(span.start as usize);

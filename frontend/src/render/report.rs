@@ -19,7 +19,7 @@ const LONGEST_LINE: usize = 500;
 pub(super) fn report(diagnostic: &Diagnostic, texts: &mut Texts, look: Look) -> String {
     let span = diagnostic.span();
     let text = texts.of(span);
-    if text.longest_line(text.range(span)) > LONGEST_LINE {
+    if text.is_empty() || text.longest_line(text.range(span)) > LONGEST_LINE {
         let help = diagnostic
             .help
             .iter()
