@@ -1,7 +1,7 @@
 //! The sources of a program: files of the user's own, and the standard library that is part of the executable.
 
-use std::fs::File;
-use std::io::{ErrorKind, Read};
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read, Write};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,8 +16,8 @@ const STANDARD: &str = "std/";
 /// Reads the user's files from the disk, and those of the standard library from the executable itself.
 #[derive(Default)]
 pub struct Files {
-    /// Texts that are on no disk, by the paths they go by.
-    texts: Vec<(String, Arc<str>)>,
+    /// What is known without the disk, by path: a text, or why there is none.
+    known: Vec<(String, Result<Arc<str>, String>)>,
 }
 
 impl Files {
@@ -25,10 +25,9 @@ impl Files {
         Files::default()
     }
 
-    /// The same, with one text more that goes by `path`: what came through a pipe.
-    pub fn with(mut self, path: &str, text: impl Into<Arc<str>>) -> Files {
-        self.texts.push((path.to_string(), text.into()));
-        self
+    /// Lets a text that is on no disk go by `path`: what came through a pipe. Or says why there is no text.
+    pub fn add(&mut self, path: &str, text: Result<String, String>) {
+        self.known.push((path.to_string(), text.map(Arc::from)));
     }
 
     /// The path by which the compiler knows a file that the user named: `./std/mine.rlp` for one in a folder
@@ -40,8 +39,8 @@ impl Files {
 
 impl Sources for Files {
     fn read(&self, path: &str) -> Result<Arc<str>, String> {
-        if let Some((_, text)) = self.texts.iter().find(|(known, _)| known == path) {
-            return Ok(text.clone());
+        if let Some((_, text)) = self.known.iter().find(|(known, _)| known == path) {
+            return text.clone();
         }
         if let Some(standard) = path.strip_prefix(STANDARD) {
             let text = rlp_stdlib::file(standard).ok_or("the standard library has no such file")?;
@@ -134,6 +133,34 @@ pub fn read_text(from: impl Read) -> Result<String, String> {
     })
 }
 
+/// Replaces the text of a file, or makes it: at no moment is there less than the old text or the whole new one.
+///
+/// # Errors
+/// A sentence, without the path: no permission, a full disk.
+pub fn write_file(path: &Path, text: &str) -> Result<(), String> {
+    // Behind a symbolic link the file itself is replaced.
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(format!(".{}.new", std::process::id()));
+    let beside = path.with_file_name(name);
+    let written = write_new(&beside, &path, text).and_then(|()| fs::rename(&beside, &path));
+    written.map_err(|error| {
+        // What is left of the attempt is of no use, and of no harm if it cannot be removed either.
+        let _ = fs::remove_file(&beside);
+        reason(&error)
+    })
+}
+
+/// Writes a file with the permissions of another one, if that exists.
+fn write_new(path: &Path, like: &Path, text: &str) -> std::io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(text.as_bytes())?;
+    if let Ok(old) = fs::metadata(like) {
+        file.set_permissions(old.permissions())?;
+    }
+    file.sync_all()
+}
+
 /// Why the system refuses a file, in our words where they say more than its own.
 pub fn reason(error: &std::io::Error) -> String {
     match error.kind() {
@@ -201,7 +228,8 @@ mod tests {
 
     #[test]
     fn a_text_that_came_through_a_pipe_has_a_path() {
-        let files = Files::new().with("<stdin>", "loss l() -> real { 0 }");
+        let mut files = Files::new();
+        files.add("<stdin>", Ok("loss l() -> real { 0 }".to_string()));
         assert_eq!(files.read("<stdin>").as_deref(), Ok("loss l() -> real { 0 }"));
         assert_eq!(files.resolve("<stdin>", "mine.rlp"), "mine.rlp");
     }
