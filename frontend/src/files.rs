@@ -223,14 +223,20 @@ mod tests {
         assert!(files.read(&path).unwrap().contains("loss ppo_clip("));
         assert!(files.standard("loss").contains(&"ppo_clip".to_string()));
         assert_eq!(files.defining("loss", "missing"), None);
-        assert_eq!(files.read("std/loss/missing.rlp"), Err("the standard library has no such file".to_string()));
+        assert_eq!(
+            files.read("std/loss/missing.rlp"),
+            Err("the standard library has no such file".to_string())
+        );
     }
 
     #[test]
     fn a_text_that_came_through_a_pipe_has_a_path() {
         let mut files = Files::new();
         files.add("<stdin>", Ok("loss l() -> real { 0 }".to_string()));
-        assert_eq!(files.read("<stdin>").as_deref(), Ok("loss l() -> real { 0 }"));
+        assert_eq!(
+            files.read("<stdin>").as_deref(),
+            Ok("loss l() -> real { 0 }")
+        );
         assert_eq!(files.resolve("<stdin>", "mine.rlp"), "mine.rlp");
     }
 

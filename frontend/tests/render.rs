@@ -166,6 +166,28 @@ fn columns_count_characters_and_the_end_of_the_text_is_after_its_last_word() {
 }
 
 #[test]
+fn a_long_range_is_drawn_by_its_first_line() {
+    let text = format!("stage rl {{\n{}}}\n", "    // nothing\n".repeat(9));
+    let sources = sources(&[("long.rlp", &text)]);
+    let found = Diagnostic::error(
+        "nothing-to-run",
+        span(&sources, 0, text.trim_end()),
+        "this stage does nothing",
+    );
+    assert_eq!(
+        render(&[found], &sources, Format::Human, PLAIN),
+        "\
+error[nothing-to-run]: this stage does nothing
+   ╭─[long.rlp:1:1]
+ 1 │ stage rl {
+   · ──────────
+   ╰────
+
+"
+    );
+}
+
+#[test]
 fn no_span_is_too_wrong_to_be_shown() {
     let texts = [
         ("empty.rlp", ""),

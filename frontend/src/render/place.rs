@@ -4,6 +4,9 @@ use miette::{MietteError, MietteSpanContents, SourceCode, SourceSpan, SpanConten
 use rlp_compiler::source::Source;
 use rlp_grammar::ast::Span;
 
+/// A range of as many lines is drawn by its first one.
+const MOST_LINES: usize = 5;
+
 /// A text with the places where its lines begin, so that many diagnostics of a large file stay cheap.
 #[derive(Debug)]
 pub(super) struct Text<'a> {
@@ -63,6 +66,17 @@ impl<'a> Text<'a> {
             (last, last)
         } else {
             (start, end)
+        }
+    }
+
+    /// The bytes to draw: of a long range (a whole stage, say) only what stands on its first line.
+    pub(super) fn drawn(&self, span: Span) -> (usize, usize) {
+        let (start, end) = self.range(span);
+        let first = self.line(start);
+        if self.line(end) - first < MOST_LINES {
+            (start, end)
+        } else {
+            (start, self.lines(first, first).1)
         }
     }
 

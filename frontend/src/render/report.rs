@@ -169,7 +169,7 @@ impl miette::Diagnostic for Bound<'_> {
             .iter()
             .enumerate()
             .map(|(index, (span, label))| {
-                let (start, end) = self.text.range(*span);
+                let (start, end) = self.text.drawn(*span);
                 let label = (!label.is_empty()).then(|| label.to_string());
                 if index == 0 {
                     LabeledSpan::new_primary_with_span(label, (start, end - start))
