@@ -2,9 +2,11 @@
 
 pub mod array;
 pub mod diagnostic;
+pub mod doc;
 pub mod dump;
 pub mod elaborate;
 pub mod eval;
+pub mod explain;
 pub mod graph;
 pub mod pass;
 pub mod phase;

@@ -1,0 +1,229 @@
+//! The arguments of the command, and the text of its `--help`.
+
+use std::env;
+use std::ffi::OsString;
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use rlp_frontend::render::PLAIN_WIDTH;
+use rlp_frontend::{Format, Look, parse_setting};
+
+/// A language, compiler and runtime for reinforcement-learning post-training.
+#[derive(Parser, Debug)]
+#[command(name = "rlpc", version, max_term_width = 100, after_help = EXITS)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) task: Task,
+}
+
+const EXITS: &str = "Exit codes: 0 done, 1 problems in the files, 2 wrong usage or environment, 3 the run failed, \
+                     130 interrupted";
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Task {
+    /// Finds what is wrong with pipelines and blocks, without running them
+    Check(Check),
+    /// Describes blocks: signature, equation, source
+    Doc(Doc),
+    /// Shows the graph of a pipeline
+    Graph(Graph),
+    /// Tells of one value: type, dimensions and their origin, when it runs, what depends on it
+    Why(Why),
+    /// Tells more of a diagnostic, with an example that fails and one that works
+    Explain(Explain),
+    /// Makes the folder of a new project that runs
+    New(New),
+    /// Writes completions for a shell
+    Completions { shell: clap_complete::Shell },
+
+    /// Runs a pipeline
+    #[command(disable_help_flag = true)]
+    Run(Handed),
+    /// Continues a run that was stopped
+    #[command(disable_help_flag = true)]
+    Resume(Handed),
+    /// Runs the tests that stand beside blocks
+    #[command(disable_help_flag = true)]
+    Test(Handed),
+    /// Evaluates one block on tensors from files
+    #[command(disable_help_flag = true)]
+    Eval(Handed),
+    /// Measures a pipeline or a block
+    #[command(disable_help_flag = true)]
+    Bench(Handed),
+}
+
+/// Arguments that the engine reads.
+#[derive(Args, Debug)]
+pub(crate) struct Handed {
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "ARGUMENTS"
+    )]
+    pub(crate) arguments: Vec<OsString>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Check {
+    /// Files, folders (all `.rlp` files below), or `-` for standard input
+    #[arg(default_value = ".")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// What else makes the check fail
+    #[arg(long, value_name = "WHAT")]
+    pub(crate) deny: Option<Deny>,
+    /// Values for parameters of the pipelines
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parse_setting)]
+    pub(crate) settings: Vec<(String, String)>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Deny {
+    Warnings,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Doc {
+    /// `loss.ppo_clip`, `mine.rlp:my_loss`, a kind, or a file; all standard blocks if absent
+    pub(crate) name: Option<String>,
+    /// For programs
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// The table from papers to blocks and examples
+    #[arg(long, conflicts_with = "name")]
+    pub(crate) papers: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Graph {
+    /// A file with a pipeline, or `-` for standard input
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) stage: Stage,
+    /// After this pass of the compiler; before all of them if absent
+    #[arg(long, value_name = "PASS")]
+    pub(crate) after: Option<String>,
+    #[arg(long, value_enum, default_value_t = Picture::Text)]
+    pub(crate) format: Picture,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// Which stage, and under which settings.
+#[derive(Args, Debug)]
+pub(crate) struct Stage {
+    /// Of this pipeline only
+    #[arg(long, value_name = "NAME")]
+    pub(crate) pipeline: Option<String>,
+    /// Of this stage only
+    #[arg(long, value_name = "NAME")]
+    pub(crate) stage: Option<String>,
+    /// Values for parameters of the pipeline
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parse_setting)]
+    pub(crate) settings: Vec<(String, String)>,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Picture {
+    Text,
+    Dot,
+    Mermaid,
+    Svg,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Why {
+    /// A file with a pipeline, or `-` for standard input
+    pub(crate) file: PathBuf,
+    /// The name of a `let` of a stage, or the number of a node as `rlpc graph` shows it: `%12`
+    pub(crate) node: String,
+    #[command(flatten)]
+    pub(crate) stage: Stage,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Explain {
+    /// A code as diagnostics show it: `outer-product`; a list of all codes if absent
+    pub(crate) code: Option<String>,
+    /// Everything about all codes
+    #[arg(long, conflicts_with = "code")]
+    pub(crate) all: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct New {
+    /// The folder to make
+    pub(crate) folder: PathBuf,
+    /// What the project starts from
+    #[arg(long, value_enum, default_value_t = Template::Grpo)]
+    pub(crate) template: Template,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Template {
+    /// Supervised warm-up, then group-relative policy optimisation with a loss of the user's own
+    Grpo,
+    /// Supervised training alone
+    Supervised,
+}
+
+/// How diagnostics are shown.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct Output {
+    /// Reports for people, one line each, or one JSON object each (on standard output)
+    #[arg(long, value_enum, default_value_t = MessageFormat::Human, value_name = "FORMAT")]
+    pub(crate) message_format: MessageFormat,
+    /// Colours in reports; `auto` looks at the terminal and at NO_COLOR
+    #[arg(long, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
+    pub(crate) color: Color,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum MessageFormat {
+    Human,
+    Short,
+    Json,
+}
+
+impl From<MessageFormat> for Format {
+    fn from(format: MessageFormat) -> Format {
+        match format {
+            MessageFormat::Human => Format::Human,
+            MessageFormat::Short => Format::Short,
+            MessageFormat::Json => Format::Json,
+        }
+    }
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+impl Output {
+    /// Decided by the option, then by NO_COLOR and what the terminal is known to do. Reports go to standard error.
+    pub(crate) fn look(self) -> Look {
+        let terminal = io::stderr().is_terminal();
+        let set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
+        let color = match self.color {
+            Color::Auto => {
+                terminal
+                    && !set("NO_COLOR")
+                    && env::var_os("TERM").is_none_or(|term| term != "dumb")
+            }
+            Color::Always => true,
+            Color::Never => false,
+        };
+        Look {
+            color,
+            width: (!terminal).then_some(PLAIN_WIDTH),
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! A diagnostic for people, drawn by miette: one snippet for each file it touches, one for each call that led there.
+
+use std::fmt;
+
+use miette::{
+    GraphicalTheme, LabeledSpan, MietteHandler, MietteHandlerOpts, ReportHandler, SourceCode,
+    ThemeCharacters, ThemeStyles,
+};
+use rlp_compiler::diagnostic::{Diagnostic, Label, Severity};
+use rlp_grammar::ast::Span;
+
+use super::place::{Place, Text};
+use super::{Look, Texts, short, word};
+
+/// A line beyond this is not shown: it would fill the screen.
+const LONGEST_LINE: usize = 500;
+
+/// Renders one diagnostic, without an empty line after it.
+pub(super) fn report(diagnostic: &Diagnostic, texts: &mut Texts, look: Look) -> String {
+    let span = diagnostic.span();
+    let text = texts.of(span);
+    if text.is_empty() || text.longest_line(text.range(span)) > LONGEST_LINE {
+        let help = diagnostic
+            .help
+            .iter()
+            .map(|help| format!("  help: {help}\n"));
+        return std::iter::once(short(diagnostic, texts))
+            .chain(help)
+            .collect();
+    }
+    let mut out = String::new();
+    let (here, elsewhere): (Vec<&Label>, Vec<&Label>) = diagnostic
+        .labels
+        .iter()
+        .partition(|label| label.span.source == span.source);
+    let head = Part {
+        icon: format!("{}[{}]:", word(diagnostic.severity), diagnostic.code),
+        severity: Some(diagnostic.severity),
+        message: &diagnostic.message,
+        labels: here
+            .iter()
+            .map(|label| (label.span, label.text.as_str()))
+            .collect(),
+        help: diagnostic.help.as_deref(),
+    };
+    out += &head.draw(texts.of(span), look);
+    for label in elsewhere {
+        out += &note(&label.text, label.span, texts, look);
+    }
+    for (block, place) in &diagnostic.calls {
+        out += &note(&format!("`{block}` is called here"), *place, texts, look);
+    }
+    out
+}
+
+/// A snippet of its own, for what lies in another file.
+fn note(message: &str, span: Span, texts: &mut Texts, look: Look) -> String {
+    let text = texts.of(span);
+    if text.longest_line(text.range(span)) > LONGEST_LINE {
+        let Place { line, column } = text.place(text.range(span).0);
+        return format!("note: {message} ({}:{line}:{column})\n", text.path());
+    }
+    let note = Part {
+        icon: "note:".to_string(),
+        severity: None,
+        message,
+        labels: vec![(span, "")],
+        help: None,
+    };
+    note.draw(text, look)
+}
+
+/// What one snippet says; all its labels are in one text.
+struct Part<'a> {
+    /// What stands before the message: `error[outer-product]:`
+    icon: String,
+    /// `None` for a note.
+    severity: Option<Severity>,
+    message: &'a str,
+    labels: Vec<(Span, &'a str)>,
+    help: Option<&'a str>,
+}
+
+impl Part<'_> {
+    fn draw(&self, text: &Text, look: Look) -> String {
+        let bound = Bound { part: self, text };
+        let drawn = Drawn {
+            handler: handler(&self.icon, look),
+            bound: &bound,
+        }
+        .to_string();
+        // miette indents the message by two, in favour of causes, which our diagnostics do not have.
+        drawn
+            .strip_prefix("  ")
+            .map_or_else(|| drawn.clone(), str::to_string)
+    }
+}
+
+fn handler(icon: &str, look: Look) -> MietteHandler {
+    let icon = icon.to_string();
+    let characters = ThemeCharacters {
+        error: icon.clone(),
+        warning: icon.clone(),
+        advice: icon,
+        ..ThemeCharacters::unicode()
+    };
+    let styles = if look.color {
+        ThemeStyles::ansi()
+    } else {
+        ThemeStyles::none()
+    };
+    let options = MietteHandlerOpts::new()
+        .graphical_theme(GraphicalTheme { characters, styles })
+        .force_graphical(true)
+        .without_syntax_highlighting()
+        .terminal_links(false)
+        .break_words(false)
+        .context_lines(0);
+    match look.width {
+        Some(width) => options.width(width).build(),
+        None => options.build(),
+    }
+}
+
+/// A part with its text, as miette wants to see a diagnostic.
+#[derive(Debug)]
+struct Bound<'a> {
+    part: &'a Part<'a>,
+    text: &'a Text<'a>,
+}
+
+impl fmt::Debug for Part<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.message)
+    }
+}
+
+impl fmt::Display for Bound<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.part.message)
+    }
+}
+
+impl std::error::Error for Bound<'_> {}
+
+impl miette::Diagnostic for Bound<'_> {
+    fn severity(&self) -> Option<miette::Severity> {
+        Some(match self.part.severity {
+            Some(Severity::Error) => miette::Severity::Error,
+            Some(Severity::Warning) => miette::Severity::Warning,
+            None => miette::Severity::Advice,
+        })
+    }
+
+    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        self.part
+            .help
+            .map(|help| Box::new(help) as Box<dyn fmt::Display>)
+    }
+
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        Some(self.text)
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        let labels = self
+            .part
+            .labels
+            .iter()
+            .enumerate()
+            .map(|(index, (span, label))| {
+                let (start, end) = self.text.drawn(*span);
+                let label = (!label.is_empty()).then(|| label.to_string());
+                if index == 0 {
+                    LabeledSpan::new_primary_with_span(label, (start, end - start))
+                } else {
+                    LabeledSpan::new_with_span(label, (start, end - start))
+                }
+            });
+        Some(Box::new(labels))
+    }
+}
+
+struct Drawn<'a> {
+    handler: MietteHandler,
+    bound: &'a Bound<'a>,
+}
+
+impl fmt::Display for Drawn<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.handler.debug(self.bound, f)
+    }
+}

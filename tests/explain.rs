@@ -1,0 +1,199 @@
+//! `rlpc explain`: every diagnostic has a page, and the examples on it do what they say.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::path::Path;
+
+use regex::Regex;
+use rlp_compiler::explain::{EXPLANATIONS, Example};
+use rlp_compiler::{Checked, Settings, block, check};
+use rlp_frontend::{Files, Format, Look, render};
+
+use crate::disk;
+
+/// Codes that no file of a few lines raises; [`limits_and_commands_raise_the_rest`] does.
+const WITHOUT_EXAMPLE: [&str; 5] = [
+    "no-derivative",
+    "not-evaluable",
+    "too-deep",
+    "too-large",
+    "too-many-files",
+];
+
+fn checked(example: &Example) -> Checked {
+    let mut files = Files::new();
+    files.add("example.rlp", Ok(example.text.to_string()));
+    let settings = example
+        .settings
+        .iter()
+        .map(|(name, value)| (name.to_string(), value.to_string()));
+    check(&files, "example.rlp", &Settings(settings.collect()))
+}
+
+fn shown(checked: &Checked) -> String {
+    render(
+        &checked.diagnostics,
+        &checked.sources,
+        Format::Short,
+        Look {
+            color: false,
+            width: Some(100),
+        },
+    )
+}
+
+#[test]
+fn examples_fail_and_work_as_they_say() {
+    let mut wrong = String::new();
+    for page in EXPLANATIONS {
+        let code = page.code;
+        for example in page.examples("fails") {
+            let checked = checked(&example);
+            if !checked
+                .diagnostics
+                .iter()
+                .any(|diagnostic| diagnostic.code == code)
+            {
+                let _ = writeln!(
+                    wrong,
+                    "{code}: the failing example says\n{}{}",
+                    shown(&checked),
+                    example.text
+                );
+            }
+        }
+        for example in page.examples("works") {
+            let checked = checked(&example);
+            if !checked.diagnostics.is_empty() {
+                let _ = writeln!(
+                    wrong,
+                    "{code}: the working example says\n{}{}",
+                    shown(&checked),
+                    example.text
+                );
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn pages_have_a_title_a_meaning_and_both_kinds_of_example() {
+    for page in EXPLANATIONS {
+        assert!(
+            page.text.starts_with(&format!("# {}: ", page.code)),
+            "{}",
+            page.code
+        );
+        assert!(
+            page.title()
+                .starts_with(|first: char| first.is_lowercase() || first == '`'),
+            "{}",
+            page.code
+        );
+        let has_example = !page.examples("fails").is_empty() && !page.examples("works").is_empty();
+        assert_ne!(
+            has_example,
+            WITHOUT_EXAMPLE.contains(&page.code),
+            "{}",
+            page.code
+        );
+        assert!(
+            page.text.lines().all(|line| line.chars().count() <= 130),
+            "{}",
+            page.code
+        );
+    }
+    assert!(EXPLANATIONS.is_sorted_by_key(|page| page.code));
+}
+
+#[test]
+fn every_code_in_the_sources_has_a_page_and_every_page_a_code() {
+    // What is first in a constructor, and what is chosen from in a `match`.
+    let code = Regex::new(
+        r#"(?:(?:error|warning|lint|SyntaxError::new)(?:::<.*?>)?\(\s*|=> )"([a-z0-9]+(?:-[a-z0-9]+)*)""#,
+    );
+    let code = code.expect("a regular expression");
+    let mut raised = BTreeSet::new();
+    for folder in ["compiler/src/elaborate", "grammar/src"] {
+        for (_, text) in disk::files_below(folder, "rs") {
+            raised.extend(code.captures_iter(&text).map(|found| found[1].to_string()));
+        }
+    }
+    let pages: BTreeSet<String> = EXPLANATIONS
+        .iter()
+        .map(|page| page.code.to_string())
+        .collect();
+    let on_disk: BTreeSet<String> = disk::files_below("compiler/src/explain", "md")
+        .into_iter()
+        .filter_map(|(path, _)| Some(Path::new(&path).file_stem()?.to_string_lossy().into_owned()))
+        .collect();
+    assert_eq!(pages, on_disk);
+    let missing: Vec<_> = raised
+        .iter()
+        .filter(|code| code.contains('-') && !pages.contains(*code))
+        .collect();
+    assert!(missing.is_empty(), "without a page: {missing:?}");
+    let stale: Vec<_> = pages.difference(&raised).collect();
+    assert!(stale.is_empty(), "raised by nothing: {stale:?}");
+}
+
+/// The codes that a text raises.
+fn codes(path: &str, text: String) -> BTreeSet<&'static str> {
+    let mut files = Files::new();
+    files.add(path, Ok(text));
+    check(&files, path, &Settings::default())
+        .diagnostics
+        .iter()
+        .map(|diagnostic| diagnostic.code)
+        .collect()
+}
+
+#[test]
+fn limits_and_commands_raise_the_rest() {
+    let nested = format!(
+        "fn deep() -> real {{ {}1{} }}",
+        "(".repeat(20_000),
+        ")".repeat(20_000)
+    );
+    assert!(codes("deep.rlp", nested).contains("too-deep"));
+
+    // Each block calls the one before it four times: 4^12 operations.
+    let mut multiplied = String::from("fn f0(x: real) -> real { x + 1 }\n");
+    for level in 1..=12 {
+        let call = format!("f{}(x)", level - 1);
+        let _ = writeln!(
+            multiplied,
+            "fn f{level}(x: real) -> real {{ {} }}",
+            [call.as_str(); 4].join(" + ")
+        );
+    }
+    assert!(codes("large.rlp", multiplied).contains("too-large"));
+
+    let mut files = Files::new();
+    for index in 0..1_100 {
+        files.add(
+            &format!("f{index}.rlp"),
+            Ok(format!("use \"f{}.rlp\" as next\n", index + 1)),
+        );
+    }
+    let checked = check(&files, "f0.rlp", &Settings::default());
+    assert!(
+        checked
+            .diagnostics
+            .iter()
+            .any(|diagnostic| diagnostic.code == "too-many-files"),
+        "{}",
+        shown(&checked)
+    );
+
+    let (plan, _) = block(&Files::new(), "sampler.rollout", &Settings::default());
+    let diagnostics = plan.expect_err("a native block");
+    assert_eq!(
+        diagnostics
+            .iter()
+            .map(|diagnostic| diagnostic.code)
+            .collect::<Vec<_>>(),
+        ["not-evaluable"]
+    );
+}
