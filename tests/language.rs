@@ -1,13 +1,14 @@
 //! Runs the specification: the programs of `tests/language/*.md` and of `LANGUAGE.md` say what they announce,
 //! and the tests of those without an error hold in the reference interpreter.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
 use rlp_compiler::array::Elements;
 use rlp_compiler::diagnostic::{Diagnostic, Severity};
 use rlp_compiler::eval::{Given, evaluate};
+use rlp_compiler::explain::EXPLANATIONS;
 use rlp_compiler::plan::{AssertPlan, TestPlan};
 use rlp_compiler::source::Sources;
 use rlp_compiler::{Checked, Settings, check, pass};
@@ -22,6 +23,8 @@ struct Program {
     text: String,
     /// Named programs under the same heading.
     beside: BTreeMap<String, String>,
+    /// `--set name=value`
+    settings: Settings,
 }
 
 /// A diagnostic that a comment announces.
@@ -72,14 +75,22 @@ fn programs(page: &str, text: &str) -> Vec<Program> {
                 program.text.push_str(line);
                 program.text.push('\n');
             }
-        } else if let Some(name) = line.strip_prefix("```rlp") {
-            let name = name.trim();
+        } else if let Some(words) = line.strip_prefix("```rlp") {
+            let mut words = words.split_whitespace().peekable();
             open = Some(Program {
                 page: page.to_string(),
                 line: index + 2,
-                name: (!name.is_empty()).then(|| name.to_string()),
+                name: words
+                    .next_if(|word| word.ends_with(".rlp"))
+                    .map(str::to_string),
                 text: String::new(),
                 beside: BTreeMap::new(),
+                settings: Settings(
+                    words
+                        .filter_map(|word| word.split_once('='))
+                        .map(|(name, value)| (name.to_string(), value.to_string()))
+                        .collect(),
+                ),
             });
         } else if line.starts_with('#') {
             share(&mut programs, &mut beside);
@@ -265,7 +276,7 @@ fn programs_say_what_they_announce() {
     let mut n_programs = 0;
     for program in specification() {
         n_programs += 1;
-        let checked = check(&Files(&program), "program.rlp", &Settings::default());
+        let checked = check(&Files(&program), "program.rlp", &program.settings);
         wrong.extend(differences(&program, &checked));
     }
     assert!(n_programs > 200, "{n_programs} programs");
@@ -282,7 +293,7 @@ fn tests_of_programs_hold() {
     let mut wrong = Vec::new();
     let mut n_tests = 0;
     for program in specification() {
-        let mut checked = check(&Files(&program), "program.rlp", &Settings::default());
+        let mut checked = check(&Files(&program), "program.rlp", &program.settings);
         if checked
             .diagnostics
             .iter()
@@ -309,4 +320,30 @@ fn tests_of_programs_hold() {
         wrong.len(),
         wrong.join("\n")
     );
+}
+
+/// Codes that no program of a page raises: they are about programs too large to print, or about `rlpc eval`.
+const WITHOUT_PROGRAM: [&str; 6] = [
+    "file-too-large",
+    "no-derivative",
+    "not-evaluable",
+    "too-deep",
+    "too-large",
+    "too-many-files",
+];
+
+#[test]
+fn every_code_is_announced_somewhere() {
+    let programs = specification();
+    let codes: BTreeSet<String> = programs
+        .iter()
+        .flat_map(|program| announced(&program.text))
+        .map(|one| one.code)
+        .collect();
+    let missing: Vec<&str> = EXPLANATIONS
+        .iter()
+        .map(|explanation| explanation.code)
+        .filter(|code| !codes.contains(*code) && !WITHOUT_PROGRAM.contains(code))
+        .collect();
+    assert!(missing.is_empty(), "{}", missing.join(", "));
 }
