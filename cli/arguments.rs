@@ -208,16 +208,11 @@ pub(crate) enum Color {
 }
 
 impl Output {
-    /// Decided by the option, then by NO_COLOR and what the terminal is known to do. Reports go to standard error.
+    /// Reports go to standard error.
     pub(crate) fn look(self) -> Look {
         let terminal = io::stderr().is_terminal();
-        let set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
         let color = match self.color {
-            Color::Auto => {
-                terminal
-                    && !set("NO_COLOR")
-                    && env::var_os("TERM").is_none_or(|term| term != "dumb")
-            }
+            Color::Auto => shows_color(&io::stderr()),
             Color::Always => true,
             Color::Never => false,
         };
@@ -226,4 +221,10 @@ impl Output {
             width: (!terminal).then_some(PLAIN_WIDTH),
         }
     }
+}
+
+/// Whether a stream is a terminal that shows colours, and nobody has asked it not to.
+pub(crate) fn shows_color(stream: &impl IsTerminal) -> bool {
+    let refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    stream.is_terminal() && !refused && env::var_os("TERM").is_none_or(|term| term != "dumb")
 }

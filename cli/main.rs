@@ -12,7 +12,7 @@ mod new;
 mod why;
 
 use std::ffi::{OsStr, OsString};
-use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 use std::thread;
 
@@ -20,7 +20,7 @@ use clap::{CommandFactory, Parser};
 use rlp_frontend::files::reason;
 
 use answer::{Answer, Exit};
-use arguments::{Arguments, Handed, Task};
+use arguments::{Arguments, Handed, Task, shows_color};
 
 /// The compiler walks syntax trees recursively, through blocks that call blocks. It bounds how deep, and this is
 /// room for that.
@@ -83,21 +83,21 @@ fn completions(shell: clap_complete::Shell) -> Answer {
 /// What clap says of wrong arguments, or of `--help` and `--version`.
 fn usage(error: &clap::Error) -> Answer {
     let text = error.render();
-    if error.use_stderr() {
-        let err = if io::stderr().is_terminal() {
+    let shown = |color| {
+        if color {
             text.ansi().to_string()
         } else {
             text.to_string()
-        };
+        }
+    };
+    if error.use_stderr() {
         Answer {
-            err,
+            err: shown(shows_color(&io::stderr())),
             exit: Exit::Unusable,
             ..Answer::default()
         }
-    } else if io::stdout().is_terminal() {
-        Answer::done(text.ansi().to_string())
     } else {
-        Answer::done(text.to_string())
+        Answer::done(shown(shows_color(&io::stdout())))
     }
 }
 

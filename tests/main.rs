@@ -1,6 +1,7 @@
 //! The command as a user runs it, and what must stay true of the workspace.
 
 mod boundaries;
+mod cli;
 mod disk;
 mod explain;
 mod language;

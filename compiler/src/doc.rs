@@ -128,14 +128,17 @@ impl BlockDoc {
 impl ParamDoc {
     /// `beta:`, `real = 0.1,`, `// above 0`
     fn row(&self) -> [String; 3] {
-        let colon = if self.ty.is_some() { ":" } else { "" };
         let default = self
             .default
             .as_ref()
             .map_or(String::new(), |default| format!(" = {default}"));
+        let (name, ty) = match &self.ty {
+            Some(ty) => (format!("{}:", self.name), format!("{ty}{default},")),
+            None => (format!("{}{default},", self.name), String::new()),
+        };
         [
-            format!("{}{colon}", self.name),
-            format!("{}{default},", self.ty.as_deref().unwrap_or_default()),
+            name,
+            ty,
             self.note
                 .as_ref()
                 .map_or(String::new(), |note| format!("// {note}")),

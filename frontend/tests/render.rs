@@ -166,6 +166,92 @@ fn columns_count_characters_and_the_end_of_the_text_is_after_its_last_word() {
 }
 
 #[test]
+fn a_place_without_words_gives_way_to_labels_on_its_line() {
+    let sources = sources(&[("mine.rlp", MINE)]);
+    let line = span(&sources, 0, "score * weight");
+    let found = Diagnostic::error(
+        "outer-product",
+        Span {
+            start: line.start + 6,
+            end: line.start + 7,
+            ..line
+        },
+        "both",
+    )
+    .label(
+        Span {
+            end: line.start + 5,
+            ..line
+        },
+        "real[prompt]",
+    )
+    .label(
+        Span {
+            start: line.end - 6,
+            ..line
+        },
+        "real[sample]",
+    );
+    assert_eq!(
+        render(&[found], &sources, Format::Human, PLAIN),
+        "\
+error[outer-product]: both
+   ╭─[mine.rlp:2:19]
+ 2 │     let w = score * weight
+   ·             ──┬──   ───┬──
+   ·               │        ╰── real[sample]
+   ·               ╰── real[prompt]
+   ╰────
+
+"
+    );
+}
+
+#[test]
+fn labels_that_cover_one_another_are_drawn_apart() {
+    let sources = sources(&[("mine.rlp", MINE)]);
+    let found = Diagnostic::warning("mean-of-means", span(&sources, 0, "score * weight"), "both")
+        .here("the whole")
+        .label(span(&sources, 0, "* weight"), "a part");
+    assert_eq!(
+        render(&[found], &sources, Format::Human, PLAIN),
+        "\
+warning[mean-of-means]: both
+   ╭─[mine.rlp:2:13]
+ 2 │     let w = score * weight
+   ·             ───────┬──────
+   ·                    ╰── the whole
+   ╰────
+note: a part
+   ╭─[mine.rlp:2:19]
+ 2 │     let w = score * weight
+   ·                   ────────
+   ╰────
+
+"
+    );
+}
+
+#[test]
+fn nothing_in_a_text_reaches_the_terminal_as_a_command() {
+    let sources = sources(&[("odd.rlp", "let \u{1b}[31m = \u{202e}a\n")]);
+    let found = Diagnostic::error(
+        "foreign",
+        span(&sources, 0, "\u{1b}"),
+        "`\u{1b}` is not part of the language",
+    );
+    for format in [Format::Human, Format::Short, Format::Json] {
+        let shown = render(std::slice::from_ref(&found), &sources, format, PLAIN);
+        assert!(!shown.contains(['\u{1b}', '\u{202e}']), "{shown:?}");
+    }
+    let short = render(&[found], &sources, Format::Short, PLAIN);
+    assert_eq!(
+        short,
+        "odd.rlp:1:5: error[foreign]: `\\u{1b}` is not part of the language\n"
+    );
+}
+
+#[test]
 fn a_long_range_is_drawn_by_its_first_line() {
     let text = format!("stage rl {{\n{}}}\n", "    // nothing\n".repeat(9));
     let sources = sources(&[("long.rlp", &text)]);

@@ -10,7 +10,7 @@ use rlp_compiler::diagnostic::{Diagnostic, Severity};
 use rlp_compiler::source::SourceMap;
 use rlp_grammar::ast::Span;
 
-use place::{Place, Text};
+use place::{Place, Text, escaped};
 
 /// For whom a diagnostic is rendered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -53,7 +53,7 @@ pub fn render(
     match format {
         Format::Human => {
             for diagnostic in diagnostics.iter().take(MOST_REPORTS) {
-                out += &report::report(diagnostic, &mut texts, look);
+                out += &report::report(&readable(diagnostic), &mut texts, look);
                 out.push('\n');
             }
             if let Some(more) = diagnostics
@@ -66,7 +66,7 @@ pub fn render(
         }
         Format::Short => {
             for diagnostic in diagnostics {
-                out += &short(diagnostic, &mut texts);
+                out += &short(&readable(diagnostic), &mut texts);
             }
         }
         Format::Json => {
@@ -89,6 +89,17 @@ fn short(diagnostic: &Diagnostic, texts: &mut Texts) -> String {
         text.path(),
         word(diagnostic.severity)
     )
+}
+
+/// The same in words that a terminal shows as they are, whatever text they quote.
+fn readable(diagnostic: &Diagnostic) -> Diagnostic {
+    let mut readable = diagnostic.clone();
+    readable.message = escaped(&readable.message);
+    readable.help = readable.help.as_deref().map(escaped);
+    for label in &mut readable.labels {
+        label.text = escaped(&label.text);
+    }
+    readable
 }
 
 /// How a severity is called.

@@ -1,6 +1,8 @@
 //! Lines and columns of spans, and the text that a report shows around them.
 
-use miette::{MietteError, MietteSpanContents, SourceCode, SourceSpan, SpanContents};
+use std::borrow::Cow;
+
+use miette::{MietteError, MietteSpanContents, SourceSpan, SpanContents};
 use rlp_compiler::source::Source;
 use rlp_grammar::ast::Span;
 
@@ -11,6 +13,8 @@ const MOST_LINES: usize = 5;
 #[derive(Debug)]
 pub(super) struct Text<'a> {
     source: &'a Source,
+    /// The text as a terminal may see it; bytes stand where they stand in the text.
+    shown: Cow<'a, str>,
     /// The first byte of each line.
     starts: Vec<usize>,
 }
@@ -32,6 +36,7 @@ impl<'a> Text<'a> {
             .map(|(at, _)| at + 1);
         Text {
             source,
+            shown: visible(&source.text),
             starts: std::iter::once(0).chain(breaks).collect(),
         }
     }
@@ -107,6 +112,47 @@ impl<'a> Text<'a> {
         (self.starts[first], end)
     }
 
+    /// The first and the last line of a range of bytes, from 0.
+    pub(super) fn lines_of(&self, (start, end): (usize, usize)) -> (usize, usize) {
+        (self.line(start), self.line(end))
+    }
+
+    /// Whole lines around a span, as miette wants them. The first is given the column of the byte `at` if it is on it.
+    pub(super) fn read<'t>(
+        &'t self,
+        at: usize,
+        span: &SourceSpan,
+        before: usize,
+        after: usize,
+    ) -> Result<Box<dyn SpanContents<'t> + 't>, MietteError> {
+        let (start, end) = (span.offset(), span.offset() + span.len());
+        if end > self.source.text.len() {
+            return Err(MietteError::OutOfBounds);
+        }
+        let first = self.line(start).saturating_sub(before);
+        // The end of a line belongs to it, not to the next one.
+        let last = (self.line(end.saturating_sub(1).max(start)) + after).min(self.starts.len() - 1);
+        let (from, to) = self.lines(first, last);
+        let named = if self.line(at) == self.line(start) {
+            at
+        } else {
+            start
+        };
+        let contents = MietteSpanContents::new_named(
+            self.source.path.clone(),
+            &self.shown.as_bytes()[from..to],
+            (from, to - from).into(),
+            first,
+            if before == 0 {
+                self.place(named).column - 1
+            } else {
+                0
+            },
+            last - first + 1,
+        );
+        Ok(Box::new(contents))
+    }
+
     /// The bytes of the longest line of a range.
     pub(super) fn longest_line(&self, (start, end): (usize, usize)) -> usize {
         let lengths = (self.line(start)..=self.line(end)).map(|line| {
@@ -117,33 +163,35 @@ impl<'a> Text<'a> {
     }
 }
 
-impl SourceCode for Text<'_> {
-    fn read_span<'a>(
-        &'a self,
-        span: &SourceSpan,
-        before: usize,
-        after: usize,
-    ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
-        let (start, end) = (span.offset(), span.offset() + span.len());
-        if end > self.source.text.len() {
-            return Err(MietteError::OutOfBounds);
-        }
-        let first = self.line(start).saturating_sub(before);
-        // The end of a line belongs to it, not to the next one.
-        let last = (self.line(end.saturating_sub(1).max(start)) + after).min(self.starts.len() - 1);
-        let (from, to) = self.lines(first, last);
-        let contents = MietteSpanContents::new_named(
-            self.source.path.clone(),
-            &self.source.text.as_bytes()[from..to],
-            (from, to - from).into(),
-            first,
-            if before == 0 {
-                self.place(start).column - 1
-            } else {
-                0
-            },
-            last - first + 1,
-        );
-        Ok(Box::new(contents))
+/// A character that a terminal may obey rather than show.
+fn is_hidden(letter: char) -> bool {
+    let turns_text = matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    turns_text || letter.is_control() && !matches!(letter, '\n' | '\r' | '\t')
+}
+
+/// A text of the same length in bytes in which no character is hidden.
+fn visible(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_hidden) {
+        return Cow::Borrowed(text);
     }
+    let shown = text.chars().map(|letter| {
+        if is_hidden(letter) {
+            "?".repeat(letter.len_utf8())
+        } else {
+            letter.to_string()
+        }
+    });
+    Cow::Owned(shown.collect())
+}
+
+/// A message in which every hidden character is written out.
+pub(super) fn escaped(message: &str) -> String {
+    let shown = message.chars().map(|letter| {
+        if is_hidden(letter) {
+            letter.escape_unicode().to_string()
+        } else {
+            letter.to_string()
+        }
+    });
+    shown.collect()
 }

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use miette::{
-    GraphicalTheme, LabeledSpan, MietteHandler, MietteHandlerOpts, ReportHandler, SourceCode,
-    ThemeCharacters, ThemeStyles,
+    GraphicalTheme, LabeledSpan, MietteError, MietteHandler, MietteHandlerOpts, ReportHandler,
+    SourceCode, SourceSpan, SpanContents, ThemeCharacters, ThemeStyles,
 };
 use rlp_compiler::diagnostic::{Diagnostic, Label, Severity};
 use rlp_grammar::ast::Span;
@@ -28,29 +28,56 @@ pub(super) fn report(diagnostic: &Diagnostic, texts: &mut Texts, look: Look) -> 
             .chain(help)
             .collect();
     }
-    let mut out = String::new();
-    let (here, elsewhere): (Vec<&Label>, Vec<&Label>) = diagnostic
-        .labels
-        .iter()
-        .partition(|label| label.span.source == span.source);
+    let (drawn, apart) = arranged(&diagnostic.labels, text);
     let head = Part {
         icon: format!("{}[{}]:", word(diagnostic.severity), diagnostic.code),
         severity: Some(diagnostic.severity),
         message: &diagnostic.message,
-        labels: here
+        at: text.range(span).0,
+        labels: drawn
             .iter()
             .map(|label| (label.span, label.text.as_str()))
             .collect(),
         help: diagnostic.help.as_deref(),
     };
-    out += &head.draw(texts.of(span), look);
-    for label in elsewhere {
+    let mut out = head.draw(text, look);
+    for label in apart {
         out += &note(&label.text, label.span, texts, look);
     }
     for (block, place) in &diagnostic.calls {
         out += &note(&format!("`{block}` is called here"), *place, texts, look);
     }
     out
+}
+
+/// The labels to draw in one snippet, and those that need one of their own: in another file, or over text that has a
+/// label already, where miette would draw one across the other.
+fn arranged<'a>(labels: &'a [Label], text: &Text) -> (Vec<&'a Label>, Vec<&'a Label>) {
+    let mut drawn: Vec<&Label> = Vec::new();
+    let mut apart: Vec<&Label> = Vec::new();
+    let lines = |label: &Label| text.lines_of(text.drawn(label.span));
+    let [first, others @ ..] = labels else {
+        return (drawn, apart);
+    };
+    // A place without words goes without a mark if the words beside it say more.
+    let outdone =
+        |other: &Label| other.span.source == first.span.source && lines(other) == lines(first);
+    if !(first.text.is_empty() && others.iter().any(outdone)) {
+        drawn.push(first);
+    }
+    for label in others {
+        let (start, end) = text.drawn(label.span);
+        let covers = |other: &&Label| {
+            let (from, to) = text.drawn(other.span);
+            start < to && from < end || (start, end) == (from, to)
+        };
+        if label.span.source == first.span.source && !drawn.iter().any(covers) {
+            drawn.push(label);
+        } else {
+            apart.push(label);
+        }
+    }
+    (drawn, apart)
 }
 
 /// A snippet of its own, for what lies in another file.
@@ -64,6 +91,7 @@ fn note(message: &str, span: Span, texts: &mut Texts, look: Look) -> String {
         icon: "note:".to_string(),
         severity: None,
         message,
+        at: text.range(span).0,
         labels: vec![(span, "")],
         help: None,
     };
@@ -77,6 +105,8 @@ struct Part<'a> {
     /// `None` for a note.
     severity: Option<Severity>,
     message: &'a str,
+    /// The byte that the head of the snippet names by line and column.
+    at: usize,
     labels: Vec<(Span, &'a str)>,
     help: Option<&'a str>,
 }
@@ -143,6 +173,18 @@ impl fmt::Display for Bound<'_> {
 
 impl std::error::Error for Bound<'_> {}
 
+/// The text, in which the first line has the column that the head of the snippet is to name.
+impl SourceCode for Bound<'_> {
+    fn read_span<'a>(
+        &'a self,
+        span: &SourceSpan,
+        before: usize,
+        after: usize,
+    ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
+        self.text.read(self.part.at, span, before, after)
+    }
+}
+
 impl miette::Diagnostic for Bound<'_> {
     fn severity(&self) -> Option<miette::Severity> {
         Some(match self.part.severity {
@@ -159,7 +201,7 @@ impl miette::Diagnostic for Bound<'_> {
     }
 
     fn source_code(&self) -> Option<&dyn SourceCode> {
-        Some(self.text)
+        Some(self)
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
