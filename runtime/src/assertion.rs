@@ -27,9 +27,11 @@ pub struct Failure {
 pub struct Differing {
     /// The name of each dimension and the position along it.
     pub at: Vec<(String, usize)>,
-    /// The two sides of `~=`; `None` for a claim that is false.
-    pub sides: Option<(f64, f64)>,
+    pub sides: Sides,
 }
+
+/// The two sides of `~=`; `None` for a claim that is false.
+pub type Sides = Option<(f64, f64)>;
 
 /// So many elements of a failure are listed.
 const LISTED: usize = 8;
@@ -73,7 +75,7 @@ pub fn run(plan: &TestPlan, device: Device) -> Result<Vec<Failure>> {
                 (*span, *left, a.shape, differing)
             }
         };
-        let differing: Vec<(usize, Option<(f64, f64)>)> = differing;
+        let differing: Vec<(usize, Sides)> = differing;
         if !differing.is_empty() {
             let dims = &plan.graph.ty(node).dims;
             let element = |&(place, sides): &(usize, _)| Differing {
@@ -114,7 +116,7 @@ fn apart(
     right: &Array,
     within: f64,
     mask: Option<&Array>,
-) -> Result<Vec<(usize, Option<(f64, f64)>)>, Fault> {
+) -> Result<Vec<(usize, Sides)>, Fault> {
     let real = mask.map(bools).transpose()?;
     let sides = reals(left)?
         .iter()

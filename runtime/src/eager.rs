@@ -1,5 +1,6 @@
 //! The eager executor: every node is a libtorch call, in order, and libtorch's autograd differentiates.
 
+mod finite;
 mod scan;
 
 use std::collections::BTreeMap;
@@ -11,7 +12,7 @@ use rlp_compiler::ty::{DimId, Elem};
 
 use crate::error::{Fault, Result, RunError};
 use crate::extent::Extents;
-use crate::tensor::{Tensor, Value, keep};
+use crate::tensor::{Tensor, Value};
 use crate::text::{self, Codes};
 use crate::torch::{self, Context, Site};
 
@@ -211,32 +212,6 @@ impl<'g> Executor<'g> {
         Ok(again)
     }
 
-    /// Where a value that is not finite first appears on the way to `wanted`: a node with such an element that is real,
-    /// none of whose operands has one. `None` if all of `wanted` is finite.
-    pub fn first_not_finite(
-        &self,
-        wanted: &[NodeId],
-        host: &mut dyn Host,
-    ) -> Result<Option<NodeId>> {
-        let graph = self.graph;
-        let mut afresh = self.clone();
-        afresh.keep_given();
-        let mut finite = vec![true; graph.len()];
-        for id in graph.ids().filter(|id| afresh.given[id.index()]) {
-            finite[id.index()] = is_finite(graph, id, &afresh.value(id)?, &afresh.extents)?;
-        }
-        afresh.run(wanted, host, &mut |id, value, extents| {
-            finite[id.index()] = is_finite(graph, id, value, extents)?;
-            Ok(())
-        })?;
-        let is_bad = |id: &NodeId| !finite[id.index()];
-        let mut first = wanted.iter().copied().find(is_bad);
-        while let Some(earlier) = first.and_then(|id| graph.operands(id).into_iter().find(is_bad)) {
-            first = Some(earlier);
-        }
-        Ok(first)
-    }
-
     /// Drops all values that were computed.
     fn keep_given(&mut self) {
         for (value, given) in self.values.iter_mut().zip(&self.given) {
@@ -404,19 +379,3 @@ impl<'g> Executor<'g> {
 }
 
 type Observer<'a> = dyn FnMut(NodeId, &Value, &Extents) -> Result<(), Fault> + 'a;
-
-/// Whether every real element is finite.
-fn is_finite(graph: &Graph, id: NodeId, value: &Value, extents: &Extents) -> Result<bool, Fault> {
-    let ty = graph.ty(id);
-    match (ty.elem, value) {
-        (Elem::Real, Value::Tensor(tensor)) => {
-            let finite = tensor.f_isfinite()?;
-            let finite = match extents.real(&ty.dims)? {
-                Some(real) => keep(&finite, &real, 1)?,
-                None => finite,
-            };
-            Ok(finite.f_all()?.f_int64_value(&[])? != 0)
-        }
-        (Elem::Real, Value::Text(_)) | (Elem::Int | Elem::Bool | Elem::Text, _) => Ok(true),
-    }
-}

@@ -116,11 +116,11 @@ fn reals(results: &Result<Vec<(String, Value)>>, name: &str) -> Vec<f64> {
 
 fn assert_close(found: &[f64], expected: &[f64], within: f64) {
     assert_eq!(found.len(), expected.len(), "{found:?} for {expected:?}");
-    let far = found
-        .iter()
-        .zip(expected)
-        .any(|(found, expected)| !((found - expected).abs() <= within));
-    assert!(!far, "{found:?} is not {expected:?}");
+    let is_close = |(found, expected): (&f64, &f64)| (found - expected).abs() <= within;
+    assert!(
+        found.iter().zip(expected).all(is_close),
+        "{found:?} is not {expected:?}"
+    );
 }
 
 fn refused(results: Result<Vec<(String, Value)>>) -> String {

@@ -1,6 +1,8 @@
 //! The libtorch executor against the reference interpreter: values, gradients, and what padding may touch.
 #![allow(clippy::unwrap_used)]
 
+#[path = "eager/edges.rs"]
+mod edges;
 #[path = "eager/sources.rs"]
 mod sources;
 #[path = "eager/world.rs"]

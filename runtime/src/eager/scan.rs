@@ -10,6 +10,24 @@ use crate::error::{Fault, Result};
 use crate::tensor::{Tensor, Value, keep};
 use crate::torch::axis;
 
+/// A tensor and the dimensions that are its axes.
+struct Operand {
+    tensor: Tensor,
+    dims: Vec<DimId>,
+}
+
+/// A scan and the values that it starts from.
+struct Scan<'g> {
+    over: DimId,
+    reverse: bool,
+    body: &'g ScanBody,
+    slices: Vec<Operand>,
+    captured: Vec<Operand>,
+    initial: Vec<Operand>,
+    /// Which positions are real, over some of the dimensions of the carries and `over`.
+    mask: Option<Operand>,
+}
+
 impl Executor<'_> {
     /// Computes a `Scan` node, and with it the other parts of the same scan.
     pub(super) fn scan(
@@ -19,31 +37,21 @@ impl Executor<'_> {
         host: &mut dyn Host,
     ) -> Result<()> {
         let graph = self.graph;
-        let carries = self.carries(id, operands, host)?;
+        let carries = self.carries(&self.scan_of(id, operands)?, host)?;
         let ids: Vec<NodeId> = operands.iter().map(|(id, _)| *id).collect();
-        let Some(first) = ids.first() else {
-            return Err(Fault::broken("a scan has a carry").into());
-        };
-        for other in graph.users(*first) {
-            if let Some(part) =
-                same_scan(graph.op(id), graph.op(other)).filter(|_| graph.operands(other) == ids)
-            {
-                let carry = carries
-                    .get(part)
-                    .ok_or_else(|| Fault::broken("a scan has the part that it names"))?;
-                self.values[other.index()] = Some(carry.shallow_clone().into());
+        let readers = ids.first().map_or(Vec::new(), |&first| graph.users(first));
+        for other in readers {
+            let part = part_of(graph.op(id), graph.op(other));
+            if let Some(part) = part.filter(|_| graph.operands(other) == ids) {
+                let carry = carries.get(part).map(|carry| carry.shallow_clone().into());
+                self.values[other.index()] = carry;
             }
         }
         Ok(())
     }
 
-    /// The values of every carry along `over`.
-    fn carries(
-        &self,
-        id: NodeId,
-        operands: &[(NodeId, Value)],
-        host: &mut dyn Host,
-    ) -> Result<Vec<Tensor>> {
+    fn scan_of(&self, id: NodeId, operands: &[(NodeId, Value)]) -> Result<Scan<'_>, Fault> {
+        let op = self.graph.op(id);
         let Op::Scan {
             over,
             reverse,
@@ -53,95 +61,156 @@ impl Executor<'_> {
             masked,
             body,
             ..
-        } = self.graph.op(id)
+        } = op
         else {
-            return Err(Fault::broken("a scan is a scan").into());
+            return Err(Fault::broken("a scan is a scan"));
         };
         if operands.len() != xs + captured + carries + usize::from(*masked) {
-            return Err(Fault::broken("a scan has as many operands as it says").into());
+            return Err(Fault::broken("a scan has as many operands as it says"));
         }
-        let typed = |(id, value): &(NodeId, Value)| {
-            Ok((
-                self.graph.ty(*id).dims.clone(),
-                value.tensor()?.shallow_clone(),
-            ))
+        let operand = |(id, value): &(NodeId, Value)| {
+            let dims = self.graph.ty(*id).dims.clone();
+            Ok(Operand {
+                tensor: value.tensor()?.shallow_clone(),
+                dims,
+            })
         };
-        let typed = operands
-            .iter()
-            .map(typed)
-            .collect::<Result<Vec<_>, Fault>>()?;
-        let (slices, rest) = typed.split_at(*xs);
-        let (captured, rest) = rest.split_at(*captured);
-        let (initial, mask) = rest.split_at(*carries);
-        let mask = mask.first();
+        let mut operands = operands.iter().map(operand);
+        let mut next = |count| {
+            operands
+                .by_ref()
+                .take(count)
+                .collect::<Result<Vec<_>, Fault>>()
+        };
+        let (slices, captured, initial) = (next(*xs)?, next(*captured)?, next(*carries)?);
+        let mask = operands.next().transpose()?;
+        let mut scan = Scan {
+            over: *over,
+            reverse: *reverse,
+            body,
+            slices,
+            captured,
+            initial,
+            mask,
+        };
+        scan.clear_slices()?;
+        Ok(scan)
+    }
 
-        // A body that is fed what is not real can yield NaN, whose gradient would reach what it captures.
-        let slices = slices
-            .iter()
-            .map(|slice| Ok((slice.0.clone(), real_slices(slice, mask)?)));
-        let slices = slices.collect::<Result<Vec<(Vec<DimId>, Tensor)>, Fault>>()?;
-        let mut inside = Executor::new(&body.graph, self.context);
-        inside.extents = self.extents.within(&body.graph.dims);
-        for (number, (_, value)) in captured.iter().enumerate() {
-            inside.give_input(&format!("k{number}"), &value.shallow_clone().into())?;
+    /// The values of every carry along the scanned dimension.
+    fn carries(&self, scan: &Scan, host: &mut dyn Host) -> Result<Vec<Tensor>> {
+        let graph = &scan.body.graph;
+        let mut inside = Executor::new(graph, self.context);
+        inside.extents = self.extents.within(&graph.dims);
+        for (number, captured) in scan.captured.iter().enumerate() {
+            inside.give_input(
+                &format!("k{number}"),
+                &captured.tensor.shallow_clone().into(),
+            )?;
         }
-        let size = self.extents.size(*over)?;
-        let mut held: Vec<Tensor> = initial
-            .iter()
-            .map(|(_, value)| value.shallow_clone())
-            .collect();
-        let mut history: Vec<Vec<Tensor>> = initial.iter().map(|_| Vec::new()).collect();
+        let size = self.extents.size(scan.over)?;
+        let share = |operand: &Operand| operand.tensor.shallow_clone();
+        let mut carries: Vec<Tensor> = scan.initial.iter().map(share).collect();
+        let mut history: Vec<Vec<Tensor>> = scan.initial.iter().map(|_| Vec::new()).collect();
         for turn in 0..size {
-            let position = if *reverse { size - 1 - turn } else { turn };
-            for (number, (dims, slice)) in slices.iter().enumerate() {
-                let slice = slice.f_select(axis::axis(dims, *over)? as i64, position)?;
+            let position = if scan.reverse { size - 1 - turn } else { turn };
+            inside.keep_given();
+            for (number, slice) in scan.slices.iter().enumerate() {
+                let slice = slice.at(scan.over, position)?.tensor;
                 inside.give_input(&format!("x{number}"), &slice.into())?;
             }
-            let real = mask
-                .map(|(dims, mask)| here(dims, mask, *over, position))
+            let mask = scan
+                .mask
+                .as_ref()
+                .map(|mask| mask.at(scan.over, position))
                 .transpose()?;
-            for (number, carry) in held.iter().enumerate() {
-                let carry = hold(carry, &carry.f_detach()?, &real, &initial[number].0)?;
+            for (number, carry) in carries.iter().enumerate() {
+                // Where nothing is real the body's gradient may be NaN; the carry must not get it.
+                let carry = scan.hold(number, carry, &carry.f_detach()?, &mask)?;
                 inside.give_input(&format!("c{number}"), &carry.into())?;
             }
-            let next = step(&mut inside, body, host)?;
-            for (number, next) in next.iter().enumerate() {
-                held[number] = hold(next.tensor()?, &held[number], &real, &initial[number].0)?;
-                history[number].push(held[number].shallow_clone());
+            let next = inside.evaluate(&scan.body.next, host)?;
+            for (number, (carry, next)) in carries.iter_mut().zip(next).enumerate() {
+                *carry = scan.hold(number, next.tensor()?, carry, &mask)?;
+                history[number].push(carry.shallow_clone());
             }
         }
-        if *reverse {
+        if scan.reverse {
             history.iter_mut().for_each(|values| values.reverse());
         }
-        let along = |(values, (dims, carry)): (&Vec<Tensor>, &(Vec<DimId>, Tensor))| {
-            let ty = with(dims, *over);
-            let stacked = if values.is_empty() {
-                Tensor::f_zeros(self.extents.sizes(&ty)?, (carry.f_kind()?, carry.device()))?
-            } else {
-                Tensor::f_stack(values, axis::axis(&ty, *over)? as i64)?
-            };
-            // The carries stay where nothing is real, but nothing flows back from there.
-            match mask {
-                Some((mask_dims, mask)) => Ok(stacked
-                    .f_where_self(&axis::spread(mask, mask_dims, &ty)?, &stacked.f_detach()?)?),
-                None => Ok(stacked),
+        let stacked = history.iter().enumerate().map(|(number, values)| {
+            let dims = with(&scan.initial[number].dims, scan.over);
+            if values.is_empty() {
+                let carry = &scan.initial[number].tensor;
+                let shape = self.extents.sizes(&dims)?;
+                return Ok(Tensor::f_zeros(shape, (carry.f_kind()?, carry.device()))?);
             }
-        };
-        Ok(history
-            .iter()
-            .zip(initial)
-            .map(along)
-            .collect::<Result<Vec<_>, Fault>>()?)
+            scan.only_real(
+                Tensor::f_stack(values, axis::axis(&dims, scan.over)? as i64)?,
+                &dims,
+            )
+        });
+        Ok(stacked.collect::<Result<_, Fault>>()?)
     }
 }
 
-fn step(inside: &mut Executor, body: &ScanBody, host: &mut dyn Host) -> Result<Vec<Value>> {
-    inside.keep_given();
-    inside.evaluate(&body.next, host)
+impl Scan<'_> {
+    /// Puts 0 where slices are not real, as far as they have the dimensions of the mask: a body that is fed garbage can
+    /// yield NaN, whose gradient would reach what it captures.
+    fn clear_slices(&mut self) -> Result<(), Fault> {
+        let Some(mask) = &self.mask else {
+            return Ok(());
+        };
+        for slice in &mut self.slices {
+            if mask.dims.iter().all(|dim| slice.dims.contains(dim)) {
+                slice.tensor = keep(&slice.tensor, &mask.spread(&slice.dims)?, 0)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The carry with this number: `next` where the mask holds, `carry` elsewhere.
+    fn hold(
+        &self,
+        number: usize,
+        next: &Tensor,
+        carry: &Tensor,
+        mask: &Option<Operand>,
+    ) -> Result<Tensor, Fault> {
+        match mask {
+            None => Ok(next.shallow_clone()),
+            Some(mask) => Ok(next.f_where_self(&mask.spread(&self.initial[number].dims)?, carry)?),
+        }
+    }
+
+    /// The same values; where they are not real, the carries that were held there, nothing flows back.
+    fn only_real(&self, values: Tensor, dims: &[DimId]) -> Result<Tensor, Fault> {
+        match &self.mask {
+            None => Ok(values),
+            Some(mask) => Ok(values.f_where_self(&mask.spread(dims)?, &values.f_detach()?)?),
+        }
+    }
 }
 
-/// Which carry `other` is, if it is a part of the scan `one`.
-fn same_scan(one: &Op, other: &Op) -> Option<usize> {
+impl Operand {
+    /// The slice at one position of a dimension.
+    fn at(&self, over: DimId, position: i64) -> Result<Operand, Fault> {
+        let tensor = self
+            .tensor
+            .f_select(axis::axis(&self.dims, over)? as i64, position)?;
+        Ok(Operand {
+            tensor,
+            dims: axis::without(&self.dims, &[over]),
+        })
+    }
+
+    fn spread(&self, dims: &[DimId]) -> Result<Tensor, Fault> {
+        axis::spread(&self.tensor, &self.dims, dims)
+    }
+}
+
+/// Which carry `other` gives, if it is a part of the scan `one`, given that it has the same operands.
+fn part_of(one: &Op, other: &Op) -> Option<usize> {
     let Op::Scan {
         body,
         over,
@@ -161,8 +230,8 @@ fn same_scan(one: &Op, other: &Op) -> Option<usize> {
     else {
         return None;
     };
-    (Arc::ptr_eq(body, other_body) && over == other_over && reverse == other_reverse)
-        .then_some(*part)
+    let is_same = Arc::ptr_eq(body, other_body) && over == other_over && reverse == other_reverse;
+    is_same.then_some(*part)
 }
 
 /// With the dimension `over`, ascending.
@@ -170,43 +239,4 @@ fn with(dims: &[DimId], over: DimId) -> Vec<DimId> {
     let mut dims = [dims, &[over]].concat();
     dims.sort_unstable();
     dims
-}
-
-/// The slices with 0 where they are not real, as far as they have the dimensions of the mask.
-fn real_slices(
-    (dims, slices): &(Vec<DimId>, Tensor),
-    mask: Option<&(Vec<DimId>, Tensor)>,
-) -> Result<Tensor, Fault> {
-    match mask {
-        Some((mask_dims, mask)) if mask_dims.iter().all(|dim| dims.contains(dim)) => {
-            keep(slices, &axis::spread(mask, mask_dims, dims)?, 0)
-        }
-        Some(_) | None => Ok(slices.shallow_clone()),
-    }
-}
-
-/// The mask at one position, over its other dimensions.
-fn here(
-    dims: &[DimId],
-    mask: &Tensor,
-    over: DimId,
-    position: i64,
-) -> Result<(Vec<DimId>, Tensor), Fault> {
-    let slice = mask.f_select(axis::axis(dims, over)? as i64, position)?;
-    Ok((axis::without(dims, &[over]), slice))
-}
-
-/// `next` where the mask holds, `carry` elsewhere; both over `dims`, of which the mask has some.
-fn hold(
-    next: &Tensor,
-    carry: &Tensor,
-    real: &Option<(Vec<DimId>, Tensor)>,
-    dims: &[DimId],
-) -> Result<Tensor, Fault> {
-    match real {
-        None => Ok(next.shallow_clone()),
-        Some((mask_dims, mask)) => {
-            Ok(next.f_where_self(&axis::spread(mask, mask_dims, dims)?, carry)?)
-        }
-    }
 }
