@@ -90,10 +90,9 @@ impl Elaborator<'_> {
     }
 
     /// How each batch that the outputs read is cut into rows.
-    pub(crate) fn batches(&self, plan: &TrainPlan) -> Vec<BatchPlan> {
+    pub(crate) fn batches(&self, plan: &TrainPlan, trained: &BTreeSet<usize>) -> Vec<BatchPlan> {
         let graph = &self.levels[0].graph;
-        let trained: BTreeSet<usize> = plan.targets.iter().copied().collect();
-        let phases = phase::phases(graph, &trained);
+        let phases = phase::phases(graph, trained);
         let mut batches: Vec<BatchPlan> = Vec::new();
         for &output in &plan.outputs {
             let Some(&tokens) = graph.operands(output).first() else {

@@ -162,12 +162,13 @@ impl Elaborator<'_> {
                 )
                 && let Some(known) = self.static_value(tensor)
             {
-                involved.push((param.name.name.clone(), show_scalar(&known), place));
+                let origin = self.levels[tensor.level].graph.node(tensor.node).span;
+                involved.push((param.name.name.clone(), show_scalar(&known), place, origin));
             }
         }
         let values: Vec<String> = involved
             .iter()
-            .map(|(name, value, _)| format!("`{name}` is {value}"))
+            .map(|(name, value, ..)| format!("`{name}` is {value}"))
             .collect();
         let message = format!(
             "`{}` needs `{}`, and {}",
@@ -177,9 +178,17 @@ impl Elaborator<'_> {
         );
         let place = involved
             .first()
-            .map_or(condition.span, |(_, _, place)| *place);
-        let diagnostic = Diagnostic::error("value-out-of-range", place, message)
+            .map_or(condition.span, |(_, _, place, _)| *place);
+        let mut diagnostic = Diagnostic::error("value-out-of-range", place, message)
             .label(condition.span, "required here");
+        for (name, _, place, origin) in &involved {
+            // A setting keeps the place of its declaration.
+            let elsewhere = origin.end <= place.start || origin.start >= place.end;
+            if elsewhere && origin.source == place.source {
+                diagnostic =
+                    diagnostic.label(*origin, format!("the value of `{name}` comes from here"));
+            }
+        }
         // The place is the argument's, in the text of the caller.
         let frame = self.frames.pop();
         let reported = self.report(diagnostic);

@@ -128,6 +128,7 @@ impl Elaborator<'_> {
             steps: 0,
         };
         let mut own_steps = None;
+        let mut trains: Vec<(TrainPlan, Span)> = Vec::new();
         for stmt in stmts {
             let kept = self.allows.len();
             self.allow(stmt);
@@ -137,9 +138,7 @@ impl Elaborator<'_> {
                     let _ = self.stage_assign(name, value);
                 }
                 StmtKind::Train { targets, clauses } => {
-                    if let Ok(train) = self.train(targets, clauses, stmt.span) {
-                        body.trains.push(train);
-                    }
+                    trains.extend(self.train(targets, clauses, stmt.span));
                 }
                 StmtKind::Report { entries, every } => {
                     if let Ok(report) = self.report_entries(entries, every.as_ref(), stmt.span) {
@@ -156,6 +155,16 @@ impl Elaborator<'_> {
                 }
             }
             self.allows.truncate(kept);
+        }
+        // What one clause trains, another computes anew on each minibatch: all must be known to cut batches.
+        let trained = trains
+            .iter()
+            .flat_map(|(train, _)| train.targets.iter().copied())
+            .collect();
+        for (mut train, minibatch) in trains {
+            train.batches = self.batches(&train, &trained);
+            let _ = self.check_minibatch(&train, minibatch);
+            body.trains.push(train);
         }
         body.steps = body
             .trains

@@ -9,12 +9,13 @@ use crate::graph::NodeId;
 use crate::plan::{ParameterGroup, RulePlan, TrainPlan};
 
 impl Elaborator<'_> {
+    /// The plan without its batches, and the place of `minibatch`.
     pub(crate) fn train(
         &mut self,
         targets: &[Expr],
         clauses: &[Clause],
         span: Span,
-    ) -> Result<TrainPlan> {
+    ) -> Result<(TrainPlan, Span)> {
         let mut models = Vec::new();
         for target in targets {
             match self.expr(target)? {
@@ -133,9 +134,7 @@ impl Elaborator<'_> {
         plan.loss = loss.node;
         self.sense_of_loss(loss, loss_span);
         plan.outputs = self.outputs(&plan, loss_span)?;
-        plan.batches = self.batches(&plan);
-        self.check_minibatch(&plan, minibatch_span)?;
-        Ok(plan)
+        Ok((plan, minibatch_span))
     }
 
     pub(crate) fn loss(&mut self, value: &Expr, negate: bool) -> Result<Tensor> {

@@ -90,7 +90,10 @@ pub(super) fn rule(graph: &Graph, id: NodeId) -> Result<(), String> {
                 DrawArg::Static(_) | DrawArg::Model(_) | DrawArg::Data(_) => Vec::new(),
             });
             let named: BTreeSet<usize> = named.collect();
-            claim(named == (0..operands.len()).collect(), "operands that are not its arguments")
+            claim(
+                named == (0..operands.len()).collect(),
+                "operands that are not its arguments",
+            )
         }
         Op::Field(name) => {
             exactly::<1>(&operands)?;
