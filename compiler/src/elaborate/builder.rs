@@ -1,6 +1,7 @@
 //! Adding nodes: axes, broadcasts and masks are made explicit here, in one place.
 
-use std::collections::HashMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
 
 use rlp_grammar::ast::Span;
 
@@ -24,6 +25,8 @@ pub(crate) struct Level {
     pub(crate) captured: Vec<(Tensor, Tensor)>,
     /// Dimensions made by renaming: the same rename twice gives the same dimension.
     pub(crate) renamed: HashMap<(DimId, String), DimId>,
+    /// Values of nodes that are known now.
+    known: RefCell<BTreeMap<NodeId, Option<Array>>>,
     /// What users call nodes.
     pub(crate) names: Vec<(String, NodeId, Span)>,
 }
@@ -98,19 +101,8 @@ impl Elaborator<'_> {
             return input;
         }
         let ty = self.ty(tensor).clone();
-        let node = self.levels[tensor.level].graph.node(tensor.node);
-        let (span, literal) = (
-            node.span,
-            matches!(node.op, Op::Literal(_)).then(|| node.op.clone()),
-        );
+        let span = self.levels[tensor.level].graph.node(tensor.node).span;
         let level = self.level;
-        let graph = self.graph_mut();
-        if let Some(literal) = literal {
-            return Tensor {
-                level,
-                node: graph.add(literal, &[], ty, span, None),
-            };
-        }
         let name = format!("k{}", self.levels[level].captured.len());
         let node = self.graph_mut().add(Op::Input(name), &[], ty, span, None);
         let input = Tensor { level, node };
@@ -134,11 +126,14 @@ impl Elaborator<'_> {
 
     /// The value of a scalar that is known now.
     pub(crate) fn static_value(&self, tensor: Tensor) -> Option<Array> {
-        let graph = &self.levels[tensor.level].graph;
-        match graph.op(tensor.node) {
-            Op::Literal(array) if graph.ty(tensor.node).dims.is_empty() => Some(array.clone()),
-            _ => None,
+        let level = &self.levels[tensor.level];
+        if !level.graph.ty(tensor.node).dims.is_empty() {
+            return None;
         }
+        if let Some(&(outer, _)) = level.captured.iter().find(|(_, input)| *input == tensor) {
+            return self.static_value(outer);
+        }
+        eval::static_value(&level.graph, tensor.node, &mut level.known.borrow_mut())
     }
 
     pub(crate) fn static_number(&self, tensor: Tensor) -> Option<f64> {
@@ -163,37 +158,13 @@ impl Elaborator<'_> {
         }
     }
 
-    /// An operation on tensors of the same dimensions; computed now when its operands are known scalars.
-    pub(crate) fn elementwise(
-        &mut self,
-        op: Op,
-        operands: &[Tensor],
-        ty: Ty,
-        span: Span,
-    ) -> Result<Tensor> {
-        if ty.dims.is_empty() {
-            let known: Option<Vec<(Ty, Array)>> = operands
-                .iter()
-                .map(|&operand| Some((self.ty(operand).clone(), self.static_value(operand)?)))
-                .collect();
-            if let Some(known) = known {
-                let known: Vec<(&Ty, &Array)> =
-                    known.iter().map(|(ty, array)| (ty, array)).collect();
-                if let Some(value) = eval::fold(&self.graph().dims, &op, &ty, &known) {
-                    return self.literal(value, span);
-                }
-            }
-        }
-        self.push(op, operands, ty, span)
-    }
-
     pub(crate) fn unary(&mut self, op: Unary, x: Tensor, span: Span) -> Result<Tensor> {
         let ty = match op {
             Unary::IsFinite => self.ty(x).with_elem(Elem::Bool),
             Unary::Floor | Unary::Ceil | Unary::Round => self.ty(x).with_elem(Elem::Real),
             _ => self.ty(x).clone(),
         };
-        self.elementwise(Op::Unary(op), &[x], ty, span)
+        self.push(Op::Unary(op), &[x], ty, span)
     }
 
     /// A binary operation; the smaller side is repeated. Both sides must be of the same element already.
@@ -221,7 +192,7 @@ impl Elaborator<'_> {
                 self.ty(a).elem
             }
         };
-        self.elementwise(Op::Binary(op), &[a, b], Ty { elem, dims }, span)
+        self.push(Op::Binary(op), &[a, b], Ty { elem, dims }, span)
     }
 
     pub(crate) fn select(
@@ -236,7 +207,7 @@ impl Elaborator<'_> {
         let then = self.broadcast(then, &dims, span)?;
         let otherwise = self.broadcast(otherwise, &dims, span)?;
         let elem = self.ty(then).elem;
-        self.elementwise(
+        self.push(
             Op::Select,
             &[cond, then, otherwise],
             Ty { elem, dims },
@@ -256,7 +227,7 @@ impl Elaborator<'_> {
         for &operand in operands {
             repeated.push(self.broadcast(operand, &dims, span)?);
         }
-        self.elementwise(op, &repeated, Ty { elem, dims }, span)
+        self.push(op, &repeated, Ty { elem, dims }, span)
     }
 
     pub(crate) fn cast(&mut self, x: Tensor, to: Elem, span: Span) -> Result<Tensor> {
@@ -264,7 +235,7 @@ impl Elaborator<'_> {
         if ty.elem == to {
             return Ok(x);
         }
-        self.elementwise(Op::Cast(to), &[x], ty.with_elem(to), span)
+        self.push(Op::Cast(to), &[x], ty.with_elem(to), span)
     }
 
     /// All dimensions of the tensors. Whoever calls has made sure that one of them includes the others.
@@ -288,12 +259,7 @@ impl Elaborator<'_> {
             elem: ty.elem,
             dims: dims.to_vec(),
         };
-        // Nothing flows back into a constant, so what is not real need not be cut off from it.
-        let mask = if self.static_value(x).is_some() {
-            None
-        } else {
-            self.mask(dims, span)?
-        };
+        let mask = self.mask(dims, span)?;
         let mut operands = vec![x];
         operands.extend(mask);
         // The sizes of dimensions without a tensor of their own come from their origin.

@@ -66,13 +66,11 @@ impl Elaborator<'_> {
             };
             let place = places.get(&name).copied().unwrap_or(span);
             let arg = match value {
-                Value::Tensor(tensor) => match self.levels[tensor.level].graph.op(tensor.node) {
-                    Op::Literal(array) => ResourceArg::Value(array.clone()),
-                    _ => {
-                        let message = format!(
-                            "`{name}` of `{}` must be known before the run",
-                            definition.name
-                        );
+                Value::Tensor(tensor) => match self.static_value(tensor) {
+                    Some(array) => ResourceArg::Value(array),
+                    None => {
+                        let message =
+                            format!("`{name}` of `{}` must be known before the run", definition.name);
                         return self.error("not-known-before-run", place, message);
                     }
                 },
