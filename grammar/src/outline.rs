@@ -132,7 +132,7 @@ impl<'a> Outline<'a> {
             }
             child = open;
         };
-        let close = self.tokens()[open].until.saturating_sub(1).min(self.tokens().len());
+        let close = self.tokens()[open].until.saturating_sub(1);
         let (mut first, mut end) = (open + 1, close);
         let mut index = open + 1;
         while index < close {
@@ -150,8 +150,10 @@ impl<'a> Outline<'a> {
 
     /// The next token that is not inside this one.
     pub(crate) fn after(&self, token: usize) -> usize {
-        let next = &self.tokens()[token];
-        if next.kind == TokenKind::Open && next.until != usize::MAX { next.until.max(token + 1) } else { token + 1 }
+        match self.tokens().get(token) {
+            Some(open) if open.kind == TokenKind::Open => open.until.max(token + 1),
+            Some(_) | None => token + 1,
+        }
     }
 
     /// Whether a token directly inside braces begins a statement of them, well formed or not.

@@ -6,7 +6,7 @@ use crate::ast::{File, SourceId};
 use crate::build::Builder;
 use crate::error::SyntaxError;
 use crate::recover::recover;
-use crate::scan::{Comment, scan};
+use crate::scan::{Comment, MAX_ERRORS, scan};
 use crate::syntax::{Rule, Syntax};
 
 /// The largest text that is read, in bytes.
@@ -33,7 +33,7 @@ pub fn parse(source: SourceId, text: &str) -> Parsed {
     let (file, mut errors) = match Syntax::parse(Rule::file, &scan.readable) {
         Ok(pairs) if scan.errors.is_empty() => {
             let mut file = File::default();
-            let mut builder = Builder::new(source, 0, &scan.comments);
+            let mut builder = Builder::new(source, 0, &scan);
             for pair in pairs {
                 builder.file(pair, &mut file);
             }
@@ -42,5 +42,6 @@ pub fn parse(source: SourceId, text: &str) -> Parsed {
         Ok(_) | Err(_) => recover(source, text, &scan),
     };
     errors.sort_by_key(|error| error.span.start);
+    errors.truncate(MAX_ERRORS);
     Parsed { file, errors, comments: scan.comments }
 }

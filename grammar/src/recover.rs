@@ -11,12 +11,10 @@ use crate::ast::{File, SourceId};
 use crate::build::Builder;
 use crate::error::SyntaxError;
 use crate::explain::explain;
+use crate::lexis::RESERVED;
 use crate::outline::{Around, Outline, Segment};
-use crate::scan::{HOLE, Reach, Scan, TokenKind};
+use crate::scan::{HOLE, MAX_ERRORS, Reach, Scan, TokenKind};
 use crate::syntax::{Rule, Syntax};
-
-/// How many mistakes of one text are reported.
-pub(crate) const MAX_ERRORS: usize = 50;
 
 /// How many bytes are read again and again before an item is given up: 50 readings of a long file, few of a huge one.
 const MAX_WORK: usize = 32 << 20;
@@ -65,7 +63,7 @@ impl Item<'_> {
             let Ok(text) = std::str::from_utf8(&readable) else { return };
             let error = match Syntax::parse(Rule::file, text) {
                 Ok(pairs) => {
-                    let mut builder = Builder::new(self.source, self.start, &scan.comments);
+                    let mut builder = Builder::new(self.source, self.start, scan);
                     for pair in pairs {
                         builder.file(pair, file);
                     }
@@ -165,7 +163,7 @@ impl Item<'_> {
             end = outline.after(end);
         }
         let name = first + usize::from(outline.text(first) == "param" && outline.is(first + 1, TokenKind::Word));
-        if outline.is(name, TokenKind::Word) && token > name && self.fill(readable, name + 1, end, true) {
+        if outline.is(name, TokenKind::Word) && !RESERVED.contains(&outline.text(name)) && self.fill(readable, name + 1, end, true) {
             return true;
         }
         // Without the name the comma has to go as well.

@@ -7,6 +7,9 @@ use crate::lexis::{Foreign, ITEM_WORDS, STATEMENT_WORDS, is_word_char, is_word_s
 /// How deep brackets, branches and lambdas may stand in each other: the parser recurses.
 pub(crate) const MAX_NESTING: usize = 128;
 
+/// How many mistakes of one text are reported.
+pub(crate) const MAX_ERRORS: usize = 50;
+
 /// Stand for a `-` and a `(` that begin an expression although one could go on before them; see `rlp.pest`.
 const FRESH_MINUS: u8 = 1;
 const FRESH_PAREN: u8 = 2;
@@ -74,7 +77,8 @@ struct Open {
     column: Option<usize>,
     /// Branches and lambdas that began in it and have not ended for certain.
     inner: usize,
-    /// How far the line it stands in is indented.
+    /// Where the line it stands in begins, and how far that is indented.
+    line: usize,
     indent: usize,
 }
 
@@ -96,8 +100,8 @@ struct Scanner<'a> {
     given_up: bool,
     /// An `{` and an `}` that stand at different depths of indentation.
     askew: Option<(usize, usize)>,
-    /// The line of the last error: the next on the same line follows from it.
-    last_error: Option<usize>,
+    /// The line of the last mistake, from which the others on it follow, and how much it makes unreadable.
+    last_error: Option<(usize, Option<Reach>)>,
 }
 
 /// Reads a text of at most 4 GiB.
@@ -189,21 +193,28 @@ impl<'a> Scanner<'a> {
             }
         }
         let (start, end) = (self.at, self.at + length);
-        self.scan.tokens.push(Token { kind, start, end, first: self.first, until: usize::MAX, closes: None });
+        self.scan.tokens.push(Token { kind, start, end, first: self.first, until: 0, closes: None });
         self.first = false;
         self.at = end;
     }
 
-    /// Reports a mistake, unless it follows from one on the same line; what is broken stays so in any case.
+    /// Reports a mistake on the current line.
     fn report(&mut self, at: usize, reach: Option<Reach>, error: SyntaxError) {
-        let line = self.text[..at].rfind('\n').map_or(0, |newline| newline + 1);
-        if self.last_error != Some(line) && !self.given_up {
-            self.scan.errors.push(error);
-            self.last_error = Some(line);
+        self.report_on(self.line, at, reach, error);
+    }
+
+    /// Reports a mistake on the line that begins at `line`, unless it follows from one before it there.
+    fn report_on(&mut self, line: usize, at: usize, reach: Option<Reach>, error: SyntaxError) {
+        if self.scan.errors.len() >= MAX_ERRORS {
+            return;
         }
-        if let Some(reach) = reach {
-            self.scan.broken.push((at, reach));
-            self.given_up |= reach == Reach::Item;
+        if self.last_error != Some((line, reach)) && !self.given_up {
+            if self.last_error.is_none_or(|(last, _)| last != line) {
+                self.scan.errors.push(error);
+            }
+            self.last_error = Some((line, reach));
+            self.scan.broken.extend(reach.map(|reach| (at, reach)));
+            self.given_up = reach == Some(Reach::Item);
         }
     }
 
@@ -327,7 +338,7 @@ impl<'a> Scanner<'a> {
         }
         self.token(TokenKind::Open, 1);
         let (token, indent) = (self.scan.tokens.len() - 1, self.indent);
-        self.open.push(Open { token, bracket, column: None, inner: 0, indent });
+        self.open.push(Open { token, bracket, column: None, inner: 0, line: self.line, indent });
         self.check_depth(start);
     }
 
@@ -379,7 +390,7 @@ impl<'a> Scanner<'a> {
             let start = self.scan.tokens[open.token].start;
             let span = self.span(start, start + 1);
             let error = SyntaxError::unclosed_bracket(span, open.bracket as char, self.end_before(at));
-            self.report(start, Some(Reach::Statement), error);
+            self.report_on(open.line, start, Some(Reach::Statement), error);
         }
     }
 
@@ -423,9 +434,12 @@ impl<'a> Scanner<'a> {
                 let close = self.scan.tokens[close].start;
                 error = error.related(self.span(close, close + 1), "this one stands at another depth");
             }
-            self.report(start, Some(Reach::Item), error);
+            let line = self.text[..start].rfind('\n').map_or(0, |newline| newline + 1);
+            self.report_on(line, start, Some(Reach::Item), error);
         }
-        self.open.clear();
+        for open in self.open.drain(..) {
+            self.scan.tokens[open.token].until = self.scan.tokens.len();
+        }
         self.inner = 0;
     }
 

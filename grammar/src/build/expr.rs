@@ -2,7 +2,7 @@
 
 use pest::iterators::Pair;
 
-use super::{Builder, Parts, unexpected};
+use super::{Builder, Parts, need, unexpected};
 use crate::ast::{Arg, BinaryOp, Body, Expr, ExprKind, Ident, UnaryOp};
 use crate::error::SyntaxError;
 use crate::syntax::Rule;
@@ -133,26 +133,22 @@ impl Builder<'_> {
 
     fn conditional(&mut self, pair: Pair<'_, Rule>) -> Expr {
         let span = self.span(&pair);
-        let mut parts = Parts::of(pair);
         let mut branches = Vec::new();
-        while let Some(cond) = parts.take(Rule::expr) {
-            branches.push((cond, parts.need()));
+        let mut parts = pair.into_inner().filter(|part| part.as_rule() != Rule::ELSE).peekable();
+        while let Some(word) = parts.next_if(|part| part.as_rule() == Rule::IF) {
+            branches.push((self.span(&word), need(parts.next()), need(parts.next())));
         }
-        let last = parts.need();
+        let last = need(parts.next());
         let built = self.nested(branches.len(), span, |builder| {
             let end = builder.span(&last);
             let mut otherwise = builder.body(last);
             // `else if` is an `else` whose body is the next `if`; so the last one is built first.
-            for (index, (cond, then)) in branches.into_iter().enumerate().rev() {
-                let cond = builder.expr(cond);
-                let then = builder.body(then);
-                // The word `if` stands before the condition; only the first one's place is known, and needed.
-                let start = if index == 0 { span } else { cond.span };
-                let whole = start.to(end);
-                let kind =
-                    ExprKind::If { cond: Box::new(cond), then: Box::new(then), otherwise: Box::new(otherwise) };
-                let expr = Expr { kind, span: whole };
-                otherwise = Body { stmts: Vec::new(), result: Some(Box::new(expr)), span: whole };
+            for (word, cond, then) in branches.into_iter().rev() {
+                let cond = Box::new(builder.expr(cond));
+                let then = Box::new(builder.body(then));
+                let kind = ExprKind::If { cond, then, otherwise: Box::new(otherwise) };
+                let span = word.to(end);
+                otherwise = Body { stmts: Vec::new(), result: Some(Box::new(Expr { kind, span })), span };
             }
             otherwise.result
         });

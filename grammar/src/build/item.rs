@@ -68,7 +68,7 @@ impl Builder<'_> {
         // A comment that ends the line of a parameter belongs to it: nothing but a comma may stand between.
         let whole = pair.as_str();
         let start = self.span(&pair).start;
-        let comments = self.comments;
+        let comments = &self.scan.comments;
         let mut params = Vec::new();
         for param in pair.into_inner() {
             let mut param = self.param(param);

@@ -9,7 +9,7 @@ use pest::iterators::{Pair, Pairs};
 use crate::ast::{File, Ident, Item, SourceId, Span};
 use crate::error::SyntaxError;
 use crate::lexis::unescape;
-use crate::scan::Comment;
+use crate::scan::Scan;
 use crate::syntax::Rule;
 
 /// How deep a syntax tree may become: those who walk it recurse.
@@ -20,15 +20,15 @@ pub(crate) struct Builder<'a> {
     source: SourceId,
     /// Where in the source the parsed text begins.
     offset: usize,
-    comments: &'a [Comment],
+    scan: &'a Scan,
     depth: usize,
     /// Mistakes that the grammar does not see: escapes, chained comparisons, missing bodies.
     pub(crate) errors: Vec<SyntaxError>,
 }
 
 impl<'a> Builder<'a> {
-    pub(crate) fn new(source: SourceId, offset: usize, comments: &'a [Comment]) -> Self {
-        Builder { source, offset, comments, depth: 0, errors: Vec::new() }
+    pub(crate) fn new(source: SourceId, offset: usize, scan: &'a Scan) -> Self {
+        Builder { source, offset, scan, depth: 0, errors: Vec::new() }
     }
 
     /// Adds what a `file` pair holds to `file`.
@@ -51,7 +51,12 @@ impl<'a> Builder<'a> {
 
     fn span(&self, pair: &Pair<'_, Rule>) -> Span {
         let span = pair.as_span();
-        self.span_at(span.start(), span.end())
+        // pest counts what it skipped while looking for something optional; a node ends where its last token does.
+        let tokens = &self.scan.tokens;
+        let after = tokens.partition_point(|token| token.end <= self.offset + span.end());
+        let last = after.checked_sub(1).map(|last| tokens[last].end - self.offset.min(tokens[last].end));
+        let end = last.filter(|end| *end > span.start()).unwrap_or(span.end());
+        self.span_at(span.start(), end)
     }
 
     /// The span of bytes of the text that is being parsed.
@@ -127,10 +132,14 @@ impl<'i> Parts<'i> {
 
     /// The next part, which the grammar says is there.
     fn need(&mut self) -> Pair<'i, Rule> {
-        match self.next() {
-            Some(pair) => pair,
-            None => unexpected(Rule::EOI),
-        }
+        need(self.next())
+    }
+}
+
+fn need(pair: Option<Pair<'_, Rule>>) -> Pair<'_, Rule> {
+    match pair {
+        Some(pair) => pair,
+        None => unexpected(Rule::EOI),
     }
 }
 
