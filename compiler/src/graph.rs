@@ -7,6 +7,7 @@
 //! real, and nobody reads it. A position that is not real never changes a real one, in values or in
 //! gradients: a masked `Reduce` skips it, and the adjoint of a masked `Broadcast` is a masked `Reduce`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use petgraph::Direction;
@@ -49,6 +50,8 @@ pub struct Graph {
     pub calls: Vec<Call>,
     pub draws: Vec<Draw>,
     pub states: Vec<State>,
+    /// For a ragged dimension, the node that says which of its positions are real (over its parents and itself); all are without one.
+    pub masks: BTreeMap<DimId, NodeId>,
 }
 
 /// A call of a native sampler: what is drawn, and with what.
@@ -150,10 +153,14 @@ pub enum Binary {
     Add,
     Sub,
     Mul,
+    /// Of integers toward −∞.
     Div,
     Pow,
+    /// The remainder, with the sign of the divisor.
     Mod,
+    /// The gradient goes to the smaller, of equals to the first; what is not a number is the result.
     Min,
+    /// As `Min`, for the larger.
     Max,
     Eq,
     Ne,
@@ -333,7 +340,7 @@ pub enum Op {
         over: Vec<DimId>,
     },
     /// (xs.., captured.., initial carries..[, mask]): the values of carry `part` at every position of `over`.
-    /// Where the mask does not hold, the carries stay.
+    /// Where the mask does not hold, the carries stay; nobody reads the values there.
     Scan {
         over: DimId,
         reverse: bool,

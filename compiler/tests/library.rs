@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use rlp_compiler::array::Elements;
 use rlp_compiler::eval::{Given, evaluate};
+use rlp_compiler::pass::{PASSES, Snapshot};
 use rlp_compiler::plan::AssertPlan;
 use rlp_compiler::source::{SourceMap, Sources};
+use rlp_compiler::verify::{verify, verify_phases, verify_stage};
 use rlp_compiler::{Settings, check};
 
 /// The standard library, and files of the repository.
@@ -64,9 +66,9 @@ fn every_file_checks_clean() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-#[test]
-fn every_example_checks_clean() {
-    let mut wrong = Vec::new();
+/// The paths of all examples.
+fn examples() -> Vec<String> {
+    let mut examples = Vec::new();
     let mut open = vec![std::path::PathBuf::from(concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/../examples"
@@ -79,16 +81,52 @@ fn every_example_checks_clean() {
                     .map(|entry| entry.unwrap().path()),
             );
         } else if path.extension().is_some_and(|extension| extension == "rlp") {
-            let checked = check(&Standard, &path.to_string_lossy(), &Settings::default());
-            wrong.extend(
-                checked
-                    .diagnostics
-                    .iter()
-                    .map(|diagnostic| show(&checked.sources, diagnostic)),
-            );
+            examples.push(path.to_string_lossy().into_owned());
         }
     }
+    examples
+}
+
+#[test]
+fn every_example_checks_clean() {
+    let mut wrong = Vec::new();
+    for path in examples() {
+        let checked = check(&Standard, &path, &Settings::default());
+        wrong.extend(
+            checked
+                .diagnostics
+                .iter()
+                .map(|diagnostic| show(&checked.sources, diagnostic)),
+        );
+    }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_stage_survives_every_pass() {
+    let mut stages = 0;
+    for path in examples() {
+        let checked = check(&Standard, &path, &Settings::default());
+        for stage in checked.plans.iter().flat_map(|plan| &plan.stages) {
+            assert_eq!(verify_stage(stage), Vec::<String>::new(), "{path}");
+            for (pass, _) in PASSES {
+                let snapshot = Snapshot::after(stage, pass).unwrap();
+                let mut violations = verify(&snapshot.graph);
+                violations.extend(verify_phases(&snapshot.graph, &snapshot.phases));
+                assert_eq!(violations, Vec::<String>::new(), "{path} after {pass}");
+                let adjoints = snapshot.sinks.iter().filter(|(name, _)| name.starts_with("adjoint."));
+                let outputs = stage.trains.iter().map(|train| train.outputs.len()).sum::<usize>();
+                let differentiated = PASSES.iter().skip_while(|(name, _)| *name != "autodiff");
+                let expected = if differentiated.into_iter().any(|(name, _)| name == pass) { outputs } else { 0 };
+                assert_eq!(adjoints.count(), expected, "{path} after {pass}");
+            }
+            let mut stage = stage.clone();
+            rlp_compiler::pass::run(&mut stage);
+            assert_eq!(verify_stage(&stage), Vec::<String>::new(), "{path} after all passes");
+            stages += 1;
+        }
+    }
+    assert!(stages > 4, "{stages} stages");
 }
 
 #[test]

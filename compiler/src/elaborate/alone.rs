@@ -322,7 +322,7 @@ impl Elaborator<'_> {
         let mut dims = before.to_vec();
         dims.push(id);
         let mask = self.push(Op::Mask(id), &[], Ty::new(Elem::Bool, dims), span)?;
-        self.levels[0].masks.insert(id, mask);
+        self.set_mask(id, mask);
         Ok(id)
     }
 

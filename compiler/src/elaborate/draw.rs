@@ -208,7 +208,7 @@ impl Elaborator<'_> {
         if let Some(mut dims) = ragged {
             dims.push(id);
             let mask = self.push(Op::Mask(id), &[draw.1], Ty::new(Elem::Bool, dims), span)?;
-            self.levels[0].masks.insert(id, mask);
+            self.set_mask(id, mask);
         }
         Ok(id)
     }

@@ -267,7 +267,7 @@ impl Elaborator<'_> {
                         span,
                     );
                     self.level = level;
-                    self.levels[0].masks.insert(dim, node?);
+                    self.set_mask(dim, node?);
                 }
             }
         }

@@ -22,6 +22,13 @@ impl Elaborator<'_> {
         mask.map(Some)
     }
 
+    /// Says which positions of a ragged dimension are real, by a node of level 0.
+    pub(crate) fn set_mask(&mut self, dim: DimId, mask: Tensor) {
+        let level = &mut self.levels[0];
+        level.masks.insert(dim, mask);
+        level.graph.masks.insert(dim, mask.node);
+    }
+
     pub(crate) fn build_mask(&mut self, dims: &[DimId], span: Span) -> Result<Tensor> {
         if let Some(&mask) = self.levels[0].memo.get(dims) {
             return Ok(mask);

@@ -151,7 +151,7 @@ impl Elaborator<'_> {
             let ty = Ty::new(Elem::Bool, dims);
             let mask = self.push(Op::Rename(vec![(dim, id)]), &[mask], ty, span);
             self.level = level;
-            self.levels[0].masks.insert(id, mask?);
+            self.set_mask(id, mask?);
         }
         if let Some(&origin) = self.levels[0].origins.get(&dim) {
             self.levels[0].origins.insert(id, origin);

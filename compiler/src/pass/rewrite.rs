@@ -11,7 +11,7 @@ pub struct Rewritten {
     pub map: Vec<Option<NodeId>>,
 }
 
-/// A graph without nodes, with the dimensions, calls, draws and states of another.
+/// A graph without nodes, with the dimensions, calls, draws and states of another, and no masks.
 pub(super) fn without_nodes(graph: &Graph) -> Graph {
     let mut empty = Graph::default();
     empty.dims = graph.dims.clone();
@@ -50,7 +50,12 @@ pub(super) fn rewrite(
             });
             *own = after;
         }
-        map.push(operands.and_then(|operands| add(&mut graph, id, op, operands)));
+        let new = operands.and_then(|operands| add(&mut graph, id, op, operands));
+        if let Some(new) = new {
+            let of_this = old.masks.iter().filter(|(_, mask)| **mask == id);
+            graph.masks.extend(of_this.map(|(&dim, _)| (dim, new)));
+        }
+        map.push(new);
     }
     for state in &mut graph.states {
         for id in [&mut state.initial, &mut state.next] {

@@ -27,6 +27,8 @@ pub(crate) struct Setup {
     pub(crate) token: DimId,
     pub(crate) feature: DimId,
     pub(crate) shape: Shape,
+    /// Which tokens are real.
+    real: Array,
     random: u64,
 }
 
@@ -45,6 +47,7 @@ impl Setup {
             token: DimId(2),
             feature: DimId(3),
             shape,
+            real: Array::bool(true),
             random: shape.seed,
         };
         setup.dim("prompt", shape.prompts, None);
@@ -56,12 +59,26 @@ impl Setup {
             let length = setup.below(shape.tokens as u64 + 1) as usize;
             real.extend((0..shape.tokens).map(|token| token < length));
         }
-        let mask = Array {
+        setup.real = Array {
             shape: vec![shape.prompts, shape.samples, shape.tokens],
             elements: Elements::Bool(real),
         };
-        setup.given.masks.insert(setup.token, mask);
+        // As in a test, where lists tell the lengths, or as in a run, where a draw does.
+        let op = if shape.seed % 2 == 0 {
+            Op::Literal(setup.real.clone())
+        } else {
+            setup.tell_lengths();
+            Op::Mask(setup.token)
+        };
+        let dims = [setup.prompt, setup.sample, setup.token];
+        let mask = setup.add(op, &[], Elem::Bool, &dims);
+        setup.graph.masks.insert(setup.token, mask);
         setup
+    }
+
+    /// Gives the lengths from outside.
+    pub(crate) fn tell_lengths(&mut self) {
+        self.given.masks.insert(self.token, self.real.clone());
     }
 
     /// A random number below `bound` (splitmix64).
@@ -124,7 +141,7 @@ impl Setup {
     pub(crate) fn real(&self, dims: &[DimId]) -> Vec<bool> {
         let shape = self.shape_of(dims);
         let dims = Ty::new(Elem::Real, dims.to_vec()).dims;
-        let Elements::Bool(mask) = &self.given.masks[&self.token].elements else {
+        let Elements::Bool(mask) = &self.real.elements else {
             panic!("a mask is bool")
         };
         let own = [self.prompt, self.sample, self.token];
@@ -286,7 +303,7 @@ impl Setup {
     pub(crate) fn mask(&mut self, dims: &[DimId]) -> Option<NodeId> {
         let own = [self.prompt, self.sample, self.token];
         own.iter().all(|dim| dims.contains(dim)).then(|| {
-            let mask = self.add(Op::Mask(self.token), &[], Elem::Bool, &own);
+            let mask = self.graph.masks[&self.token];
             if dims.len() == own.len() {
                 mask
             } else {
@@ -354,6 +371,7 @@ impl Setup {
     pub(crate) fn body(&mut self, body: impl FnOnce(&mut Setup) -> Vec<NodeId>) -> ScanBody {
         let mut inside = Setup::new(self.shape);
         inside.given.sizes = self.given.sizes.clone();
+        inside.graph = Graph::default();
         inside.graph.dims = self.graph.dims.clone();
         let next = body(&mut inside);
         self.graph.dims = inside.graph.dims.clone();

@@ -4,6 +4,7 @@ use rlp_grammar::ast::Span;
 
 use crate::array::Array;
 use crate::graph::{Binary, CallId, Graph, NodeId, Op, Reduction, Unary};
+use crate::phase;
 use crate::ty::{Dim, DimId, Elem, Ty};
 
 /// A graph, and for whom nodes are added to it.
@@ -174,6 +175,9 @@ impl<'g> Builder<'g> {
         } else {
             self.graph.ty(x).elem
         };
+        if over.is_empty() && mask.is_none() && kind != Reduction::Count {
+            return x;
+        }
         let ty = self.graph.ty(x).without(over).with_elem(elem);
         let operands: Vec<NodeId> = [x].into_iter().chain(mask).collect();
         self.add(
@@ -317,69 +321,45 @@ impl<'g> Builder<'g> {
     pub(super) fn real_positions(&mut self, dims: &[DimId]) -> Option<NodeId> {
         let mut all: Option<NodeId> = None;
         for &dim in dims {
-            let parents = self.graph.dims.get(dim).ragged.clone();
-            if parents.is_some_and(|parents| parents.iter().all(|parent| dims.contains(parent))) {
-                let mask = self.mask(dim);
-                let mask = self.spread(mask, dims);
-                all = Some(match all {
-                    Some(all) => self.binary(Binary::And, all, mask),
-                    None => mask,
-                });
-            }
+            let Some(mask) = self.mask(dim) else { continue };
+            // Without some of its parents, what is real in any sequence.
+            let over = self.graph.ty(mask).without(dims).dims;
+            let parents = self.graph.ty(mask).without(&[dim]).dims;
+            let mask_dims = self.graph.ty(mask).dims.clone();
+            let of_parents = if over.is_empty() { None } else { self.real_positions(&parents) };
+            let of_parents = of_parents.map(|parents| self.spread(parents, &mask_dims));
+            let mask = self.reduce(Reduction::Any, mask, &over, of_parents);
+            let mask = self.spread(mask, dims);
+            all = Some(match all {
+                Some(all) => self.binary(Binary::And, all, mask),
+                None => mask,
+            });
         }
         all
     }
 
-    /// The mask of a ragged dimension; of one that only renames another, that one's, renamed.
-    pub(super) fn mask(&mut self, dim: DimId) -> NodeId {
-        let renamed = self.graph.ids().find_map(|id| match self.graph.op(id) {
-            Op::Rename(pairs) => pairs
-                .iter()
-                .find(|&&(old, new)| new == dim && self.graph.dims.is_ragged(old))
-                .map(|_| pairs.clone()),
-            _ => None,
-        });
-        let known = self
-            .graph
-            .ids()
-            .find(|&id| matches!(self.graph.op(id), Op::Mask(own) if *own == dim));
-        match (known, renamed) {
-            (Some(known), _) => known,
-            (None, Some(pairs)) => {
-                let old = pairs
-                    .iter()
-                    .find(|(_, new)| *new == dim)
-                    .map_or(dim, |&(old, _)| old);
-                let mask = self.mask(old);
-                let dims = self.ty(mask).dims;
-                let pairs: Vec<(DimId, DimId)> = pairs
-                    .into_iter()
-                    .filter(|(old, _)| dims.contains(old))
-                    .collect();
-                self.rename(mask, &pairs)
-            }
-            (None, None) => {
-                let parents = self.graph.dims.get(dim).ragged.clone().unwrap_or_default();
-                let draw = self.draw_of(dim);
-                self.add(
-                    Op::Mask(dim),
-                    draw.as_slice(),
-                    Ty::new(Elem::Bool, [parents, vec![dim]].concat()),
-                )
-            }
+    /// Which positions of a ragged dimension are real, over its parents and itself; `None` if all are.
+    pub(super) fn mask(&mut self, dim: DimId) -> Option<NodeId> {
+        let known = self.graph.masks.get(&dim).copied();
+        if known.is_some() || !self.in_body {
+            return known;
         }
+        // A body knows of no masks but by asking.
+        let mut dims = self.graph.dims.get(dim).ragged.clone()?;
+        dims.push(dim);
+        let mask = self.add(Op::Mask(dim), &[], Ty::new(Elem::Bool, dims));
+        self.graph.masks.insert(dim, mask);
+        Some(mask)
     }
 
-    /// The draw that a dimension comes from.
+    /// A draw that the size of a dimension depends on: one of those read by the first node that has the dimension.
     fn draw_of(&self, dim: DimId) -> Option<NodeId> {
         if self.in_body {
             return None;
         }
-        self.graph.ids().find(|&id| match self.graph.op(id) {
-            Op::Draw(draw) => self.graph.draws.get(*draw).is_some_and(|draw| {
-                draw.fresh.contains(&dim) || draw.renewed.iter().any(|&(_, new)| new == dim)
-            }),
-            _ => false,
-        })
+        let first = self.graph.ids().find(|&id| self.graph.ty(id).has(dim))?;
+        let read = phase::upstream(self.graph, &[first]);
+        let mut draws = read.into_iter().rev();
+        draws.find(|&id| matches!(self.graph.op(id), Op::Draw(_)))
     }
 }

@@ -4,7 +4,7 @@
 //! and the carries before it, and gives the adjoints of the slices, and the shares that this position has
 //! in the adjoints of what is captured. Where the mask does not hold, the adjoints of the carries stay.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::backward;
@@ -215,6 +215,15 @@ impl Body {
         input
     }
 
+    /// A slice of what has the scanned dimension, all of what has not.
+    fn read(&mut self, name: String, of: NodeId, over: DimId, b: &Builder) -> NodeId {
+        if b.graph.ty(of).has(over) {
+            self.slice(name, of, over, b)
+        } else {
+            self.capture(name, of, b)
+        }
+    }
+
     fn capture(&mut self, name: String, of: NodeId, b: &Builder) -> NodeId {
         let input = self.input(&name, b.ty(of), b);
         self.captured.push((name, of));
@@ -263,9 +272,7 @@ impl AdjointScan {
         active: &[bool],
     ) -> AdjointScan {
         let over = forward.over;
-        let real = forward
-            .mask
-            .or_else(|| b.graph.dims.is_ragged(over).then(|| b.mask(over)));
+        let real = forward.mask.or_else(|| b.mask(over));
         let mut graph = without_nodes(&forward.body.graph);
         graph.dims = b.graph.dims.clone();
         let mut body = Body {
@@ -286,18 +293,18 @@ impl AdjointScan {
             let before = forward.before(b, number, initial, real);
             body.slice(format!("c{number}"), before, over, b);
         }
-        let mut ambient: Vec<NodeId> = real
-            .iter()
-            .map(|&real| body.slice("real".to_string(), real, over, b))
-            .collect();
+        let mut ambient = Vec::new();
+        ambient.extend(real.map(|real| body.read("real".to_string(), real, over, b)));
         for (number, mask) in b.ambient.clone().into_iter().enumerate() {
-            let name = format!("ambient{number}");
-            let sliced = b.graph.ty(mask).has(over);
-            ambient.push(if sliced {
-                body.slice(name, mask, over, b)
-            } else {
-                body.capture(name, mask, b)
-            });
+            ambient.push(body.read(format!("ambient{number}"), mask, over, b));
+        }
+        let own = &forward.body.graph;
+        let dims: BTreeSet<DimId> = own.ids().flat_map(|id| own.ty(id).dims.clone()).collect();
+        for dim in dims {
+            if let Some(mask) = b.mask(dim) {
+                let input = body.read(format!("mask{}", dim.0), mask, over, b);
+                body.graph.masks.insert(dim, input);
+            }
         }
         let adjoints = carry_adjoints(b, &mut body, forward, parts);
         let copied = body.copy(&forward.body.graph);
@@ -454,11 +461,12 @@ impl Role {
 /// The body without what it does not need, its inputs numbered as a scan numbers them, and what those are outside.
 fn close(body: Body, next: Vec<NodeId>, carries: &[Role]) -> (ScanBody, Vec<NodeId>, Vec<NodeId>) {
     let Body {
-        graph,
+        mut graph,
         slices,
         captured,
         ..
     } = body;
+    graph.masks.clear();
     let ScanBody { graph, next } = rewrite_body(&ScanBody { graph, next }, dce);
     let reads = |name: &String| {
         graph

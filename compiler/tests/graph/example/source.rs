@@ -38,8 +38,9 @@ pub(crate) fn input() -> Vec<Build> {
 
 pub(crate) fn mask() -> Vec<Build> {
     vec![build("mask", |s| {
+        s.tell_lengths();
         let dims = [s.prompt, s.sample, s.token];
-        s.mask(&dims).unwrap()
+        s.add(Op::Mask(s.token), &[], Elem::Bool, &dims)
     })]
 }
 

@@ -1,8 +1,12 @@
-//! Which nodes a plan names: what passes keep, and rename when they rebuild a graph.
+//! Which nodes a plan names, which passes keep, and what it knows of all of them.
 
-use crate::graph::{Graph, NodeId};
+use std::collections::BTreeMap;
+
+use super::rewrite::Rewritten;
+use crate::graph::{Graph, NodeId, Op};
 use crate::phase::Phase;
 use crate::plan::{AssertPlan, BlockPlan, ReportPlan, StagePlan, TestPlan, UpdatePlan};
+use crate::ty::DimId;
 
 /// A plan with a graph, and the nodes of it that the plan names.
 ///
@@ -12,10 +16,8 @@ pub trait Roots {
     fn graph_mut(&mut self) -> &mut Graph;
     /// Every node that the plan names, with the name a reader knows it by, always in the same order.
     fn roots(&mut self) -> Vec<(String, &mut NodeId)>;
-    /// The phases of its nodes, if it has phases.
-    fn phases_mut(&mut self) -> Option<&mut Vec<Phase>> {
-        None
-    }
+    /// What else the plan knows of its nodes, now that its graph was rebuilt.
+    fn follow(&mut self, _rewritten: &Rewritten) {}
 }
 
 /// The sinks of a stage by name: losses, reports, evaluations, arguments of optimizers, next values of states.
@@ -79,8 +81,13 @@ impl Roots for StagePlan {
         roots
     }
 
-    fn phases_mut(&mut self) -> Option<&mut Vec<Phase>> {
-        Some(&mut self.phases)
+    fn follow(&mut self, rewritten: &Rewritten) {
+        self.phases = renamed_phases(rewritten, &self.phases);
+        let renamed = |(name, id): (String, NodeId)| Some((name, rewritten.map[id.index()]?));
+        self.names = std::mem::take(&mut self.names)
+            .into_iter()
+            .filter_map(renamed)
+            .collect();
     }
 }
 
@@ -122,13 +129,14 @@ impl Roots for BlockPlan {
     }
 
     fn roots(&mut self) -> Vec<(String, &mut NodeId)> {
-        let inputs = self
-            .inputs
-            .iter_mut()
-            .map(|input| (format!("input.{}", input.name), &mut input.node));
-        inputs
-            .chain(self.results.iter_mut().map(|(name, id)| (name.clone(), id)))
-            .collect()
+        let mut roots = Vec::new();
+        for input in &mut self.inputs {
+            let name = &input.name;
+            roots.push((format!("input.{name}"), &mut input.node));
+            roots.extend(input.initial.iter_mut().map(|id| (format!("input.{name}.init"), id)));
+        }
+        roots.extend(self.results.iter_mut().map(|(name, id)| (name.clone(), id)));
+        roots
     }
 }
 
@@ -160,4 +168,34 @@ impl Roots for TestPlan {
         }
         roots
     }
+}
+
+/// The phases of a rebuilt graph: of a node that stands for old ones the earliest of theirs; of a new one the
+/// latest of what it reads and of the first nodes with its dimensions, before which their sizes are not known.
+pub(super) fn renamed_phases(rewritten: &Rewritten, old: &[Phase]) -> Vec<Phase> {
+    let Rewritten { graph, map } = rewritten;
+    let mut known: Vec<Option<Phase>> = vec![None; graph.len()];
+    for (phase, new) in old.iter().zip(map) {
+        if let Some(new) = new {
+            let known = &mut known[new.index()];
+            *known = Some(known.map_or(*phase, |earlier| earlier.min(*phase)));
+        }
+    }
+    let mut of_dims: BTreeMap<DimId, Phase> = BTreeMap::new();
+    let mut phases: Vec<Phase> = Vec::with_capacity(graph.len());
+    for (id, known) in graph.ids().zip(known) {
+        let mut dims = graph.ty(id).dims.clone();
+        if let Op::Size(dim) = graph.op(id) {
+            dims.push(*dim);
+        }
+        let operands = graph.operands(id).into_iter();
+        let read = operands.map(|operand| phases[operand.index()]);
+        let latest = read.chain(dims.iter().filter_map(|dim| of_dims.get(dim).copied())).max();
+        let phase = known.or(latest).unwrap_or(Phase::Once);
+        for dim in dims {
+            of_dims.entry(dim).or_insert(phase);
+        }
+        phases.push(phase);
+    }
+    phases
 }
