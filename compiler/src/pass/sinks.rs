@@ -122,13 +122,14 @@ impl Roots for BlockPlan {
     }
 
     fn roots(&mut self) -> Vec<(String, &mut NodeId)> {
-        let inputs = self
-            .inputs
-            .iter_mut()
-            .map(|input| (format!("input.{}", input.name), &mut input.node));
-        inputs
-            .chain(self.results.iter_mut().map(|(name, id)| (name.clone(), id)))
-            .collect()
+        let mut roots = Vec::new();
+        for input in &mut self.inputs {
+            let initial = input.initial.iter_mut();
+            roots.extend(initial.map(|id| (format!("input.{}.init", input.name), id)));
+            roots.push((format!("input.{}", input.name), &mut input.node));
+        }
+        roots.extend(self.results.iter_mut().map(|(name, id)| (name.clone(), id)));
+        roots
     }
 }
 
