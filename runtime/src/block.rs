@@ -45,6 +45,8 @@ pub struct Options {
 /// Evaluates a block. Results have the names of the plan and their axes in ascending order of dimensions, gradients
 /// have those of the signature; both are 0 where nothing is real.
 ///
+/// The plan has been through the passes: no `Grad` is left in its graph.
+///
 /// If the inputs hold `grad.0`, `grad.1`, … instead of `grad`, the block is evaluated for each in turn, on the `param`
 /// and the states that the one before left; the results are those of the last.
 pub fn evaluate(

@@ -83,7 +83,9 @@ fn plan(name: &str, settings: &[(&str, &str)]) -> BlockPlan {
         .map(|(name, value)| (name.to_string(), value.to_string()))
         .collect();
     let (plan, _) = rlp_compiler::block(&Library, name, &Settings(settings));
-    plan.unwrap_or_else(|diagnostics| panic!("{name}: {diagnostics:?}"))
+    let mut plan = plan.unwrap_or_else(|diagnostics| panic!("{name}: {diagnostics:?}"));
+    pass::run(&mut plan);
+    plan
 }
 
 fn inputs(contents: &[(&str, Content)]) -> Inputs {

@@ -13,7 +13,9 @@ use std::sync::Arc;
 use rlp_compiler::array::{Array, Elements};
 use rlp_compiler::graph::{Binary, Factor, Graph, NodeId, Op, Reduction, ScanBody, TextOp, Unary};
 use rlp_compiler::ty::DimId;
-use rlp_compiler::ty::Elem::{self, Bool, Int, Real, Text};
+use rlp_compiler::ty::Elem::{Bool, Int, Real, Text};
+use rlp_compiler::ty::Ty;
+use rlp_grammar::ast::Span;
 use sources::*;
 use world::{INNER, OTHER, PROMPT, Program, RANK, RIVAL, SAMPLE, TOKEN, VOCAB, check};
 
@@ -323,6 +325,9 @@ primitives! {
                 }
             }
         }
+        for reverse in [false, true] {
+            check("a body that fails where nothing is real", &|p| quotients(p, reverse));
+        }
         check("a result that meets garbage", &|p| {
             let scan = two_carries(p, true, true, 0);
             let garbage = p.real(TOKENS, -1.0, 1.0);
@@ -390,6 +395,12 @@ primitives! {
             let (x, index) = (p.real(&[PROMPT, VOCAB, OTHER], -1.0, 1.0), index(p, &[PROMPT, VOCAB], VOCAB));
             p.add(Op::Gather { over: VOCAB }, &[x, index], Real, &[PROMPT, VOCAB, OTHER])
         });
+        check("tokens in their order", &|p| {
+            let (x, mask) = (p.real(TOKENS, -1.0, 1.0), p.mask(TOKENS));
+            let descending = true;
+            let order = p.add(Op::ArgSort { over: TOKEN, descending }, &[x, mask], Int, TOKENS);
+            p.add(Op::Gather { over: TOKEN }, &[x, order], Real, TOKENS)
+        });
         check("one element", &|p| {
             let (x, index) = (p.real(LOGITS, -1.0, 1.0), index(p, &[], VOCAB));
             p.add(Op::Gather { over: VOCAB }, &[x, index], Real, TOKENS)
@@ -403,6 +414,11 @@ primitives! {
         check("tokens into logits", &|p| {
             let (g, index) = (p.real(TOKENS, -1.0, 1.0), index(p, TOKENS, VOCAB));
             p.add(Op::ScatterAdd { over: VOCAB }, &[g, index], Real, LOGITS)
+        });
+        check("tokens into what belongs to a prompt", &|p| {
+            let (g, index) = (p.real(TOKENS, -1.0, 1.0), index(p, TOKENS, VOCAB));
+            let g = p.zeroed(g);
+            p.add(Op::ScatterAdd { over: VOCAB }, &[g, index], Real, &[PROMPT, VOCAB])
         });
         check("sequences into what belongs to a prompt", &|p| {
             let (g, index) = (p.real(SEQUENCES, -1.0, 1.0), index(p, SEQUENCES, VOCAB));
@@ -551,8 +567,8 @@ fn two_carries(p: &mut Program, reverse: bool, masked: bool, part: usize) -> Nod
         body.add(
             op,
             operands,
-            rlp_compiler::ty::Ty::new(Elem::Real, dims.to_vec()),
-            Default::default(),
+            Ty::new(Real, dims.to_vec()),
+            Span::default(),
             None,
         )
     };
@@ -590,4 +606,40 @@ fn two_carries(p: &mut Program, reverse: bool, masked: bool, part: usize) -> Nod
         body,
     };
     p.add(op, &operands, Real, dims)
+}
+
+/// c0 ← c0 / x0: the body divides by 0 where nothing is real.
+fn quotients(p: &mut Program, reverse: bool) -> NodeId {
+    let mut body = Graph::default();
+    body.dims = p.graph.dims.clone();
+    let mut add = |op: Op, operands: &[NodeId]| {
+        let ty = Ty::new(Real, SEQUENCES.to_vec());
+        body.add(op, operands, ty, Span::default(), None)
+    };
+    let (x, carry) = (
+        add(Op::Input("x0".into()), &[]),
+        add(Op::Input("c0".into()), &[]),
+    );
+    let next = add(Op::Binary(Binary::Div), &[carry, x]);
+    let body = Arc::new(ScanBody {
+        graph: body,
+        next: vec![next],
+    });
+    let operands = [
+        p.real(TOKENS, 0.5, 2.0),
+        p.real(SEQUENCES, -1.0, 1.0),
+        p.mask(TOKENS),
+    ];
+    let (xs, captured, carries) = (1, 0, 1);
+    let op = Op::Scan {
+        over: TOKEN,
+        reverse,
+        xs,
+        captured,
+        carries,
+        masked: true,
+        part: 0,
+        body,
+    };
+    p.add(op, &operands, Real, TOKENS)
 }

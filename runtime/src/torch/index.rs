@@ -146,20 +146,13 @@ fn rows(
     size: i64,
     site: &Site,
 ) -> Result<Tensor, Fault> {
-    let real = site.extents.real(index.dims)?;
-    let checked = match real {
+    let checked = match site.extents.real(index.dims)? {
         None => index.tensor.shallow_clone(),
         Some(real) => keep(index.tensor, &real, 0)?,
     };
     let outside = checked.f_lt(0)?.f_logical_or(&checked.f_ge(size)?)?;
-    let outside = match site.extents.real(index.dims)? {
-        None => outside,
-        Some(real) => outside.f_logical_and(&real)?,
-    };
     if outside.f_any()?.f_int64_value(&[])? != 0 {
-        let first = checked
-            .f_masked_select(&outside.f_expand_as(&checked)?)?
-            .f_int64_value(&[0])?;
+        let first = checked.f_masked_select(&outside)?.f_int64_value(&[0])?;
         return Err(Fault::Index {
             dim: site.extents.name(over).to_string(),
             index: first,
@@ -189,11 +182,6 @@ pub(super) fn gather(over: DimId, site: &Site) -> Result<Tensor, Fault> {
     let rows = rows(index, &plan, over, size, site)?;
     let order = plan.order(&plan.picked);
     let shape = site.extents.sizes(&order)?;
-    if size == 0 {
-        // Every index is of a position that is not real.
-        let nothing = Tensor::f_zeros(&shape, (x.tensor.f_kind()?, x.tensor.device()))?;
-        return axis::arrange(&nothing, &order, &site.ty.dims);
-    }
     let table = axis::arrange(x.tensor, x.dims, &plan.order(&[over]))?;
     let slice: i64 = table.size()[plan.batch.len() + 1..].iter().product();
     let batches: i64 = table.size()[..plan.batch.len()].iter().product();
@@ -204,6 +192,7 @@ pub(super) fn gather(over: DimId, site: &Site) -> Result<Tensor, Fault> {
     site.keep_real(axis::arrange(&found, &order, &site.ty.dims)?)
 }
 
+/// Its operand is 0 where it is not real, which names row 0.
 pub(super) fn scatter_add(over: DimId, site: &Site) -> Result<Tensor, Fault> {
     let (g, index) = (site.operand(0)?, site.operand(1)?);
     let plan = Plan::new(&site.ty.dims, index.dims, over);
@@ -217,12 +206,8 @@ pub(super) fn scatter_add(over: DimId, site: &Site) -> Result<Tensor, Fault> {
         [batches * size, slice],
         (g.tensor.f_kind()?, g.tensor.device()),
     )?;
-    if size == 0 {
-        return axis::arrange(&table.f_reshape(&shape)?, &order, &site.ty.dims);
-    }
-    let real = site.extents.keep_real(g.tensor.shallow_clone(), g.dims)?;
-    let source = axis::arrange(&real, g.dims, &plan.order(&plan.picked))?
-        .f_reshape([rows.size()[0], slice])?;
+    let source = axis::arrange(g.tensor, g.dims, &plan.order(&plan.picked))?;
+    let source = source.f_reshape([rows.size()[0], slice])?;
     let sums = table.f_index_add(0, &rows, &source)?.f_reshape(&shape)?;
     axis::arrange(&sums, &order, &site.ty.dims)
 }

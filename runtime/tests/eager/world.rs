@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use proptest::test_runner::{Config, TestCaseError, TestRunner};
+use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 use rlp_compiler::array::{Array, Elements};
 use rlp_compiler::eval::{self, Given};
 use rlp_compiler::graph::{Graph, NodeId, Op};
@@ -250,11 +250,14 @@ impl Program {
 /// the same inputs, equals libtorch's.
 pub(crate) fn check(name: &str, case: Case) {
     tch::set_num_threads(1);
-    let mut runner = TestRunner::new(Config {
-        cases: 12,
+    let config = Config {
+        cases: 24,
         failure_persistence: None,
         ..Config::default()
-    });
+    };
+    // The same worlds in every run: a random one would now and then put a step of a difference across a kink.
+    let mut runner =
+        TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
     let worlds = (1usize..4, 1usize..4, 1usize..4, 0u64..u64::MAX);
     let result = runner.run(&worlds, |(prompts, samples, vocab, seed)| {
         let stream = Stream::new(seed, Purpose::Order);
