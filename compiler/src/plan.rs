@@ -142,8 +142,16 @@ pub struct BlockPlan {
     pub name: String,
     pub graph: Graph,
     pub inputs: Vec<InputPlan>,
-    /// `result`, or one entry a field of a record; then `param` and `state.NAME` where the block has them.
-    pub results: Vec<(String, NodeId)>,
+    pub results: Vec<ResultPlan>,
+}
+
+#[derive(Clone, Debug)]
+pub struct ResultPlan {
+    /// `result`, or the field of a record; `param` and `state.NAME` where the block has them.
+    pub name: String,
+    pub node: NodeId,
+    /// Dimensions in the order of the signature.
+    pub axes: Vec<crate::ty::DimId>,
 }
 
 #[derive(Clone, Debug)]

@@ -114,15 +114,30 @@ fn every_stage_survives_every_pass() {
                 let mut violations = verify(&snapshot.graph);
                 violations.extend(verify_phases(&snapshot.graph, &snapshot.phases));
                 assert_eq!(violations, Vec::<String>::new(), "{path} after {pass}");
-                let adjoints = snapshot.sinks.iter().filter(|(name, _)| name.starts_with("adjoint."));
-                let outputs = stage.trains.iter().map(|train| train.outputs.len()).sum::<usize>();
+                let adjoints = snapshot
+                    .sinks
+                    .iter()
+                    .filter(|(name, _)| name.starts_with("adjoint."));
+                let outputs = stage
+                    .trains
+                    .iter()
+                    .map(|train| train.outputs.len())
+                    .sum::<usize>();
                 let differentiated = PASSES.iter().skip_while(|(name, _)| *name != "autodiff");
-                let expected = if differentiated.into_iter().any(|(name, _)| name == pass) { outputs } else { 0 };
+                let expected = if differentiated.into_iter().any(|(name, _)| name == pass) {
+                    outputs
+                } else {
+                    0
+                };
                 assert_eq!(adjoints.count(), expected, "{path} after {pass}");
             }
             let mut stage = stage.clone();
             rlp_compiler::pass::run(&mut stage);
-            assert_eq!(verify_stage(&stage), Vec::<String>::new(), "{path} after all passes");
+            assert_eq!(
+                verify_stage(&stage),
+                Vec::<String>::new(),
+                "{path} after all passes"
+            );
             stages += 1;
         }
     }

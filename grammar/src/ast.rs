@@ -29,7 +29,11 @@ impl fmt::Debug for Span {
 impl Span {
     /// The smallest span that covers both; they must be of one source.
     pub fn to(self, other: Span) -> Span {
-        Span { source: self.source, start: self.start.min(other.start), end: self.end.max(other.end) }
+        Span {
+            source: self.source,
+            start: self.start.min(other.start),
+            end: self.end.max(other.end),
+        }
     }
 }
 
@@ -165,23 +169,45 @@ pub struct Allow {
 #[derive(Clone, PartialEq, Debug)]
 pub enum StmtKind {
     /// `let x: T = e`; `let { a, b } = e` is not part of the language.
-    Let { name: Ident, ty: Option<TypeExpr>, value: Expr },
+    Let {
+        name: Ident,
+        ty: Option<TypeExpr>,
+        value: Expr,
+    },
     /// `state x: T = e`, or `state x init e` (from the first gradient): `lazy` is true.
-    State { name: Ident, ty: Option<TypeExpr>, value: Expr, lazy: bool },
+    State {
+        name: Ident,
+        ty: Option<TypeExpr>,
+        value: Expr,
+        lazy: bool,
+    },
     /// `param x: T = e`, in a block (trainable tensor) or a pipeline (setting, or trainable tensor).
-    Param { name: Ident, ty: Option<TypeExpr>, value: Option<Expr> },
+    Param {
+        name: Ident,
+        ty: Option<TypeExpr>,
+        value: Option<Expr>,
+    },
     /// `x <- e`
     Assign { name: Ident, value: Expr },
     /// `stage NAME { … }`
     Stage { name: Ident, stmts: Vec<Stmt> },
     /// `train a, b { clauses }`
-    Train { targets: Vec<Expr>, clauses: Vec<Clause> },
+    Train {
+        targets: Vec<Expr>,
+        clauses: Vec<Clause>,
+    },
     /// `report a = e, b = e`, also `report every 20 a = e`
-    Report { entries: Vec<(Ident, Expr)>, every: Option<Expr> },
+    Report {
+        entries: Vec<(Ident, Expr)>,
+        every: Option<Expr>,
+    },
     /// `steps N` directly in a stage
     Steps { count: Expr },
     /// `assert e`, `assert a ~= b within 1e-5`
-    Assert { value: Expr, close_to: Option<(Expr, Option<Expr>)> },
+    Assert {
+        value: Expr,
+        close_to: Option<(Expr, Option<Expr>)>,
+    },
 }
 
 /// One clause of `train`.
@@ -201,7 +227,10 @@ pub enum ClauseKind {
     /// `steps 100`, `epochs 2`, `minibatch 64`, `micro_batch 8`, `clip_norm 1.0`, …: a word and its value
     Setting { name: Ident, value: Expr },
     /// `evaluate accuracy = e, … every 20`
-    Evaluate { entries: Vec<(Ident, Expr)>, every: Option<Expr> },
+    Evaluate {
+        entries: Vec<(Ident, Expr)>,
+        every: Option<Expr>,
+    },
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -219,28 +248,61 @@ pub struct Expr {
 #[derive(Clone, PartialEq, Debug)]
 pub enum ExprKind {
     /// A number: its value, and whether it was written as an integer.
-    Number { value: f64, integer: bool },
+    Number {
+        value: f64,
+        integer: bool,
+    },
     Text(String),
     Bool(bool),
     Name(String),
     /// `rollouts.text`, `loss.ppo_clip`: which of them is a module is not known here.
-    Field { base: Box<Expr>, field: Ident },
+    Field {
+        base: Box<Expr>,
+        field: Ident,
+    },
     /// `f(a, over: token)`
-    Call { callee: Box<Expr>, args: Vec<Arg> },
-    Unary { op: UnaryOp, operand: Box<Expr> },
-    Binary { op: BinaryOp, op_span: Span, left: Box<Expr>, right: Box<Expr> },
-    If { cond: Box<Expr>, then: Box<Body>, otherwise: Box<Body> },
+    Call {
+        callee: Box<Expr>,
+        args: Vec<Arg>,
+    },
+    Unary {
+        op: UnaryOp,
+        operand: Box<Expr>,
+    },
+    Binary {
+        op: BinaryOp,
+        op_span: Span,
+        left: Box<Expr>,
+        right: Box<Expr>,
+    },
+    If {
+        cond: Box<Expr>,
+        then: Box<Body>,
+        otherwise: Box<Body>,
+    },
     List(Vec<Expr>),
     /// `|x, carry| e`
-    Lambda { params: Vec<Ident>, body: Box<Expr> },
+    Lambda {
+        params: Vec<Ident>,
+        body: Box<Expr>,
+    },
     /// `drawn with { score: s }`
-    With { base: Box<Expr>, fields: Vec<(Ident, Expr)> },
+    With {
+        base: Box<Expr>,
+        fields: Vec<(Ident, Expr)>,
+    },
     /// `{ scale: s, offset: o }`
     Record(Vec<(Ident, Expr)>),
     /// `[0.4, 0.3] : real[objective]`
-    Ascribe { value: Box<Expr>, ty: TypeExpr },
+    Ascribe {
+        value: Box<Expr>,
+        ty: TypeExpr,
+    },
     /// `x |> f(args)`: `call` is a `Call` without `x`.
-    Pipe { value: Box<Expr>, call: Box<Expr> },
+    Pipe {
+        value: Box<Expr>,
+        call: Box<Expr>,
+    },
     /// Text that could not be read; already reported.
     Error,
 }

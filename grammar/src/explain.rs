@@ -13,7 +13,12 @@ use crate::syntax::Rule;
 type Explained = (SyntaxError, usize);
 
 /// Explains why the text cannot be read beyond a place where only `expected` could have followed.
-pub(crate) fn explain(outline: &Outline<'_>, source: SourceId, at: usize, expected: &[Rule]) -> Explained {
+pub(crate) fn explain(
+    outline: &Outline<'_>,
+    source: SourceId,
+    at: usize,
+    expected: &[Rule],
+) -> Explained {
     let mut found = outline.token_at(at);
     let mut expected = expected;
     // Any word may be a label, even one that begins the next statement because a label is missing.
@@ -26,7 +31,13 @@ pub(crate) fn explain(outline: &Outline<'_>, source: SourceId, at: usize, expect
         expected = &[Rule::label];
     }
     let around = outline.around(found);
-    let stop = Stop { outline, source, found, around, expected };
+    let stop = Stop {
+        outline,
+        source,
+        found,
+        around,
+        expected,
+    };
     stop.documentation()
         .or_else(|| stop.fresh_line())
         .or_else(|| stop.reserved_word())
@@ -59,7 +70,8 @@ impl Stop<'_> {
     }
 
     fn expects_operand(&self) -> bool {
-        !self.after_operand() && self.expects(&[Rule::expr, Rule::number, Rule::variable, Rule::prefix])
+        !self.after_operand()
+            && self.expects(&[Rule::expr, Rule::number, Rule::variable, Rule::prefix])
     }
 
     fn expects_statement(&self) -> bool {
@@ -84,10 +96,19 @@ impl Stop<'_> {
 
     fn span(&self, first: usize, end: usize) -> Span {
         let tokens = self.outline.tokens();
-        let start = tokens.get(first).map_or(self.outline.text.len(), |token| token.start);
-        let stop = end.checked_sub(1).and_then(|last| tokens.get(last)).map_or(start, |token| token.end.max(start));
+        let start = tokens
+            .get(first)
+            .map_or(self.outline.text.len(), |token| token.start);
+        let stop = end
+            .checked_sub(1)
+            .and_then(|last| tokens.get(last))
+            .map_or(start, |token| token.end.max(start));
         let place = |byte: usize| u32::try_from(byte).unwrap_or(u32::MAX);
-        Span { source: self.source, start: place(start), end: place(stop) }
+        Span {
+            source: self.source,
+            start: place(start),
+            end: place(stop),
+        }
     }
 
     fn found_span(&self) -> Span {
@@ -108,66 +129,132 @@ impl Stop<'_> {
     fn documentation(&self) -> Option<Explained> {
         let is_doc = |token: usize| self.outline.is(token, TokenKind::Doc);
         let (token, message) = if is_doc(self.found) && self.text(self.found).starts_with("//!") {
-            (self.found, "`//!` says what a file is about, and stands at its head")
+            (
+                self.found,
+                "`//!` says what a file is about, and stands at its head",
+            )
         } else if is_doc(self.found) {
-            (self.found, "`///` documents a block or a pipeline, and none begins here")
+            (
+                self.found,
+                "`///` documents a block or a pipeline, and none begins here",
+            )
         } else {
-            let documented = self.found.checked_sub(2).filter(|doc| is_doc(*doc) && self.around == Around::File);
-            let dangling = self.found.checked_sub(1).filter(|doc| is_doc(*doc) && self.found == self.outline.tokens().len());
+            let documented = self
+                .found
+                .checked_sub(2)
+                .filter(|doc| is_doc(*doc) && self.around == Around::File);
+            let dangling = self
+                .found
+                .checked_sub(1)
+                .filter(|doc| is_doc(*doc) && self.found == self.outline.tokens().len());
             let word = documented.filter(|doc| matches!(self.text(doc + 1), "test" | "use"));
-            (word.or(dangling)?, "`///` documents a block or a pipeline, and none follows")
+            (
+                word.or(dangling)?,
+                "`///` documents a block or a pipeline, and none follows",
+            )
         };
-        let error = SyntaxError::new("misplaced-doc", self.span(token, token + 1), message, "documents nothing");
+        let error = SyntaxError::new(
+            "misplaced-doc",
+            self.span(token, token + 1),
+            message,
+            "documents nothing",
+        );
         Some((error.help("begin a comment with `//`"), token))
     }
 
     /// A line that begins with `-` or `(`, no deeper than its body, where no expression can begin.
     fn fresh_line(&self) -> Option<Explained> {
-        let result = self.outline.segment(self.before()).map(|segment| segment.first);
+        let result = self
+            .outline
+            .segment(self.before())
+            .map(|segment| segment.first);
         let token = if self.outline.is_fresh(self.found) {
             self.found
         } else {
-            result.filter(|first| self.outline.is_fresh(*first) && self.text(first - 1) != "{" && self.after_operand())?
+            result.filter(|first| {
+                self.outline.is_fresh(*first) && self.text(first - 1) != "{" && self.after_operand()
+            })?
         };
         let mark = self.text(token);
-        let message = format!("the line that begins with `{mark}` does not go on with the one above");
+        let message =
+            format!("the line that begins with `{mark}` does not go on with the one above");
         let label = "begins a new expression";
         let error = SyntaxError::new("line-start", self.span(token, token + 1), message, label);
-        Some((error.help("to go on with the line above, indent it deeper"), token))
+        Some((
+            error.help("to go on with the line above, indent it deeper"),
+            token,
+        ))
     }
 
     fn reserved_word(&self) -> Option<Explained> {
         let word = self.text(self.found);
-        let wants_name = self.expects(&[Rule::name, Rule::param]) && !self.after_operand() && !self.expects_operand();
-        let begins_line = self.outline.tokens().get(self.found).is_some_and(|token| token.first);
-        if !wants_name || !RESERVED.contains(&word) || STATEMENT_WORDS.contains(&word) && begins_line {
+        let wants_name = self.expects(&[Rule::name, Rule::param])
+            && !self.after_operand()
+            && !self.expects_operand();
+        let begins_line = self
+            .outline
+            .tokens()
+            .get(self.found)
+            .is_some_and(|token| token.first);
+        if !wants_name
+            || !RESERVED.contains(&word)
+            || STATEMENT_WORDS.contains(&word) && begins_line
+        {
             return None;
         }
         let message = format!("`{word}` is a word of the language and cannot be a name");
-        let error = SyntaxError::new("reserved-word", self.found_span(), message, "expected a name");
-        let culprit = if self.around == Around::Params { self.found } else { self.before() };
+        let error = SyntaxError::new(
+            "reserved-word",
+            self.found_span(),
+            message,
+            "expected a name",
+        );
+        let culprit = if self.around == Around::Params {
+            self.found
+        } else {
+            self.before()
+        };
         Some((error, culprit))
     }
 
     /// The head of a block: `loss f(a: real) real {`.
     fn head(&self) -> Option<Explained> {
-        if self.around != Around::File || !self.expects(&[Rule::name, Rule::params, Rule::result, Rule::body]) {
+        if self.around != Around::File
+            || !self.expects(&[Rule::name, Rule::params, Rule::result, Rule::body])
+        {
             return None;
         }
         // After the parameters anything is read as the kind of the next block.
-        let kind = self.found.checked_sub(2).filter(|close| self.text(*close) == ")");
-        let token = if self.expects(&[Rule::name]) { kind? + 1 } else { self.found };
+        let kind = self
+            .found
+            .checked_sub(2)
+            .filter(|close| self.text(*close) == ")");
+        let token = if self.expects(&[Rule::name]) {
+            kind? + 1
+        } else {
+            self.found
+        };
         if let Some(help) = token.checked_sub(2).and_then(|kind| match self.text(kind) {
             "use" => Some(r#"write `use "mine.rlp" as mine`"#),
             "test" => Some(r#"write `test "title" { … }`"#),
             _ => None,
         }) {
-            let error = Stop { found: token - 1, ..*self }.expected("a text in double quotes");
+            let error = Stop {
+                found: token - 1,
+                ..*self
+            }
+            .expected("a text in double quotes");
             return Some((error.help(help), token - 1));
         }
-        let closed = token.checked_sub(1).is_some_and(|close| self.text(close) == ")");
+        let closed = token
+            .checked_sub(1)
+            .is_some_and(|close| self.text(close) == ")");
         let expected = if closed { "`->` or `{`" } else { "`(`" };
-        let error = Stop { found: token, ..*self }.expected(expected);
+        let error = Stop {
+            found: token,
+            ..*self
+        }
+        .expected(expected);
         let help = match self.text(token) {
             ":" => "a result type follows `->`",
             _ if closed => "write `-> real { … }`",
@@ -178,40 +265,82 @@ impl Stop<'_> {
 
     /// `train { … }`, which would be read as a record.
     fn nothing_to_train(&self) -> Option<Explained> {
-        let open = self.outline.enclosing(self.found).filter(|_| self.around != Around::Statements)?;
-        open.checked_sub(1).filter(|word| self.text(*word) == "train")?;
-        let error = Stop { found: open, ..*self }.expected("what to train");
+        let open = self
+            .outline
+            .enclosing(self.found)
+            .filter(|_| self.around != Around::Statements)?;
+        open.checked_sub(1)
+            .filter(|word| self.text(*word) == "train")?;
+        let error = Stop {
+            found: open,
+            ..*self
+        }
+        .expected("what to train");
         Some((error.help("write `train policy { … }`"), open - 1))
     }
 
     /// A statement or clause that is none, or none here.
     fn not_a_statement(&self) -> Option<Explained> {
-        let begins = self.outline.enclosing(self.found).is_some_and(|open| {
-            self.outline.begins_statement(self.found, open, self.around)
-        });
+        let begins = self
+            .outline
+            .enclosing(self.found)
+            .is_some_and(|open| self.outline.begins_statement(self.found, open, self.around));
         if !self.expects_statement() || !begins || self.text(self.found) == "}" {
             return None;
         }
         let (word, next) = (self.text(self.found), self.text(self.found + 1));
         let (noun, known, list) = match self.around {
-            Around::Train => ("clause", TRAIN, "the clauses are `minimize`, `with`, `steps`, `epochs`, `minibatch`, `micro_batch`, `clip_norm`, `evaluate`"),
+            Around::Train => (
+                "clause",
+                TRAIN,
+                "the clauses are `minimize`, `with`, `steps`, `epochs`, `minibatch`, `micro_batch`, `clip_norm`, `evaluate`",
+            ),
             Around::Test => ("statement", TEST, "a test holds `let …` and `assert …`"),
-            Around::Statements => ("statement", STAGE, "a stage holds `let`, `train`, `report`, `state`, `steps` and `x <- …`"),
-            Around::Body | Around::File | Around::Params | Around::Parens | Around::List | Around::Fields => {
-                ("statement", BODY, "a body holds `let`, `state`, `x <- …`, and its result")
-            }
+            Around::Statements => (
+                "statement",
+                STAGE,
+                "a stage holds `let`, `train`, `report`, `state`, `steps` and `x <- …`",
+            ),
+            Around::Body
+            | Around::File
+            | Around::Params
+            | Around::Parens
+            | Around::List
+            | Around::Fields => (
+                "statement",
+                BODY,
+                "a body holds `let`, `state`, `x <- …`, and its result",
+            ),
         };
         let span = self.found_span();
         if word == "@" {
-            let error = SyntaxError::new("syntax", span, "`@` begins an `@allow`, and this is none", "cannot be read");
-            return Some((error.help(r#"write `@allow(lint, "reason")` before a statement"#), self.found));
+            let error = SyntaxError::new(
+                "syntax",
+                span,
+                "`@` begins an `@allow`, and this is none",
+                "cannot be read",
+            );
+            return Some((
+                error.help(r#"write `@allow(lint, "reason")` before a statement"#),
+                self.found,
+            ));
         }
-        if next == "=" && self.around != Around::Train && self.outline.is(self.found, TokenKind::Word) {
-            let error = SyntaxError::new("missing-let", span, format!("`{word} = …` is not a statement"), "a name without `let`");
-            let help = format!("`let {word} = …` names a value, `{word} <- …` gives a state its next one");
+        if next == "="
+            && self.around != Around::Train
+            && self.outline.is(self.found, TokenKind::Word)
+        {
+            let error = SyntaxError::new(
+                "missing-let",
+                span,
+                format!("`{word} = …` is not a statement"),
+                "a name without `let`",
+            );
+            let help =
+                format!("`let {word} = …` names a value, `{word} <- …` gives a state its next one");
             return Some((error.help(help), self.found));
         }
-        let elsewhere = STATEMENT_WORDS.contains(&word) || CLAUSE_WORDS.contains(&word) || word == "with";
+        let elsewhere =
+            STATEMENT_WORDS.contains(&word) || CLAUSE_WORDS.contains(&word) || word == "with";
         if elsewhere && !known.contains(&word) {
             let place = match word {
                 "let" => "before `train`, not in its braces",
@@ -219,15 +348,32 @@ impl Stop<'_> {
                 "assert" => "in a test",
                 _ => "in the braces of `train`",
             };
-            let error = SyntaxError::new("misplaced-statement", span, format!("`{word}` stands {place}"), "not here");
+            let error = SyntaxError::new(
+                "misplaced-statement",
+                span,
+                format!("`{word}` stands {place}"),
+                "not here",
+            );
             return Some((error, self.found));
         }
-        let code = if noun == "clause" { "unknown-clause" } else { "unknown-statement" };
+        let code = if noun == "clause" {
+            "unknown-clause"
+        } else {
+            "unknown-statement"
+        };
         let label = format!("not a {noun}");
-        let error = SyntaxError::new(code, span, format!("{} begins no {noun}", self.found_words()), label);
+        let error = SyntaxError::new(
+            code,
+            span,
+            format!("{} begins no {noun}", self.found_words()),
+            label,
+        );
         let help = borrowed_word(word).map(str::to_owned);
         let help = help.or_else(|| nearest(word, known).map(|near| format!("is `{near}` meant?")));
-        Some((error.help(help.unwrap_or_else(|| list.to_owned())), self.found))
+        Some((
+            error.help(help.unwrap_or_else(|| list.to_owned())),
+            self.found,
+        ))
     }
 
     /// In a body: an expression that stands alone before the end.
@@ -237,12 +383,21 @@ impl Stop<'_> {
         }
         let segment = self.outline.segment(self.before())?;
         if let Some(token) = self.neighbour(segment) {
-            let error = Stop { found: token, ..*self }.expected("an operator or the next statement");
+            let error = Stop {
+                found: token,
+                ..*self
+            }
+            .expected("an operator or the next statement");
             return Some((self.with_borrowed(error, &[token - 1, token]), token));
         }
         let open = self.outline.enclosing(self.found)?;
         if self.text(segment.first + 1) == "=" {
-            return Stop { found: segment.first, expected: &[Rule::local], ..*self }.not_a_statement();
+            return Stop {
+                found: segment.first,
+                expected: &[Rule::local],
+                ..*self
+            }
+            .not_a_statement();
         }
         if !self.outline.begins_statement(self.found, open, self.around) {
             return None;
@@ -250,7 +405,9 @@ impl Stop<'_> {
         let span = self.span(segment.first, segment.end);
         let message = "only the last expression of a body may stand alone: it is the result";
         let error = SyntaxError::new("result-not-last", span, message, "its value goes nowhere");
-        let error = error.related(self.found_span(), "something follows").help("name it: `let x = …`");
+        let error = error
+            .related(self.found_span(), "something follows")
+            .help("name it: `let x = …`");
         Some((self.with_borrowed(error, &[segment.first]), segment.first))
     }
 
@@ -277,21 +434,40 @@ impl Stop<'_> {
 
     /// `x |> f() + 1`: nothing but another `|>` goes on after a pipe.
     fn after_pipe(&self) -> Option<Explained> {
-        let is_operator = matches!(self.text(self.found), "+" | "-" | "*" | "/" | "^" | "and" | "or" | "==" | "<" | ">" | "<=" | ">=");
+        let is_operator = matches!(
+            self.text(self.found),
+            "+" | "-" | "*" | "/" | "^" | "and" | "or" | "==" | "<" | ">" | "<=" | ">="
+        );
         if self.after_operand() || !self.expects(&[Rule::pipe]) || !is_operator {
             return None;
         }
         let message = format!("`{}` cannot follow a `|>`", self.text(self.found));
-        let error = SyntaxError::new("syntax", self.found_span(), message, "binds tighter than `|>`");
-        Some((error.help("put the part with `|>` in parentheses"), self.found))
+        let error = SyntaxError::new(
+            "syntax",
+            self.found_span(),
+            message,
+            "binds tighter than `|>`",
+        );
+        Some((
+            error.help("put the part with `|>` in parentheses"),
+            self.found,
+        ))
     }
 
     /// Anything else: what was expected and what was found.
     fn expectation(&self) -> Explained {
         let tokens = self.outline.tokens();
         // What is incomplete lies before; a new statement is not at fault for it.
-        let culprit = if self.expects_statement() || self.after_operand() { self.found } else { self.before() };
-        let culprit = if self.text(self.found) == "}" || self.found >= tokens.len() { self.before() } else { culprit };
+        let culprit = if self.expects_statement() || self.after_operand() {
+            self.found
+        } else {
+            self.before()
+        };
+        let culprit = if self.text(self.found) == "}" || self.found >= tokens.len() {
+            self.before()
+        } else {
+            culprit
+        };
         let listed = match self.around {
             Around::Params | Around::Parens => "`,` or `)`",
             Around::List => "`,` or `]`",
@@ -315,7 +491,11 @@ impl Stop<'_> {
         };
         let error = self.expected(expected);
         let error = match self.outline.enclosing(self.found) {
-            Some(open) if expected == listed && matches!(self.text(open), "(" | "[") && !self.on_one_line(open) => {
+            Some(open)
+                if expected == listed
+                    && matches!(self.text(open), "(" | "[")
+                    && !self.on_one_line(open) =>
+            {
                 error.related(self.span(open, open + 1), "opened here")
             }
             Some(_) | None => error,
@@ -345,7 +525,9 @@ impl Stop<'_> {
 
     fn on_one_line(&self, open: usize) -> bool {
         let tokens = self.outline.tokens();
-        tokens.get(open + 1..=self.found).is_some_and(|between| between.iter().all(|token| !token.first))
+        tokens
+            .get(open + 1..=self.found)
+            .is_some_and(|between| between.iter().all(|token| !token.first))
     }
 
     fn expected(&self, expected: &str) -> SyntaxError {
@@ -365,7 +547,10 @@ impl Stop<'_> {
     }
 
     fn with_borrowed(&self, error: SyntaxError, tokens: &[usize]) -> SyntaxError {
-        match tokens.iter().find_map(|token| borrowed_word(self.text(*token))) {
+        match tokens
+            .iter()
+            .find_map(|token| borrowed_word(self.text(*token)))
+        {
             Some(help) => error.help(help),
             None => error,
         }
@@ -381,26 +566,46 @@ impl Stop<'_> {
             "=" if enclosed && is_word(self.before()) && self.around == Around::Parens => {
                 format!("a named argument reads `{before}: …`; equality is `==`")
             }
-            "=" if enclosed && self.around == Around::Fields => format!("a field reads `{before}: …`"),
+            "=" if enclosed && self.around == Around::Fields => {
+                format!("a field reads `{before}: …`")
+            }
             "=" if self.around == Around::Train && CLAUSE_WORDS.contains(&before) => {
                 format!("a clause is a word and its value: `{before} 100`")
             }
             "=" if self.after_operand() => "equality is `==`, nearness `~=`".to_owned(),
-            "<-" if expected == "`=`" => "`let x = …` names a value, `x <- …` gives a state its next one".to_owned(),
+            "<-" if expected == "`=`" => {
+                "`let x = …` names a value, `x <- …` gives a state its next one".to_owned()
+            }
             "==" if expected == "`=`" => "a name is given by one `=`".to_owned(),
             "[" if self.after_operand() => "`at(x, dimension: 0)` picks one index".to_owned(),
             "." if expected == "an expression" => "a number begins with a digit: `0.5`".to_owned(),
-            "{" if expected == "a type" => "write the fields' types: `{ a: real, b: real }`".to_owned(),
+            "{" if expected == "a type" => {
+                "write the fields' types: `{ a: real, b: real }`".to_owned()
+            }
             _ if expected == "`:`" => format!("a field reads `{before}: …`"),
-            _ if expected == "`else`" => "an `if` is a value: write `if c { a } else { b }`".to_owned(),
+            _ if expected == "`else`" => {
+                "an `if` is a value: write `if c { a } else { b }`".to_owned()
+            }
             _ if expected == "`(`" && before != "." => format!("write `{before}()`"),
-            _ if before == "." && self.outline.is(self.found.saturating_sub(2), TokenKind::Number) => {
+            _ if before == "."
+                && self
+                    .outline
+                    .is(self.found.saturating_sub(2), TokenKind::Number) =>
+            {
                 "a number has digits behind its `.`".to_owned()
             }
-            _ if before == "." && is_number => format!("a field has a name; `at(x, dimension: {found})` picks an index"),
-            _ if is_number && expected == "an expression" => "digits stand together; a product needs `*`".to_owned(),
-            "real" | "int" | "bool" | "text" if is_word(self.before()) => format!("write `{before}: {found}`"),
-            _ if enclosed && self.outline.begins_operand(self.found) => "is a comma missing?".to_owned(),
+            _ if before == "." && is_number => {
+                format!("a field has a name; `at(x, dimension: {found})` picks an index")
+            }
+            _ if is_number && expected == "an expression" => {
+                "digits stand together; a product needs `*`".to_owned()
+            }
+            "real" | "int" | "bool" | "text" if is_word(self.before()) => {
+                format!("write `{before}: {found}`")
+            }
+            _ if enclosed && self.outline.begins_operand(self.found) => {
+                "is a comma missing?".to_owned()
+            }
             _ => return None,
         };
         Some(help)
@@ -421,14 +626,36 @@ const NAMES: &[(&[Rule], &str)] = &[
     (&[Rule::AS], "`as` and a name"),
     (&[Rule::NEW], "`new` and the names of dimensions"),
     (&[Rule::STATE], "`state`"),
-    (&[Rule::r#type, Rule::named_type, Rule::record_type], "a type"),
+    (
+        &[Rule::r#type, Rule::named_type, Rule::record_type],
+        "a type",
+    ),
     (&[Rule::dim, Rule::rest], "a dimension"),
-    (&[Rule::name, Rule::label, Rule::entry, Rule::field_type, Rule::record_field, Rule::param], "a name"),
+    (
+        &[
+            Rule::name,
+            Rule::label,
+            Rule::entry,
+            Rule::field_type,
+            Rule::record_field,
+            Rule::param,
+        ],
+        "a name",
+    ),
 ];
 
 const BODY: &[&str] = &["let", "state", "param"];
 const STAGE: &[&str] = &["let", "state", "param", "stage", "train", "report", "steps"];
 const TEST: &[&str] = &["let", "state", "param", "assert"];
 const TRAIN: &[&str] = &[
-    "minimize", "maximize", "with", "evaluate", "steps", "epochs", "minibatch", "micro_batch", "clip_norm", "on_nonfinite",
+    "minimize",
+    "maximize",
+    "with",
+    "evaluate",
+    "steps",
+    "epochs",
+    "minibatch",
+    "micro_batch",
+    "clip_norm",
+    "on_nonfinite",
 ];

@@ -2,21 +2,43 @@
 
 /// The words that begin an item.
 pub(crate) const ITEM_WORDS: &[&str] = &[
-    "use", "test", "pipeline", "native", "sampler", "reward", "advantage", "loss", "optimizer", "transform", "schedule",
-    "metric", "fn", "model", "data",
+    "use",
+    "test",
+    "pipeline",
+    "native",
+    "sampler",
+    "reward",
+    "advantage",
+    "loss",
+    "optimizer",
+    "transform",
+    "schedule",
+    "metric",
+    "fn",
+    "model",
+    "data",
 ];
 
 /// The words that begin a statement or a clause and can be nothing else.
-pub(crate) const STATEMENT_WORDS: &[&str] = &["let", "stage", "train", "report", "assert", "minimize", "maximize"];
+pub(crate) const STATEMENT_WORDS: &[&str] = &[
+    "let", "stage", "train", "report", "assert", "minimize", "maximize",
+];
 
 /// The words that begin a clause of `train` and may be names elsewhere.
-pub(crate) const CLAUSE_WORDS: &[&str] =
-    &["steps", "epochs", "minibatch", "micro_batch", "clip_norm", "on_nonfinite", "evaluate"];
+pub(crate) const CLAUSE_WORDS: &[&str] = &[
+    "steps",
+    "epochs",
+    "minibatch",
+    "micro_batch",
+    "clip_norm",
+    "on_nonfinite",
+    "evaluate",
+];
 
 /// The words that are never names.
 pub(crate) const RESERVED: &[&str] = &[
-    "let", "stage", "train", "report", "assert", "minimize", "maximize", "with", "if", "else", "and", "or", "not", "true",
-    "false",
+    "let", "stage", "train", "report", "assert", "minimize", "maximize", "with", "if", "else",
+    "and", "or", "not", "true", "false",
 ];
 
 /// Something that other languages have and this one has not.
@@ -29,25 +51,48 @@ pub(crate) struct Foreign {
 
 impl Foreign {
     pub(crate) fn at(rest: &str) -> Option<Foreign> {
-        let found = |length, help| Some(Foreign { length, help, can_go: false });
-        let spare = |length, help| Some(Foreign { length, help, can_go: true });
+        let found = |length, help| {
+            Some(Foreign {
+                length,
+                help,
+                can_go: false,
+            })
+        };
+        let spare = |length, help| {
+            Some(Foreign {
+                length,
+                help,
+                can_go: true,
+            })
+        };
         let character = rest.chars().next()?;
         match character {
             ';' => spare(1, "leave it out: a statement ends where the next begins"),
             '#' => spare(line_length(rest), "a comment begins with `//`"),
             '\'' => {
                 let line = &rest[..line_length(rest)];
-                found(line[1..].find('\'').map_or(1, |length| length + 2), "a text stands in double quotes")
+                found(
+                    line[1..].find('\'').map_or(1, |length| length + 2),
+                    "a text stands in double quotes",
+                )
             }
             '&' if rest.starts_with("&&") => found(2, "write `and`"),
             '&' => found(1, "write `and`"),
             '|' if rest.starts_with("||") => found(2, "write `or`"),
             '!' if !rest.starts_with("!=") => found(1, "write `not`"),
             '*' if rest.starts_with("**") => found(2, "write `^` for a power"),
-            '+' | '-' | '*' | '/' if rest[1..].starts_with('=') => found(2, "write `x <- x + …` for the next value of `x`"),
+            '+' | '-' | '*' | '/' if rest[1..].starts_with('=') => {
+                found(2, "write `x <- x + …` for the next value of `x`")
+            }
             ':' if rest.starts_with(":=") => found(2, "write `let x = …`"),
-            '=' if rest.starts_with("=>") => found(2, "write `->` before a result, `|x| …` for a function of `x`"),
-            '~' if !rest.starts_with("~=") => found(1, "write `not`; values that nearly agree are compared by `~=`"),
+            '=' if rest.starts_with("=>") => found(
+                2,
+                "write `->` before a result, `|x| …` for a function of `x`",
+            ),
+            '~' if !rest.starts_with("~=") => found(
+                1,
+                "write `not`; values that nearly agree are compared by `~=`",
+            ),
             '−' | '–' | '—' => found(character.len_utf8(), "write `-`"),
             '×' | '·' | '∗' => found(character.len_utf8(), "write `*`"),
             '÷' => found(character.len_utf8(), "write `/`"),
@@ -56,16 +101,24 @@ impl Foreign {
             '≠' => found(character.len_utf8(), "write `!=`"),
             '→' => found(character.len_utf8(), "write `->`"),
             '←' => found(character.len_utf8(), "write `<-`"),
-            '“' | '”' | '„' | '‘' | '’' => found(line_length(rest), "a text stands in double quotes: `\"`"),
+            '“' | '”' | '„' | '‘' | '’' => {
+                found(line_length(rest), "a text stands in double quotes: `\"`")
+            }
             '?' => found(1, "write `if c { a } else { b }`"),
             '%' => found(1, "there is no remainder operator"),
             '\u{200b}' | '\u{feff}' => spare(character.len_utf8(), "leave it out"),
             _ if character.is_whitespace() => spare(character.len_utf8(), "write a plain space"),
             _ if character.is_alphabetic() => {
-                let length = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
-                found(length, "names are made of the letters a to z, Greek letters, digits and `_`")
+                let length = rest
+                    .find(|c: char| !c.is_alphanumeric() && c != '_')
+                    .unwrap_or(rest.len());
+                found(
+                    length,
+                    "names are made of the letters a to z, Greek letters, digits and `_`",
+                )
             }
-            '+' | '-' | '*' | '/' | '^' | '=' | '!' | '<' | '>' | '~' | ':' | ',' | '.' | '|' | '@' => None,
+            '+' | '-' | '*' | '/' | '^' | '=' | '!' | '<' | '>' | '~' | ':' | ',' | '.' | '|'
+            | '@' => None,
             _ => found(character.len_utf8(), ""),
         }
     }
@@ -85,7 +138,8 @@ pub(crate) fn is_word_char(character: char) -> bool {
 }
 
 pub(crate) fn word_length(rest: &str) -> usize {
-    rest.find(|character| !is_word_char(character)).unwrap_or(rest.len())
+    rest.find(|character| !is_word_char(character))
+        .unwrap_or(rest.len())
 }
 
 /// What the inside of a text literal means, and the byte ranges of the escapes that mean nothing.
@@ -119,10 +173,16 @@ pub(crate) fn unescape(literal: &str) -> (String, Vec<(usize, usize)>) {
 
 /// The length of `u{…}` and the character it names.
 fn code_point(escape: &str) -> (usize, Option<char>) {
-    let Some(digits) = escape.strip_prefix("u{").and_then(|rest| rest.split_once('}')).map(|(digits, _)| digits) else {
+    let Some(digits) = escape
+        .strip_prefix("u{")
+        .and_then(|rest| rest.split_once('}'))
+        .map(|(digits, _)| digits)
+    else {
         return (1, None);
     };
-    let character = u32::from_str_radix(digits, 16).ok().and_then(char::from_u32);
+    let character = u32::from_str_radix(digits, 16)
+        .ok()
+        .and_then(char::from_u32);
     (digits.len() + 3, character)
 }
 
@@ -132,9 +192,13 @@ pub(crate) fn borrowed_word(word: &str) -> Option<&'static str> {
         "return" => "the last expression of a body is its result: leave out `return`",
         "elif" | "elsif" | "elseif" => "write `else if`",
         "then" => "write `if c { a } else { b }`",
-        "def" | "function" | "func" | "lambda" => "a helper is a block: `fn name(x: real) -> real { … }`",
+        "def" | "function" | "func" | "lambda" => {
+            "a helper is a block: `fn name(x: real) -> real { … }`"
+        }
         "var" | "const" | "val" | "mut" => "a name is given by `let x = …`",
-        "for" | "while" | "loop" => "what repeats is a dimension, a reduction or `scan(x, over: token, …)`",
+        "for" | "while" | "loop" => {
+            "what repeats is a dimension, a reduction or `scan(x, over: token, …)`"
+        }
         "import" | "from" | "include" => "write `use \"mine.rlp\" as mine`",
         "True" => "write `true`",
         "False" => "write `false`",
@@ -146,8 +210,13 @@ pub(crate) fn borrowed_word(word: &str) -> Option<&'static str> {
 /// The known word that a mistyped one is nearest to, if it is near.
 pub(crate) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     let allowed = if word.len() < 4 { 1 } else { 2 };
-    let distances = known.iter().map(|candidate| (distance(word, candidate), *candidate));
-    distances.filter(|(edits, _)| *edits <= allowed).min_by_key(|(edits, _)| *edits).map(|(_, candidate)| candidate)
+    let distances = known
+        .iter()
+        .map(|candidate| (distance(word, candidate), *candidate));
+    distances
+        .filter(|(edits, _)| *edits <= allowed)
+        .min_by_key(|(edits, _)| *edits)
+        .map(|(_, candidate)| candidate)
 }
 
 /// How many letters must be inserted, left out or replaced to make one word of the other.

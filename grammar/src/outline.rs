@@ -43,11 +43,15 @@ impl<'a> Outline<'a> {
     }
 
     pub(crate) fn text(&self, token: usize) -> &'a str {
-        self.tokens().get(token).map_or("", |token| &self.text[token.start..token.end])
+        self.tokens()
+            .get(token)
+            .map_or("", |token| &self.text[token.start..token.end])
     }
 
     pub(crate) fn is(&self, token: usize, kind: TokenKind) -> bool {
-        self.tokens().get(token).is_some_and(|token| token.kind == kind)
+        self.tokens()
+            .get(token)
+            .is_some_and(|token| token.kind == kind)
     }
 
     /// The first token that ends after a place.
@@ -57,7 +61,9 @@ impl<'a> Outline<'a> {
 
     /// Whether the token is a `-` or a `(` that begins an expression of its own.
     pub(crate) fn is_fresh(&self, token: usize) -> bool {
-        self.tokens().get(token).is_some_and(|token| self.scan.readable.as_bytes()[token.start] < 3)
+        self.tokens()
+            .get(token)
+            .is_some_and(|token| self.scan.readable.as_bytes()[token.start] < 3)
     }
 
     /// The innermost bracket that is open before a token.
@@ -74,7 +80,8 @@ impl<'a> Outline<'a> {
     }
 
     pub(crate) fn around(&self, token: usize) -> Around {
-        self.enclosing(token).map_or(Around::File, |open| self.inside(open))
+        self.enclosing(token)
+            .map_or(Around::File, |open| self.inside(open))
     }
 
     /// What stands inside a bracket.
@@ -89,7 +96,9 @@ impl<'a> Outline<'a> {
 
     /// Whether a parenthesis opens the parameters of a block: `loss dpo(`.
     fn is_head(&self, open: usize) -> bool {
-        open >= 2 && (open - 2..open).all(|token| self.is(token, TokenKind::Word)) && self.enclosing(open).is_none()
+        open >= 2
+            && (open - 2..open).all(|token| self.is(token, TokenKind::Word))
+            && self.enclosing(open).is_none()
     }
 
     fn inside_braces(&self, open: usize) -> Around {
@@ -101,7 +110,9 @@ impl<'a> Outline<'a> {
             }
         }
         let labelled = self.is(open + 1, TokenKind::Word) && self.text(open + 2) == ":";
-        let follows = open.checked_sub(1).is_some_and(|before| self.ends_operand(before) || self.text(before) == "else");
+        let follows = open
+            .checked_sub(1)
+            .is_some_and(|before| self.ends_operand(before) || self.text(before) == "else");
         if labelled || !follows {
             return Around::Fields;
         }
@@ -123,11 +134,18 @@ impl<'a> Outline<'a> {
     /// The statement or clause that a token belongs to, if it stands in braces that hold statements.
     pub(crate) fn segment(&self, token: usize) -> Option<Segment> {
         // A closing bracket belongs to what its opening one belongs to.
-        let mut child = self.tokens().get(token).and_then(|token| token.closes).unwrap_or(token);
+        let mut child = self
+            .tokens()
+            .get(token)
+            .and_then(|token| token.closes)
+            .unwrap_or(token);
         let (open, around) = loop {
             let open = self.enclosing(child)?;
             let around = self.inside(open);
-            if matches!(around, Around::Body | Around::Statements | Around::Test | Around::Train) {
+            if matches!(
+                around,
+                Around::Body | Around::Statements | Around::Test | Around::Train
+            ) {
                 break (open, around);
             }
             child = open;
@@ -145,7 +163,12 @@ impl<'a> Outline<'a> {
             }
             index = self.after(index);
         }
-        (first < end).then_some(Segment { open, first, end, around })
+        (first < end).then_some(Segment {
+            open,
+            first,
+            end,
+            around,
+        })
     }
 
     /// The next token that is not inside this one.
@@ -164,11 +187,17 @@ impl<'a> Outline<'a> {
         }
         let (word, next) = (self.text(token), self.text(token + 1));
         // What `@allow(…)` stands before is one statement with it.
-        if self.tokens()[before].closes.is_some_and(|open| open >= 2 && self.text(open - 2) == "@") {
+        if self.tokens()[before]
+            .closes
+            .is_some_and(|open| open >= 2 && self.text(open - 2) == "@")
+        {
             return false;
         }
         if STATEMENT_WORDS.contains(&word) {
-            let is_label = matches!(self.text(before), "." | "," | "report" | "stage" | "evaluate");
+            let is_label = matches!(
+                self.text(before),
+                "." | "," | "report" | "stage" | "evaluate"
+            );
             return !(is_label && matches!(next, "=" | "{"));
         }
         let is_complete = self.ends_operand(before);
@@ -192,7 +221,9 @@ impl<'a> Outline<'a> {
     pub(crate) fn begins_operand(&self, token: usize) -> bool {
         match self.tokens().get(token).map(|token| token.kind) {
             Some(TokenKind::Word) => {
-                let goes_on = ["and", "or", "else", "with", "within", "on", "every", "keep", "as", "new"];
+                let goes_on = [
+                    "and", "or", "else", "with", "within", "on", "every", "keep", "as", "new",
+                ];
                 !goes_on.contains(&self.text(token))
             }
             Some(TokenKind::Number | TokenKind::Text | TokenKind::Doc) => true,

@@ -27,7 +27,11 @@ pub struct Parsed {
 pub fn parse(source: SourceId, text: &str) -> Parsed {
     if text.len() > MAX_SIZE {
         let errors = vec![SyntaxError::file_too_large(source, text.len())];
-        return Parsed { file: File::default(), errors, comments: Vec::new() };
+        return Parsed {
+            file: File::default(),
+            errors,
+            comments: Vec::new(),
+        };
     }
     let scan = scan(source, text);
     let (file, mut errors) = match Syntax::parse(Rule::file, &scan.readable) {
@@ -43,5 +47,9 @@ pub fn parse(source: SourceId, text: &str) -> Parsed {
     };
     errors.sort_by_key(|error| error.span.start);
     errors.truncate(MAX_ERRORS);
-    Parsed { file, errors, comments: scan.comments }
+    Parsed {
+        file,
+        errors,
+        comments: scan.comments,
+    }
 }

@@ -28,7 +28,13 @@ pub(crate) fn recover(source: SourceId, text: &str, scan: &Scan) -> (File, Vec<S
     let mut start = 0;
     for end in starts.chain([text.len()]) {
         if start < end && errors.len() < MAX_ERRORS {
-            Item { source, outline: &outline, start, end }.read(&mut file, &mut errors);
+            Item {
+                source,
+                outline: &outline,
+                start,
+                end,
+            }
+            .read(&mut file, &mut errors);
         }
         start = end;
     }
@@ -60,7 +66,9 @@ impl Item<'_> {
         }
         let mut last = None;
         for _ in 0..(MAX_WORK / readable.len().max(1)).clamp(4, MAX_ERRORS) {
-            let Ok(text) = std::str::from_utf8(&readable) else { return };
+            let Ok(text) = std::str::from_utf8(&readable) else {
+                return;
+            };
             let error = match Syntax::parse(Rule::file, text) {
                 Ok(pairs) => {
                     let mut builder = Builder::new(self.source, self.start, scan);
@@ -99,7 +107,11 @@ impl Item<'_> {
     fn blank(&self, readable: &mut [u8], token: usize) -> bool {
         let is_doc = |token: usize| self.outline.is(token, TokenKind::Doc);
         if is_doc(token) {
-            let first = (0..=token).rev().take_while(|doc| is_doc(*doc)).last().unwrap_or(token);
+            let first = (0..=token)
+                .rev()
+                .take_while(|doc| is_doc(*doc))
+                .last()
+                .unwrap_or(token);
             let end = (token..).find(|doc| !is_doc(*doc)).unwrap_or(token + 1);
             return self.fill(readable, first, end, false);
         }
@@ -118,13 +130,19 @@ impl Item<'_> {
         }
         let named = outline.is(word + 1, TokenKind::Word);
         let value = match outline.text(word) {
-            "let" | "state" | "param" if named && token > word + 1 && segment.around != Around::Train => {
+            "let" | "state" | "param"
+                if named && token > word + 1 && segment.around != Around::Train =>
+            {
                 let mut equals = word + 2;
                 while equals < end && outline.text(equals) != "=" {
                     equals = outline.after(equals);
                 }
                 // A type that cannot be read goes with the value.
-                Some(if equals < token.min(end) { equals + 1 } else { word + 2 })
+                Some(if equals < token.min(end) {
+                    equals + 1
+                } else {
+                    word + 2
+                })
             }
             "minimize" | "maximize" if segment.around == Around::Train => Some(word + 1),
             "assert" if segment.around == Around::Test => Some(word + 1),
@@ -136,7 +154,8 @@ impl Item<'_> {
         {
             return true;
         }
-        let is_result = segment.around == Around::Body && outline.tokens()[segment.open].until == end + 1;
+        let is_result =
+            segment.around == Around::Body && outline.tokens()[segment.open].until == end + 1;
         self.fill(readable, first, end, is_result)
     }
 
@@ -145,7 +164,9 @@ impl Item<'_> {
         let outline = self.outline;
         let mut child = token;
         let open = loop {
-            let Some(open) = outline.enclosing(child) else { return false };
+            let Some(open) = outline.enclosing(child) else {
+                return false;
+            };
             if outline.inside(open) == Around::Params {
                 break open;
             }
@@ -162,26 +183,43 @@ impl Item<'_> {
             }
             end = outline.after(end);
         }
-        let name = first + usize::from(outline.text(first) == "param" && outline.is(first + 1, TokenKind::Word));
-        if outline.is(name, TokenKind::Word) && !RESERVED.contains(&outline.text(name)) && self.fill(readable, name + 1, end, true) {
+        let name = first
+            + usize::from(outline.text(first) == "param" && outline.is(first + 1, TokenKind::Word));
+        if outline.is(name, TokenKind::Word)
+            && !RESERVED.contains(&outline.text(name))
+            && self.fill(readable, name + 1, end, true)
+        {
             return true;
         }
         // Without the name the comma has to go as well.
-        if end < close { self.fill(readable, first, end + 1, false) } else { self.fill(readable, first - 1, end, false) }
+        if end < close {
+            self.fill(readable, first, end + 1, false)
+        } else {
+            self.fill(readable, first - 1, end, false)
+        }
     }
 
     /// Blanks tokens, all but a hole in their place; false if nothing would change or no place is left.
     fn fill(&self, readable: &mut [u8], first: usize, end: usize, hole: bool) -> bool {
         let tokens = self.outline.tokens();
-        let Some(before) = first.checked_sub(1).map_or(Some(self.start), |token| tokens.get(token).map(|token| token.end))
-        else {
+        let Some(before) = first.checked_sub(1).map_or(Some(self.start), |token| {
+            tokens.get(token).map(|token| token.end)
+        }) else {
             return false;
         };
-        let start = tokens.get(first).filter(|_| first < end).map_or(before, |token| token.start);
-        let stop = tokens.get(end.wrapping_sub(1)).filter(|_| first < end).map_or(before, |token| token.end);
+        let start = tokens
+            .get(first)
+            .filter(|_| first < end)
+            .map_or(before, |token| token.start);
+        let stop = tokens
+            .get(end.wrapping_sub(1))
+            .filter(|_| first < end)
+            .map_or(before, |token| token.end);
         // An empty range takes the character behind it, if that is white space.
         let stop = if hole { stop.max(start + 1) } else { stop };
-        let Some(range) = readable.get_mut(start.wrapping_sub(self.start)..stop.wrapping_sub(self.start)) else {
+        let Some(range) =
+            readable.get_mut(start.wrapping_sub(self.start)..stop.wrapping_sub(self.start))
+        else {
             return false;
         };
         if start == before && !range.first().is_some_and(u8::is_ascii_whitespace) && first >= end {

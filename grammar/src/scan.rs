@@ -2,7 +2,9 @@
 
 use crate::ast::{SourceId, Span};
 use crate::error::SyntaxError;
-use crate::lexis::{Foreign, ITEM_WORDS, STATEMENT_WORDS, is_word_char, is_word_start, word_length};
+use crate::lexis::{
+    Foreign, ITEM_WORDS, STATEMENT_WORDS, is_word_char, is_word_start, word_length,
+};
 
 /// How deep brackets, branches and lambdas may stand in each other: the parser recurses.
 pub(crate) const MAX_NESTING: usize = 128;
@@ -171,7 +173,11 @@ impl<'a> Scanner<'a> {
 
     fn span(&self, start: usize, end: usize) -> Span {
         let place = |byte: usize| u32::try_from(byte).unwrap_or(u32::MAX);
-        Span { source: self.source, start: place(start), end: place(end) }
+        Span {
+            source: self.source,
+            start: place(start),
+            end: place(end),
+        }
     }
 
     fn column(&mut self) -> usize {
@@ -193,7 +199,14 @@ impl<'a> Scanner<'a> {
             }
         }
         let (start, end) = (self.at, self.at + length);
-        self.scan.tokens.push(Token { kind, start, end, first: self.first, until: 0, closes: None });
+        self.scan.tokens.push(Token {
+            kind,
+            start,
+            end,
+            first: self.first,
+            until: 0,
+            closes: None,
+        });
         self.first = false;
         self.at = end;
     }
@@ -226,7 +239,8 @@ impl<'a> Scanner<'a> {
         let line = self.rest();
         let length = line.find('\n').unwrap_or(line.len());
         let line = &line[..length];
-        let is_doc = line.starts_with("//!") || line.starts_with("///") && !line.starts_with("////");
+        let is_doc =
+            line.starts_with("//!") || line.starts_with("///") && !line.starts_with("////");
         if is_doc {
             let begins_line = self.first && self.column() == 0;
             if begins_line && line.starts_with("///") {
@@ -236,7 +250,10 @@ impl<'a> Scanner<'a> {
         } else {
             let text = line[2..].trim_end().to_owned();
             let end = self.at + 2 + text.len();
-            self.scan.comments.push(Comment { text, span: self.span(self.at, end) });
+            self.scan.comments.push(Comment {
+                text,
+                span: self.span(self.at, end),
+            });
             self.at += length;
         }
     }
@@ -261,13 +278,21 @@ impl<'a> Scanner<'a> {
         let length = line.find('\n').unwrap_or(line.len());
         let length = line[..length].trim_end().len();
         self.token(TokenKind::Text, length);
-        let error = SyntaxError::unclosed_text(self.span(start, start + 1), self.span(start, start + length));
+        let error = SyntaxError::unclosed_text(
+            self.span(start, start + 1),
+            self.span(start, start + length),
+        );
         self.report(start, Some(Reach::Statement), error);
     }
 
     fn number(&mut self) {
         let rest = self.rest().as_bytes();
-        let digits = |from: usize| rest[from..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let digits = |from: usize| {
+            rest[from..]
+                .iter()
+                .take_while(|byte| byte.is_ascii_digit())
+                .count()
+        };
         let mut length = digits(0);
         if rest.get(length) == Some(&b'.') && rest.get(length + 1).is_some_and(u8::is_ascii_digit) {
             length += 1 + digits(length + 1);
@@ -291,11 +316,18 @@ impl<'a> Scanner<'a> {
         let word = &self.rest()[..length];
         let next = after.chars().next().unwrap_or('\n');
         if self.first {
-            let then = if matches!(word, "use" | "test" | "pipeline") { ['"', '{'] } else { ['\0'; 2] };
-            let begins_item = ITEM_WORDS.contains(&word) && (is_word_start(next) || then.contains(&next));
+            let then = if matches!(word, "use" | "test" | "pipeline") {
+                ['"', '{']
+            } else {
+                ['\0'; 2]
+            };
+            let begins_item =
+                ITEM_WORDS.contains(&word) && (is_word_start(next) || then.contains(&next));
             if begins_item && self.column() == 0 {
                 self.begin_item(start);
-            } else if STATEMENT_WORDS.contains(&word) && !matches!(next, ':' | ',' | ')' | '=' | '.' | ']') {
+            } else if STATEMENT_WORDS.contains(&word)
+                && !matches!(next, ':' | ',' | ')' | '=' | '.' | ']')
+            {
                 self.close_until(b'{', start);
             }
         }
@@ -338,7 +370,14 @@ impl<'a> Scanner<'a> {
         }
         self.token(TokenKind::Open, 1);
         let (token, indent) = (self.scan.tokens.len() - 1, self.indent);
-        self.open.push(Open { token, bracket, column: None, inner: 0, line: self.line, indent });
+        self.open.push(Open {
+            token,
+            bracket,
+            column: None,
+            inner: 0,
+            line: self.line,
+            indent,
+        });
         self.check_depth(start);
     }
 
@@ -360,12 +399,20 @@ impl<'a> Scanner<'a> {
             _ => b'{',
         };
         // A `)` or `]` does not reach over an open brace.
-        let reachable = self.open.iter().rev().take_while(|open| wanted == b'{' || open.bracket != b'{');
+        let reachable = self
+            .open
+            .iter()
+            .rev()
+            .take_while(|open| wanted == b'{' || open.bracket != b'{');
         if !reachable.into_iter().any(|open| open.bracket == wanted) {
             self.token(TokenKind::Close, 1);
             self.blank(start, start + 1);
             let error = SyntaxError::unopened_bracket(self.span(start, start + 1), close as char);
-            let reach = if self.open.is_empty() { Some(Reach::Item) } else { None };
+            let reach = if self.open.is_empty() {
+                Some(Reach::Item)
+            } else {
+                None
+            };
             return self.report(start, reach, error);
         }
         self.close_until(wanted, start);
@@ -389,14 +436,22 @@ impl<'a> Scanner<'a> {
             self.scan.tokens[open.token].until = self.scan.tokens.len();
             let start = self.scan.tokens[open.token].start;
             let span = self.span(start, start + 1);
-            let error = SyntaxError::unclosed_bracket(span, open.bracket as char, self.end_before(at));
+            let error =
+                SyntaxError::unclosed_bracket(span, open.bracket as char, self.end_before(at));
             self.report_on(open.line, start, Some(Reach::Statement), error);
         }
     }
 
     /// The end of the last token before a place.
     fn end_before(&self, at: usize) -> Span {
-        let end = self.scan.tokens.iter().rev().map(|token| token.end).find(|end| *end <= at).unwrap_or(at);
+        let end = self
+            .scan
+            .tokens
+            .iter()
+            .rev()
+            .map(|token| token.end)
+            .find(|end| *end <= at)
+            .unwrap_or(at);
         self.span(end, end)
     }
 
@@ -428,13 +483,21 @@ impl<'a> Scanner<'a> {
             let token = suspect.map_or(outer.token, |(open, _)| open);
             let start = self.scan.tokens[token].start;
             let bracket = self.text.as_bytes()[start] as char;
-            let mut error =
-                SyntaxError::unclosed_bracket(self.span(start, start + 1), bracket, self.end_before(at));
+            let mut error = SyntaxError::unclosed_bracket(
+                self.span(start, start + 1),
+                bracket,
+                self.end_before(at),
+            );
             if let Some((_, close)) = suspect {
                 let close = self.scan.tokens[close].start;
-                error = error.related(self.span(close, close + 1), "this one stands at another depth");
+                error = error.related(
+                    self.span(close, close + 1),
+                    "this one stands at another depth",
+                );
             }
-            let line = self.text[..start].rfind('\n').map_or(0, |newline| newline + 1);
+            let line = self.text[..start]
+                .rfind('\n')
+                .map_or(0, |newline| newline + 1);
             self.report_on(line, start, Some(Reach::Item), error);
         }
         for open in self.open.drain(..) {
@@ -449,16 +512,27 @@ impl<'a> Scanner<'a> {
         if let Some(mistake) = Foreign::at(rest) {
             let length = mistake.length;
             if character.is_alphabetic()
-                && let Some(word) = self.scan.tokens.pop_if(|token| token.kind == TokenKind::Word && token.end == start)
+                && let Some(word) = self
+                    .scan
+                    .tokens
+                    .pop_if(|token| token.kind == TokenKind::Word && token.end == start)
             {
                 self.at = word.start;
                 self.first = word.first;
                 self.token(TokenKind::Word, start + length - word.start);
                 let span = self.span(word.start, start + length);
-                let error = SyntaxError::foreign(span, &self.text[word.start..start + length], mistake.help);
+                let error = SyntaxError::foreign(
+                    span,
+                    &self.text[word.start..start + length],
+                    mistake.help,
+                );
                 return self.report(word.start, Some(Reach::Statement), error);
             }
-            let error = SyntaxError::foreign(self.span(start, start + length), &self.text[start..start + length], mistake.help);
+            let error = SyntaxError::foreign(
+                self.span(start, start + length),
+                &self.text[start..start + length],
+                mistake.help,
+            );
             if mistake.can_go {
                 self.blank(start, start + length);
                 self.at += length;
@@ -485,6 +559,7 @@ impl<'a> Scanner<'a> {
 
 /// Whether this `|` opens the parameters of a lambda.
 fn begins_lambda(rest: &str) -> bool {
-    let params = rest[1..].trim_start_matches(|c: char| is_word_char(c) || c == ',' || c.is_ascii_whitespace());
+    let params = rest[1..]
+        .trim_start_matches(|c: char| is_word_char(c) || c == ',' || c.is_ascii_whitespace());
     params.starts_with('|') && !params.starts_with("|>")
 }

@@ -7,6 +7,11 @@ use rlp_grammar::ast::SourceId;
 #[test]
 fn every_program_is_read() {
     for (path, text) in fixtures::programs("ok") {
-        assert_eq!(rlp_grammar::parse(SourceId(0), &text).errors, [], "{}", path.display());
+        assert_eq!(
+            rlp_grammar::parse(SourceId(0), &text).errors,
+            [],
+            "{}",
+            path.display()
+        );
     }
 }

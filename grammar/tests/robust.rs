@@ -13,10 +13,21 @@ fn check(text: &str) -> Parsed {
     assert!(parsed.errors.len() <= 50, "{} errors", parsed.errors.len());
     assert!(parsed.errors.is_sorted_by_key(|error| error.span.start));
     for error in &parsed.errors {
-        for span in error.related.iter().map(|(span, _)| *span).chain([error.span]) {
-            assert!(text.get(span.start as usize..span.end as usize).is_some(), "{error:?} points nowhere");
+        for span in error
+            .related
+            .iter()
+            .map(|(span, _)| *span)
+            .chain([error.span])
+        {
+            assert!(
+                text.get(span.start as usize..span.end as usize).is_some(),
+                "{error:?} points nowhere"
+            );
         }
-        assert!(!error.message.ends_with('.') && !error.message.is_empty(), "{error:?}");
+        assert!(
+            !error.message.ends_with('.') && !error.message.is_empty(),
+            "{error:?}"
+        );
     }
     parsed
 }
@@ -27,8 +38,38 @@ fn edits() -> impl Strategy<Value = Vec<(prop::sample::Index, u8, String)>> {
         "[ -~\n]{0,3}",
         "\\PC{1,2}",
         prop::sample::select(vec![
-            "(", ")", "[", "]", "{", "}", "\"", "let ", "train ", "if ", "else", "|x| ", "-", "\n-", "\n(", "|>", "<-", "//",
-            "///", "//!", "@allow(", " with {", "\nloss f(", "\nstage ", "\n}", ",", ":", "=", "\u{1}", "\u{2}", "\u{3}", "\r\n",
+            "(",
+            ")",
+            "[",
+            "]",
+            "{",
+            "}",
+            "\"",
+            "let ",
+            "train ",
+            "if ",
+            "else",
+            "|x| ",
+            "-",
+            "\n-",
+            "\n(",
+            "|>",
+            "<-",
+            "//",
+            "///",
+            "//!",
+            "@allow(",
+            " with {",
+            "\nloss f(",
+            "\nstage ",
+            "\n}",
+            ",",
+            ":",
+            "=",
+            "\u{1}",
+            "\u{2}",
+            "\u{3}",
+            "\r\n",
         ])
         .prop_map(str::to_owned),
     ];
@@ -45,7 +86,9 @@ fn boundary(text: &str, mut at: usize) -> usize {
 
 /// The range of what reads as one word or mark at a place.
 fn word_at(text: &str, at: usize) -> std::ops::Range<usize> {
-    let length = text[at..].find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len() - at);
+    let length = text[at..]
+        .find(|c: char| !c.is_alphanumeric() && c != '_')
+        .unwrap_or(text.len() - at);
     at..at + length.max(text[at..].chars().next().map_or(0, char::len_utf8))
 }
 
@@ -125,25 +168,57 @@ fn deep_nesting_is_refused_at_once() {
         ("x <- ", "", "\n"),
     ];
     for (before, within, after) in deep {
-        for (head, tail) in [("fn f(a: real) -> real { ", " }"), ("", ""), ("pipeline p { train q { minimize ", " } }")] {
-            let times = if before.len() + after.len() < 3 { 100_000 } else { 20_000 };
-            let text = [head, &before.repeat(times), within, &after.repeat(times), tail].concat();
+        for (head, tail) in [
+            ("fn f(a: real) -> real { ", " }"),
+            ("", ""),
+            ("pipeline p { train q { minimize ", " } }"),
+        ] {
+            let times = if before.len() + after.len() < 3 {
+                100_000
+            } else {
+                20_000
+            };
+            let text = [
+                head,
+                &before.repeat(times),
+                within,
+                &after.repeat(times),
+                tail,
+            ]
+            .concat();
             let start = Instant::now();
             let parsed = check(&text);
             let took = start.elapsed();
-            assert!(took < Duration::from_secs(5), "{head}{before}…{after}{tail} took {took:?}");
-            assert!(!parsed.errors.is_empty(), "{head}{before}…{after}{tail} was read");
+            assert!(
+                took < Duration::from_secs(5),
+                "{head}{before}…{after}{tail} took {took:?}"
+            );
+            assert!(
+                !parsed.errors.is_empty(),
+                "{head}{before}…{after}{tail} was read"
+            );
         }
     }
 }
 
 #[test]
 fn nesting_up_to_the_limit_is_read() {
-    let text = format!("fn f(a: real) -> real {{ {}a{} }}", "(".repeat(127), ")".repeat(127));
+    let text = format!(
+        "fn f(a: real) -> real {{ {}a{} }}",
+        "(".repeat(127),
+        ")".repeat(127)
+    );
     assert_eq!(check(&text).errors, []);
-    let text = format!("fn f(a: real) -> real {{ {}a{} }}", "(".repeat(128), ")".repeat(128));
+    let text = format!(
+        "fn f(a: real) -> real {{ {}a{} }}",
+        "(".repeat(128),
+        ")".repeat(128)
+    );
     let errors = check(&text).errors;
-    assert_eq!(errors.iter().map(|error| error.code).collect::<Vec<_>>(), ["too-deep"]);
+    assert_eq!(
+        errors.iter().map(|error| error.code).collect::<Vec<_>>(),
+        ["too-deep"]
+    );
     let sum = format!("fn f(a: real) -> real {{ a{} }}", " + a".repeat(200));
     assert_eq!(check(&sum).errors, []);
 }
@@ -151,7 +226,14 @@ fn nesting_up_to_the_limit_is_read() {
 #[test]
 fn too_large_a_text_is_refused() {
     let text = " ".repeat(MAX_SIZE + 1);
-    assert_eq!(check(&text).errors.iter().map(|error| error.code).collect::<Vec<_>>(), ["file-too-large"]);
+    assert_eq!(
+        check(&text)
+            .errors
+            .iter()
+            .map(|error| error.code)
+            .collect::<Vec<_>>(),
+        ["file-too-large"]
+    );
     assert_eq!(check(&text[1..]).errors, []);
 }
 
@@ -160,7 +242,10 @@ fn a_large_text_is_read() {
     let block = "fn f(a: real) -> real {\n    let b = mean(a * 2, over: [prompt, sample])\n    b + 1\n}\n\n";
     let text = block.repeat(MAX_SIZE / block.len());
     let parsed = check(&text);
-    assert_eq!((parsed.errors.len(), parsed.file.items.len()), (0, MAX_SIZE / block.len()));
+    assert_eq!(
+        (parsed.errors.len(), parsed.file.items.len()),
+        (0, MAX_SIZE / block.len())
+    );
     let broken = text.replace("over:", "over");
     assert_eq!(check(&broken).errors.len(), 50);
 }

@@ -7,7 +7,7 @@ mod output;
 
 use rlp_compiler::graph::{Graph, NodeId, Op};
 use rlp_compiler::pass;
-use rlp_compiler::plan::BlockPlan;
+use rlp_compiler::plan::{BlockPlan, ResultPlan};
 use rlp_compiler::ty::Elem;
 
 use crate::eager::{Executor, NoHost};
@@ -136,18 +136,17 @@ impl<'a> Evaluation<'a> {
             (true, ExecutorChoice::Fused) => self.by_compiler()?,
         };
         let mut written = Vec::new();
-        for ((name, node), value) in self.plan.results.iter().zip(values) {
-            let dims = &self.plan.graph.ty(*node).dims;
-            written.push((
-                name.clone(),
-                match value {
-                    Value::Tensor(tensor) => self
-                        .bound
-                        .unfold(&extents.keep_real(tensor, dims)?, dims)?
-                        .into(),
-                    Value::Text(_) => value,
-                },
-            ));
+        for (result, value) in self.plan.results.iter().zip(values) {
+            let dims = &self.plan.graph.ty(result.node).dims;
+            let value = match value {
+                Value::Tensor(tensor) => {
+                    let tensor =
+                        axis::arrange(&extents.keep_real(tensor, dims)?, dims, &result.axes)?;
+                    self.bound.unfold(&tensor, &result.axes)?.into()
+                }
+                Value::Text(_) => value,
+            };
+            written.push((result.name.clone(), value));
         }
         for (number, gradient) in gradients {
             let input = &self.plan.inputs[number];
@@ -240,22 +239,22 @@ impl<'a> Evaluation<'a> {
     }
 
     fn wanted(&self) -> Vec<NodeId> {
-        self.plan.results.iter().map(|(_, node)| *node).collect()
+        self.plan.results.iter().map(|result| result.node).collect()
     }
 
     /// The results whose sum is differentiated: all real ones but the next values of a parameter and of states.
     fn summed(&self) -> Result<Vec<NodeId>> {
-        let is_summed = |(name, node): &&(String, NodeId)| {
-            name != "param"
-                && !name.starts_with("state.")
-                && self.plan.graph.ty(*node).elem == Elem::Real
+        let is_summed = |result: &&ResultPlan| {
+            result.name != "param"
+                && !result.name.starts_with("state.")
+                && self.plan.graph.ty(result.node).elem == Elem::Real
         };
         let nodes: Vec<NodeId> = self
             .plan
             .results
             .iter()
             .filter(is_summed)
-            .map(|(_, node)| *node)
+            .map(|result| result.node)
             .collect();
         if nodes.is_empty() {
             return Err(Fault::input(format!(

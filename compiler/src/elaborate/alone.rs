@@ -8,9 +8,9 @@ use crate::elaborate::scope::Scope;
 use crate::elaborate::value::{Tensor, Value};
 use crate::elaborate::{Elaborator, Mode, Reported, Result};
 use crate::graph::Op;
-use crate::plan::{BlockPlan, InputPlan};
+use crate::plan::{BlockPlan, InputPlan, ResultPlan};
 use crate::ty::{Dim, DimId, Elem, Ty, is_ragged_name};
-use rlp_grammar::ast::{DimExpr, Param, Span, TypeKind};
+use rlp_grammar::ast::{DimExpr, Param, Span, TypeExpr, TypeKind};
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -82,12 +82,11 @@ impl Elaborator<'_> {
         })
     }
 
-    #[expect(clippy::type_complexity, reason = "the two halves of a block's plan")]
     pub(crate) fn alone_body(
         &mut self,
         definition: &Rc<Definition>,
         fixed: &[(String, Array)],
-    ) -> Result<(Vec<InputPlan>, Vec<(String, crate::graph::NodeId)>)> {
+    ) -> Result<(Vec<InputPlan>, Vec<ResultPlan>)> {
         self.check_kind(definition)?;
         let block = &definition.block;
         let mut inputs = Vec::new();
@@ -117,11 +116,14 @@ impl Elaborator<'_> {
         })?;
         let mut results = Vec::new();
         match value {
-            Value::Tensor(tensor) => results.push(("result".to_string(), tensor.node)),
+            Value::Tensor(tensor) => {
+                results.push(self.result("result", tensor, block.result.as_ref()));
+            }
             Value::Record(record) => {
                 for (name, value) in &record.fields {
                     if let Value::Tensor(tensor) = value {
-                        results.push((name.clone(), tensor.node));
+                        let declared = declared_field(block.result.as_ref(), name);
+                        results.push(self.result(name, *tensor, declared));
                     }
                 }
             }
@@ -136,17 +138,31 @@ impl Elaborator<'_> {
             let Some(next) = update.next else {
                 return Err(self.never_updates(definition));
             };
-            results.push(("param".to_string(), next.node));
+            results.push(self.result("param", next, None));
             for state in update.states {
-                results.push((format!("state.{}", state.name), state.next.node));
+                results.push(self.result(&format!("state.{}", state.name), state.next, None));
                 inputs.push(self.state_input(&state.name, state.old, Some(state.initial)));
             }
         }
         for (state, next) in std::mem::take(&mut self.alone_states) {
-            results.push((format!("state.{}", state.name), next.node));
+            results.push(self.result(&format!("state.{}", state.name), next, None));
             inputs.push(self.state_input(&state.name, state.old, Some(state.initial)));
         }
         Ok((inputs, results))
+    }
+
+    /// A result with its axes in the order in which the signature declares them.
+    fn result(&mut self, name: &str, tensor: Tensor, declared: Option<&TypeExpr>) -> ResultPlan {
+        let dims = self.ty(tensor).dims.clone();
+        let axes = match declared.map(|ty| self.tensor_type(ty)) {
+            Some(Ok((_, axes))) if axes.len() == dims.len() => axes,
+            Some(_) | None => dims,
+        };
+        ResultPlan {
+            name: name.to_string(),
+            node: tensor.node,
+            axes,
+        }
     }
 
     pub(crate) fn state_input(
@@ -362,5 +378,16 @@ fn dim_span(dim: &DimExpr) -> Span {
     match dim {
         DimExpr::Dim { name, .. } => name.span,
         DimExpr::Rest(span) => *span,
+    }
+}
+
+/// The type of a field of a record that a signature announces.
+fn declared_field<'t>(result: Option<&'t TypeExpr>, name: &str) -> Option<&'t TypeExpr> {
+    match &result?.kind {
+        TypeKind::Record(fields) => fields
+            .iter()
+            .find(|(field, _)| field.name == name)
+            .map(|(_, ty)| ty),
+        TypeKind::Named { .. } | TypeKind::Like { .. } => None,
     }
 }

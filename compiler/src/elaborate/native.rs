@@ -9,7 +9,7 @@ use crate::elaborate::library::Definition;
 use crate::elaborate::scope::{Binding, Scope};
 use crate::elaborate::value::Value;
 use crate::elaborate::{Elaborator, Mode, Result};
-use crate::graph::{DataRef, ModelRef, Op};
+use crate::graph::{DataRef, ModelRef};
 use crate::plan::{Resource, ResourceArg};
 
 impl Elaborator<'_> {
@@ -69,8 +69,10 @@ impl Elaborator<'_> {
                 Value::Tensor(tensor) => match self.static_value(tensor) {
                     Some(array) => ResourceArg::Value(array),
                     None => {
-                        let message =
-                            format!("`{name}` of `{}` must be known before the run", definition.name);
+                        let message = format!(
+                            "`{name}` of `{}` must be known before the run",
+                            definition.name
+                        );
                         return self.error("not-known-before-run", place, message);
                     }
                 },

@@ -133,9 +133,18 @@ impl Roots for BlockPlan {
         for input in &mut self.inputs {
             let name = &input.name;
             roots.push((format!("input.{name}"), &mut input.node));
-            roots.extend(input.initial.iter_mut().map(|id| (format!("input.{name}.init"), id)));
+            roots.extend(
+                input
+                    .initial
+                    .iter_mut()
+                    .map(|id| (format!("input.{name}.init"), id)),
+            );
         }
-        roots.extend(self.results.iter_mut().map(|(name, id)| (name.clone(), id)));
+        roots.extend(
+            self.results
+                .iter_mut()
+                .map(|result| (result.name.clone(), &mut result.node)),
+        );
         roots
     }
 }
@@ -190,7 +199,9 @@ pub(super) fn renamed_phases(rewritten: &Rewritten, old: &[Phase]) -> Vec<Phase>
         }
         let operands = graph.operands(id).into_iter();
         let read = operands.map(|operand| phases[operand.index()]);
-        let latest = read.chain(dims.iter().filter_map(|dim| of_dims.get(dim).copied())).max();
+        let latest = read
+            .chain(dims.iter().filter_map(|dim| of_dims.get(dim).copied()))
+            .max();
         let phase = known.or(latest).unwrap_or(Phase::Once);
         for dim in dims {
             of_dims.entry(dim).or_insert(phase);

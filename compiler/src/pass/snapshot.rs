@@ -60,7 +60,10 @@ impl Snapshot {
             }
         }
         let map = self.graph.ids().take(self.phases.len()).map(Some).collect();
-        let rewritten = Rewritten { graph: std::mem::take(&mut self.graph), map };
+        let rewritten = Rewritten {
+            graph: std::mem::take(&mut self.graph),
+            map,
+        };
         self.follow(&rewritten);
         self.graph = rewritten.graph;
     }

@@ -121,11 +121,23 @@ fn pictures_hold_every_node_and_edge() {
     let dot = dump::dot(&s.graph, Some(&phases), &sinks);
     let mermaid = dump::mermaid(&s.graph, Some(&phases), &sinks);
     let svg = dump::svg(&s.graph, Some(&phases), &sinks);
-    assert_eq!((dot.matches(" -> ").count(), mermaid.matches(" --> ").count()), (5, 5));
-    assert_eq!((svg.matches("<path").count(), svg.matches("<rect").count()), (5, 7));
+    assert_eq!(
+        (
+            dot.matches(" -> ").count(),
+            mermaid.matches(" --> ").count()
+        ),
+        (5, 5)
+    );
+    assert_eq!(
+        (svg.matches("<path").count(), svg.matches("<rect").count()),
+        (5, 7)
+    );
     assert!(dot.contains("n4 -> n5;") && mermaid.contains("n4 --> n5\n"));
     assert!(svg.contains("&lt;&amp;&gt;"), "{svg}");
     // No text of the program ends a label.
-    assert!(dot.lines().all(|line| line.matches('"').count() - line.matches("\\\"").count() != 1));
+    assert!(
+        dot.lines()
+            .all(|line| line.matches('"').count() - line.matches("\\\"").count() != 1)
+    );
     assert_eq!(svg, dump::svg(&s.graph, Some(&phases), &sinks));
 }

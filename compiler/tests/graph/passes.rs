@@ -23,23 +23,48 @@ struct Running {
 impl Running {
     fn new(setup: &Setup, sinks: &[NodeId]) -> Running {
         let given_nodes = setup.given.nodes.keys();
-        let named = sinks.iter().chain(given_nodes).enumerate().map(|(number, &id)| (format!("sink{number}"), id));
+        let named = sinks
+            .iter()
+            .chain(given_nodes)
+            .enumerate()
+            .map(|(number, &id)| (format!("sink{number}"), id));
         let phases = vec![Phase::Once; setup.graph.len()];
-        let snapshot = Snapshot { graph: setup.graph.clone(), phases, sinks: named.collect() };
-        Running { snapshot, given: setup.given.clone(), n_sinks: sinks.len() }
+        let snapshot = Snapshot {
+            graph: setup.graph.clone(),
+            phases,
+            sinks: named.collect(),
+        };
+        Running {
+            snapshot,
+            given: setup.given.clone(),
+            n_sinks: sinks.len(),
+        }
     }
 
     fn apply(&mut self, name: &str) {
         pass::apply(pass(name), &mut self.snapshot);
-        let ids = self.snapshot.sinks[self.n_sinks..].iter().map(|&(_, id)| id);
+        let ids = self.snapshot.sinks[self.n_sinks..]
+            .iter()
+            .map(|&(_, id)| id);
         self.given.nodes = ids.zip(self.given.nodes.values().cloned()).collect();
-        assert_eq!(verify(&self.snapshot.graph), Vec::<String>::new(), "after {name}");
-        assert_eq!(verify_phases(&self.snapshot.graph, &self.snapshot.phases), Vec::<String>::new(), "after {name}");
+        assert_eq!(
+            verify(&self.snapshot.graph),
+            Vec::<String>::new(),
+            "after {name}"
+        );
+        assert_eq!(
+            verify_phases(&self.snapshot.graph, &self.snapshot.phases),
+            Vec::<String>::new(),
+            "after {name}"
+        );
     }
 
     /// The sinks' values, with nothing where they are not real.
     fn values(&self, setup: &Setup) -> Vec<Vec<Value>> {
-        let ids: Vec<NodeId> = self.snapshot.sinks[..self.n_sinks].iter().map(|&(_, id)| id).collect();
+        let ids: Vec<NodeId> = self.snapshot.sinks[..self.n_sinks]
+            .iter()
+            .map(|&(_, id)| id)
+            .collect();
         let arrays = evaluate(&self.snapshot.graph, &self.given, &ids).unwrap();
         let types = ids.iter().map(|&id| self.snapshot.graph.ty(id).clone());
         let dims_known = |dims: &[DimId]| dims.iter().all(|dim| self.given.sizes.contains_key(dim));
@@ -47,8 +72,17 @@ impl Running {
             .into_iter()
             .zip(types)
             .map(|(array, ty)| {
-                let real = if dims_known(&ty.dims) { setup.real(&ty.dims) } else { vec![true; array.len()] };
-                elements(&array).into_iter().zip(real).filter(|(_, real)| *real).map(|(value, _)| value).collect()
+                let real = if dims_known(&ty.dims) {
+                    setup.real(&ty.dims)
+                } else {
+                    vec![true; array.len()]
+                };
+                elements(&array)
+                    .into_iter()
+                    .zip(real)
+                    .filter(|(_, real)| *real)
+                    .map(|(value, _)| value)
+                    .collect()
             })
             .collect()
     }
@@ -64,7 +98,9 @@ impl Value {
     /// To the last bit, but for which not-a-number it is.
     fn is(&self, other: &Value) -> bool {
         match (self, other) {
-            (Value::Real(a), Value::Real(b)) => a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan(),
+            (Value::Real(a), Value::Real(b)) => {
+                a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan()
+            }
             (Value::Other(a), Value::Other(b)) => a == b,
             _ => false,
         }
@@ -73,7 +109,9 @@ impl Value {
     /// To rounding, as far as both are finite: what is not computed cannot be not-a-number.
     fn is_about(&self, other: &Value) -> bool {
         match (self, other) {
-            (Value::Real(a), Value::Real(b)) => !a.is_finite() || !b.is_finite() || (a - b).abs() <= 1e-9 * (1.0 + a.abs()),
+            (Value::Real(a), Value::Real(b)) => {
+                !a.is_finite() || !b.is_finite() || (a - b).abs() <= 1e-9 * (1.0 + a.abs())
+            }
             _ => self.is(other),
         }
     }
@@ -82,16 +120,37 @@ impl Value {
 fn elements(array: &Array) -> Vec<Value> {
     match &array.elements {
         Elements::Real(values) => values.iter().map(|&value| Value::Real(value)).collect(),
-        Elements::Int(values) => values.iter().map(|value| Value::Other(value.to_string())).collect(),
-        Elements::Bool(values) => values.iter().map(|value| Value::Other(value.to_string())).collect(),
-        Elements::Text(values) => values.iter().map(|value| Value::Other(value.clone())).collect(),
+        Elements::Int(values) => values
+            .iter()
+            .map(|value| Value::Other(value.to_string()))
+            .collect(),
+        Elements::Bool(values) => values
+            .iter()
+            .map(|value| Value::Other(value.to_string()))
+            .collect(),
+        Elements::Text(values) => values
+            .iter()
+            .map(|value| Value::Other(value.clone()))
+            .collect(),
     }
 }
 
-fn same(name: &str, before: &[Vec<Value>], after: &[Vec<Value>], is: impl Fn(&Value, &Value) -> bool) {
+fn same(
+    name: &str,
+    before: &[Vec<Value>],
+    after: &[Vec<Value>],
+    is: impl Fn(&Value, &Value) -> bool,
+) {
     for (number, (before, after)) in before.iter().zip(after).enumerate() {
-        let equal = before.len() == after.len() && before.iter().zip(after).all(|(before, after)| is(before, after));
-        assert!(equal, "{name}: sink {number} was {before:?} and is {after:?}");
+        let equal = before.len() == after.len()
+            && before
+                .iter()
+                .zip(after)
+                .all(|(before, after)| is(before, after));
+        assert!(
+            equal,
+            "{name}: sink {number} was {before:?} and is {after:?}"
+        );
     }
 }
 
@@ -123,55 +182,133 @@ proptest! {
 fn random_graph(shape: Shape, with_gradients: bool) -> (Setup, Vec<NodeId>) {
     let mut s = Setup::new(shape);
     let (p, n, t, f) = (s.prompt, s.sample, s.token, s.feature);
-    let spaces = [vec![], vec![p], vec![p, n], vec![p, n, t], vec![f], vec![p, f]];
-    let mut reals: Vec<NodeId> = spaces.iter().map(|dims| s.variable(dims, -1.5, 1.5)).collect();
+    let spaces = [
+        vec![],
+        vec![p],
+        vec![p, n],
+        vec![p, n, t],
+        vec![f],
+        vec![p, f],
+    ];
+    let mut reals: Vec<NodeId> = spaces
+        .iter()
+        .map(|dims| s.variable(dims, -1.5, 1.5))
+        .collect();
     let mut bools: Vec<NodeId> = spaces.iter().map(|dims| s.bools(dims)).collect();
     for _ in 0..40 {
         let x = reals[s.below(reals.len() as u64) as usize];
         let dims = s.graph.ty(x).dims.clone();
         let like = |s: &mut Setup, among: &[NodeId]| {
-            let fits: Vec<NodeId> = among.iter().copied().filter(|&id| s.graph.ty(id).dims == dims).collect();
+            let fits: Vec<NodeId> = among
+                .iter()
+                .copied()
+                .filter(|&id| s.graph.ty(id).dims == dims)
+                .collect();
             fits[s.below(fits.len() as u64) as usize]
         };
-        let (y, holds, other) = (like(&mut s, &reals), like(&mut s, &bools), like(&mut s, &bools));
+        let (y, holds, other) = (
+            like(&mut s, &reals),
+            like(&mut s, &bools),
+            like(&mut s, &bools),
+        );
         let choice = s.below(6) as usize;
         match s.below(if with_gradients { 14 } else { 13 }) {
-            0 => reals.push(s.unary([Unary::Neg, Unary::Abs, Unary::Exp, Unary::Tanh, Unary::Sigmoid, Unary::Sin][choice], x)),
+            0 => reals.push(s.unary(
+                [
+                    Unary::Neg,
+                    Unary::Abs,
+                    Unary::Exp,
+                    Unary::Tanh,
+                    Unary::Sigmoid,
+                    Unary::Sin,
+                ][choice],
+                x,
+            )),
             1 | 2 => {
-                let op = [Binary::Add, Binary::Sub, Binary::Mul, Binary::Min, Binary::Max, Binary::Div][choice];
+                let op = [
+                    Binary::Add,
+                    Binary::Sub,
+                    Binary::Mul,
+                    Binary::Min,
+                    Binary::Max,
+                    Binary::Div,
+                ][choice];
                 reals.push(s.binary(op, x, y));
             }
             3 | 4 => {
                 let constant = s.literal([0.0, 1.0, -1.0, -0.0, 2.0, f64::INFINITY][choice]);
                 let constant = s.add_like(Op::Broadcast, &[constant], x);
-                let op = [Binary::Add, Binary::Sub, Binary::Mul, Binary::Div, Binary::Pow][s.below(5) as usize];
-                reals.push(if s.below(2) == 0 { s.binary(op, x, constant) } else { s.binary(op, constant, x) });
+                let op = [
+                    Binary::Add,
+                    Binary::Sub,
+                    Binary::Mul,
+                    Binary::Div,
+                    Binary::Pow,
+                ][s.below(5) as usize];
+                reals.push(if s.below(2) == 0 {
+                    s.binary(op, x, constant)
+                } else {
+                    s.binary(op, constant, x)
+                });
             }
             5 => {
-                let op = [Binary::Lt, Binary::Le, Binary::Gt, Binary::Ge, Binary::Eq, Binary::Ne][choice];
+                let op = [
+                    Binary::Lt,
+                    Binary::Le,
+                    Binary::Gt,
+                    Binary::Ge,
+                    Binary::Eq,
+                    Binary::Ne,
+                ][choice];
                 bools.push(s.add(Op::Binary(op), &[x, y], Elem::Bool, &dims));
             }
             6 => reals.push(s.add_like(Op::Select, &[holds, x, y], x)),
             7 => {
-                let constant = s.add(Op::Literal(Array::bool(choice % 2 == 0)), &[], Elem::Bool, &[]);
+                let constant = s.add(
+                    Op::Literal(Array::bool(choice % 2 == 0)),
+                    &[],
+                    Elem::Bool,
+                    &[],
+                );
                 let constant = s.add(Op::Broadcast, &[constant], Elem::Bool, &dims);
                 let not = s.unary(Unary::Not, holds);
                 let right = [constant, other, not][choice / 2];
-                bools.extend([not, s.binary(if choice % 2 == 0 { Binary::And } else { Binary::Or }, holds, right)]);
+                bools.extend([
+                    not,
+                    s.binary(
+                        if choice % 2 == 0 {
+                            Binary::And
+                        } else {
+                            Binary::Or
+                        },
+                        holds,
+                        right,
+                    ),
+                ]);
             }
             8 => {
                 let int = s.add(Op::Cast(Elem::Int), &[holds], Elem::Int, &dims);
                 reals.push(s.add_like(Op::Cast(Elem::Real), &[int], x));
             }
             9 => {
-                let bigger = spaces.iter().filter(|space| dims.iter().all(|dim| space.contains(dim))).collect::<Vec<_>>();
+                let bigger = spaces
+                    .iter()
+                    .filter(|space| dims.iter().all(|dim| space.contains(dim)))
+                    .collect::<Vec<_>>();
                 let space = bigger[s.below(bigger.len() as u64) as usize];
                 reals.push(s.broadcast(x, space));
             }
             10 => {
                 let over: Vec<DimId> = dims.iter().copied().filter(|_| s.below(2) == 0).collect();
                 let over = if dims.contains(&t) { vec![t] } else { over };
-                let kinds = [Reduction::Sum, Reduction::Mean, Reduction::Max, Reduction::Min, Reduction::LogSumExp, Reduction::Product];
+                let kinds = [
+                    Reduction::Sum,
+                    Reduction::Mean,
+                    Reduction::Max,
+                    Reduction::Min,
+                    Reduction::LogSumExp,
+                    Reduction::Product,
+                ];
                 if spaces.contains(&s.graph.ty(x).without(&over).dims) {
                     reals.push(s.reduce(kinds[choice], x, &over));
                 }
@@ -187,7 +324,14 @@ fn random_graph(shape: Shape, with_gradients: bool) -> (Setup, Vec<NodeId>) {
             12 => {
                 let clean = s.clean(x);
                 reals.push(match dims.first() {
-                    Some(&over) => s.add_like(Op::Cumsum { over, reverse: choice % 2 == 0 }, &[clean], x),
+                    Some(&over) => s.add_like(
+                        Op::Cumsum {
+                            over,
+                            reverse: choice % 2 == 0,
+                        },
+                        &[clean],
+                        x,
+                    ),
                     None => s.add_like(Op::StopGrad, &[x], x),
                 });
             }
@@ -197,7 +341,12 @@ fn random_graph(shape: Shape, with_gradients: bool) -> (Setup, Vec<NodeId>) {
             }
         }
     }
-    let sinks = reals.iter().chain(&bools).copied().filter(|_| s.below(3) == 0).collect();
+    let sinks = reals
+        .iter()
+        .chain(&bools)
+        .copied()
+        .filter(|_| s.below(3) == 0)
+        .collect();
     (s, sinks)
 }
 
@@ -229,7 +378,13 @@ proptest! {
     }
 }
 
-const SHAPE: Shape = Shape { prompts: 2, samples: 2, tokens: 3, features: 2, seed: 5 };
+const SHAPE: Shape = Shape {
+    prompts: 2,
+    samples: 2,
+    tokens: 3,
+    features: 2,
+    seed: 5,
+};
 
 /// How many nodes with a primitive are left of a graph with these sinks.
 fn left(setup: &Setup, sinks: &[NodeId], passes: &[&str], is: impl Fn(&Op) -> bool) -> usize {
@@ -258,19 +413,53 @@ fn zero_times_x_and_x_plus_zero_stay() {
     let x = s.variable(&[], -1.0, 1.0);
     let zero = s.literal(0.0);
     let (product, sum) = (s.mul(x, zero), s.binary(Binary::Add, x, zero));
-    assert_eq!(left(&s, &[product, sum], &["simplify", "dce"], |op| matches!(op, Op::Binary(_))), 2);
+    assert_eq!(
+        left(&s, &[product, sum], &["simplify", "dce"], |op| matches!(
+            op,
+            Op::Binary(_)
+        )),
+        2
+    );
 }
 
 #[test]
 fn cse_merges_what_is_equal_and_no_two_draws_of_random_numbers() {
     let mut s = Setup::new(SHAPE);
-    let (a, b) = (s.variable(&[s.prompt], -1.0, 1.0), s.variable(&[s.prompt], -1.0, 1.0));
+    let (a, b) = (
+        s.variable(&[s.prompt], -1.0, 1.0),
+        s.variable(&[s.prompt], -1.0, 1.0),
+    );
     let sums = [s.binary(Binary::Add, a, b), s.binary(Binary::Add, b, a)];
-    assert_eq!(left(&s, &sums, &["cse"], |op| matches!(op, Op::Binary(_))), 1);
+    assert_eq!(
+        left(&s, &sums, &["cse"], |op| matches!(op, Op::Binary(_))),
+        1
+    );
     let differences = [s.binary(Binary::Sub, a, b), s.binary(Binary::Sub, b, a)];
-    assert_eq!(left(&s, &differences, &["dce", "cse"], |op| matches!(op, Op::Binary(_))), 2);
-    let random = [7, 7, 8].map(|key| s.add(Op::Random { kind: RandomKind::Normal, key }, &[], Elem::Real, &[]));
-    assert_eq!(left(&s, &random, &["dce", "cse"], |op| matches!(op, Op::Random { .. })), 2);
+    assert_eq!(
+        left(&s, &differences, &["dce", "cse"], |op| matches!(
+            op,
+            Op::Binary(_)
+        )),
+        2
+    );
+    let random = [7, 7, 8].map(|key| {
+        s.add(
+            Op::Random {
+                kind: RandomKind::Normal,
+                key,
+            },
+            &[],
+            Elem::Real,
+            &[],
+        )
+    });
+    assert_eq!(
+        left(&s, &random, &["dce", "cse"], |op| matches!(
+            op,
+            Op::Random { .. }
+        )),
+        2
+    );
 }
 
 #[test]
@@ -280,20 +469,50 @@ fn cse_merges_scans_with_equal_bodies() {
         .into_iter()
         .filter(|example| example.name == "scan without mask")
         .flat_map(|example| {
-            let (op, operands) = (example.setup.graph.op(example.node).clone(), example.setup.graph.operands(example.node));
+            let (op, operands) = (
+                example.setup.graph.op(example.node).clone(),
+                example.setup.graph.operands(example.node),
+            );
             let ty = example.setup.graph.ty(example.node).clone();
-            let Op::Scan { over, reverse, xs, captured, carries, masked, part, body } = op else { panic!("a scan") };
+            let Op::Scan {
+                over,
+                reverse,
+                xs,
+                captured,
+                carries,
+                masked,
+                part,
+                body,
+            } = op
+            else {
+                panic!("a scan")
+            };
             s.graph = example.setup.graph;
             s.given = example.setup.given;
             [(); 2].map(|()| {
                 // Equal, not the same.
                 let body = std::sync::Arc::new((*body).clone());
-                let op = Op::Scan { over, reverse, xs, captured, carries, masked, part, body };
+                let op = Op::Scan {
+                    over,
+                    reverse,
+                    xs,
+                    captured,
+                    carries,
+                    masked,
+                    part,
+                    body,
+                };
                 s.add(op, &operands, ty.elem, &ty.dims)
             })
         })
         .collect();
-    assert_eq!(left(&s, &scans, &["dce", "cse"], |op| matches!(op, Op::Scan { .. })), 1);
+    assert_eq!(
+        left(&s, &scans, &["dce", "cse"], |op| matches!(
+            op,
+            Op::Scan { .. }
+        )),
+        1
+    );
 }
 
 #[test]
@@ -332,7 +551,11 @@ fn what_is_differentiated_with_respect_to_is_a_variable_of_its_own() {
         Value::Real(value) => value,
         Value::Other(_) => f64::NAN,
     };
-    let Op::Input(name) = s.graph.op(x) else { panic!("an input") };
-    let Elements::Real(x) = &s.given.inputs[name].elements else { panic!("a real") };
+    let Op::Input(name) = s.graph.op(x) else {
+        panic!("an input")
+    };
+    let Elements::Real(x) = &s.given.inputs[name].elements else {
+        panic!("a real")
+    };
     assert_eq!([at(0), at(1), at(2)], [1.0, 18.0, -x[0]]);
 }

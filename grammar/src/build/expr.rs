@@ -22,7 +22,9 @@ fn binding(op: BinaryOp) -> u8 {
     match op {
         BinaryOp::Or => OR,
         BinaryOp::And => AND,
-        BinaryOp::Eq | BinaryOp::Ne | BinaryOp::Lt | BinaryOp::Le | BinaryOp::Gt | BinaryOp::Ge => COMPARISON,
+        BinaryOp::Eq | BinaryOp::Ne | BinaryOp::Lt | BinaryOp::Le | BinaryOp::Gt | BinaryOp::Ge => {
+            COMPARISON
+        }
         BinaryOp::Add | BinaryOp::Sub => SUM,
         BinaryOp::Mul | BinaryOp::Div => PRODUCT,
         BinaryOp::Pow => POWER,
@@ -42,7 +44,10 @@ impl Builder<'_> {
             }
             expr
         });
-        built.unwrap_or(Expr { kind: ExprKind::Error, span })
+        built.unwrap_or(Expr {
+            kind: ExprKind::Error,
+            span,
+        })
     }
 
     /// Reads operands and the operators between them that bind at least as tightly as `floor`.
@@ -58,13 +63,28 @@ impl Builder<'_> {
             let op_span = self.span(&pair);
             chain.next();
             // Only `^` groups to the right.
-            let right = self.climb(chain, if op == BinaryOp::Pow { POWER } else { binding(op) + 1 });
+            let right = self.climb(
+                chain,
+                if op == BinaryOp::Pow {
+                    POWER
+                } else {
+                    binding(op) + 1
+                },
+            );
             if compared && binding(op) == COMPARISON {
                 self.errors.push(SyntaxError::chained_comparison(op_span));
             }
             compared = binding(op) == COMPARISON;
             let span = left.span.to(right.span);
-            left = Expr { kind: ExprKind::Binary { op, op_span, left: Box::new(left), right: Box::new(right) }, span };
+            left = Expr {
+                kind: ExprKind::Binary {
+                    op,
+                    op_span,
+                    left: Box::new(left),
+                    right: Box::new(right),
+                },
+                span,
+            };
         }
         left
     }
@@ -72,10 +92,20 @@ impl Builder<'_> {
     fn prefixed(&mut self, chain: &mut Parts<'_>) -> Expr {
         if let Some(pair) = chain.take(Rule::prefix) {
             let start = self.span(&pair);
-            let (op, floor) = if pair.as_str() == "not" { (UnaryOp::Not, NOT) } else { (UnaryOp::Neg, NEGATION) };
+            let (op, floor) = if pair.as_str() == "not" {
+                (UnaryOp::Not, NOT)
+            } else {
+                (UnaryOp::Neg, NEGATION)
+            };
             let operand = self.climb(chain, floor);
             let span = start.to(operand.span);
-            return Expr { kind: ExprKind::Unary { op, operand: Box::new(operand) }, span };
+            return Expr {
+                kind: ExprKind::Unary {
+                    op,
+                    operand: Box::new(operand),
+                },
+                span,
+            };
         }
         let mut expr = self.operand(chain.need());
         loop {
@@ -87,10 +117,22 @@ impl Builder<'_> {
             let span = expr.span.to(self.span(&pair));
             let base = Box::new(expr);
             let kind = match rule {
-                Rule::call => ExprKind::Call { callee: base, args: self.args(pair) },
-                Rule::field => ExprKind::Field { base, field: self.ident(Parts::of(pair).need()) },
-                Rule::with => ExprKind::With { base, fields: self.fields(pair) },
-                Rule::ascription => ExprKind::Ascribe { value: base, ty: self.ty(Parts::of(pair).need()) },
+                Rule::call => ExprKind::Call {
+                    callee: base,
+                    args: self.args(pair),
+                },
+                Rule::field => ExprKind::Field {
+                    base,
+                    field: self.ident(Parts::of(pair).need()),
+                },
+                Rule::with => ExprKind::With {
+                    base,
+                    fields: self.fields(pair),
+                },
+                Rule::ascription => ExprKind::Ascribe {
+                    value: base,
+                    ty: self.ty(Parts::of(pair).need()),
+                },
                 rule => unexpected(rule),
             };
             expr = Expr { kind, span };
@@ -104,7 +146,11 @@ impl Builder<'_> {
             Rule::text => ExprKind::Text(self.text(&pair)),
             Rule::boolean => ExprKind::Bool(pair.as_str() == "true"),
             Rule::variable => ExprKind::Name(pair.as_str().to_owned()),
-            Rule::list => ExprKind::List(pair.into_inner().map(|element| self.expr(element)).collect()),
+            Rule::list => ExprKind::List(
+                pair.into_inner()
+                    .map(|element| self.expr(element))
+                    .collect(),
+            ),
             Rule::record => ExprKind::Record(self.fields(pair)),
             Rule::group => self.expr(Parts::of(pair).need()).kind,
             Rule::conditional => return self.conditional(pair),
@@ -114,7 +160,10 @@ impl Builder<'_> {
                 while let Some(name) = parts.take(Rule::name) {
                     params.push(self.ident(name));
                 }
-                ExprKind::Lambda { params, body: Box::new(self.expr(parts.need())) }
+                ExprKind::Lambda {
+                    params,
+                    body: Box::new(self.expr(parts.need())),
+                }
             }
             Rule::hole => ExprKind::Error,
             rule => unexpected(rule),
@@ -126,15 +175,22 @@ impl Builder<'_> {
         let digits = pair.as_str();
         let value: f64 = digits.parse().unwrap_or(f64::INFINITY);
         if value.is_infinite() {
-            self.errors.push(SyntaxError::number_too_large(self.span(pair), digits));
+            self.errors
+                .push(SyntaxError::number_too_large(self.span(pair), digits));
         }
-        ExprKind::Number { value, integer: digits.bytes().all(|byte| byte.is_ascii_digit()) }
+        ExprKind::Number {
+            value,
+            integer: digits.bytes().all(|byte| byte.is_ascii_digit()),
+        }
     }
 
     fn conditional(&mut self, pair: Pair<'_, Rule>) -> Expr {
         let span = self.span(&pair);
         let mut branches = Vec::new();
-        let mut parts = pair.into_inner().filter(|part| part.as_rule() != Rule::ELSE).peekable();
+        let mut parts = pair
+            .into_inner()
+            .filter(|part| part.as_rule() != Rule::ELSE)
+            .peekable();
         while let Some(word) = parts.next_if(|part| part.as_rule() == Rule::IF) {
             branches.push((self.span(&word), need(parts.next()), need(parts.next())));
         }
@@ -146,15 +202,26 @@ impl Builder<'_> {
             for (word, cond, then) in branches.into_iter().rev() {
                 let cond = Box::new(builder.expr(cond));
                 let then = Box::new(builder.body(then));
-                let kind = ExprKind::If { cond, then, otherwise: Box::new(otherwise) };
+                let kind = ExprKind::If {
+                    cond,
+                    then,
+                    otherwise: Box::new(otherwise),
+                };
                 let span = word.to(end);
-                otherwise = Body { stmts: Vec::new(), result: Some(Box::new(Expr { kind, span })), span };
+                otherwise = Body {
+                    stmts: Vec::new(),
+                    result: Some(Box::new(Expr { kind, span })),
+                    span,
+                };
             }
             otherwise.result
         });
         match built.flatten() {
             Some(expr) => *expr,
-            None => Expr { kind: ExprKind::Error, span },
+            None => Expr {
+                kind: ExprKind::Error,
+                span,
+            },
         }
     }
 
@@ -165,12 +232,30 @@ impl Builder<'_> {
         while let Some(field) = parts.take(Rule::field) {
             let span = callee.span.to(self.span(&field));
             let field = self.ident(Parts::of(field).need());
-            callee = Expr { kind: ExprKind::Field { base: Box::new(callee), field }, span };
+            callee = Expr {
+                kind: ExprKind::Field {
+                    base: Box::new(callee),
+                    field,
+                },
+                span,
+            };
         }
         let call = parts.need();
         let span = callee.span.to(self.span(&call));
-        let call = Expr { kind: ExprKind::Call { callee: Box::new(callee), args: self.args(call) }, span };
-        Expr { kind: ExprKind::Pipe { value: Box::new(value), call: Box::new(call) }, span: whole }
+        let call = Expr {
+            kind: ExprKind::Call {
+                callee: Box::new(callee),
+                args: self.args(call),
+            },
+            span,
+        };
+        Expr {
+            kind: ExprKind::Pipe {
+                value: Box::new(value),
+                call: Box::new(call),
+            },
+            span: whole,
+        }
     }
 
     fn args(&mut self, pair: Pair<'_, Rule>) -> Vec<Arg> {
@@ -178,7 +263,10 @@ impl Builder<'_> {
         for argument in pair.into_inner() {
             let mut parts = Parts::of(argument);
             let name = parts.take(Rule::label).map(|label| self.ident(label));
-            args.push(Arg { name, value: self.expr(parts.need()) });
+            args.push(Arg {
+                name,
+                value: self.expr(parts.need()),
+            });
         }
         args
     }
@@ -213,4 +301,3 @@ fn binary_op(pair: &Pair<'_, Rule>) -> BinaryOp {
         _ => unexpected(Rule::operator),
     }
 }
-

@@ -3,7 +3,10 @@
 use pest::iterators::Pair;
 
 use super::{Builder, Parts, doc_line, unexpected};
-use crate::ast::{Block, DimExpr, Expr, ExprKind, Item, Param, Pipeline, Span, Stmt, Test, TypeExpr, TypeKind, Use};
+use crate::ast::{
+    Block, DimExpr, Expr, ExprKind, Item, Param, Pipeline, Span, Stmt, Test, TypeExpr, TypeKind,
+    Use,
+};
 use crate::error::SyntaxError;
 use crate::syntax::Rule;
 
@@ -13,14 +16,24 @@ impl Builder<'_> {
         let mut parts = Parts::of(pair);
         let path = parts.need();
         let alias = parts.need();
-        Use { path_span: self.span(&path), path: self.text(&path), alias: self.ident(alias), span }
+        Use {
+            path_span: self.span(&path),
+            path: self.text(&path),
+            alias: self.ident(alias),
+            span,
+        }
     }
 
     pub(super) fn test(&mut self, pair: Pair<'_, Rule>) -> Test {
         let span = self.span(&pair);
         let mut parts = Parts::of(pair);
         let title = parts.need();
-        Test { title_span: self.span(&title), title: self.text(&title), stmts: self.stmts(parts.need()), span }
+        Test {
+            title_span: self.span(&title),
+            title: self.text(&title),
+            stmts: self.stmts(parts.need()),
+            span,
+        }
     }
 
     pub(super) fn documented(&mut self, pair: Pair<'_, Rule>) -> Item {
@@ -41,7 +54,12 @@ impl Builder<'_> {
         let span = self.span(&pair);
         let mut parts = Parts::of(pair);
         let name = self.ident(parts.need());
-        Pipeline { doc, name, stmts: self.stmts(parts.need()), span }
+        Pipeline {
+            doc,
+            name,
+            stmts: self.stmts(parts.need()),
+            span,
+        }
     }
 
     fn block(&mut self, doc: Vec<String>, pair: Pair<'_, Rule>) -> Block {
@@ -55,13 +73,28 @@ impl Builder<'_> {
         let name = self.ident(head.need());
         let params = self.params(head.need());
         let result = head.take(Rule::result).map(|pair| self.result(pair));
-        let head = Span { start: kind.span.start, ..head_end };
+        let head = Span {
+            start: kind.span.start,
+            ..head_end
+        };
         let body = parts.take(Rule::body).map(|pair| self.body(pair));
         match &body {
-            None if !native => self.errors.push(SyntaxError::missing_body(head, &kind.name, &name.name)),
+            None if !native => self
+                .errors
+                .push(SyntaxError::missing_body(head, &kind.name, &name.name)),
             Some(_) | None => {}
         }
-        Block { doc, native, kind, name, params, result, body, head, span }
+        Block {
+            doc,
+            native,
+            kind,
+            name,
+            params,
+            result,
+            body,
+            head,
+            span,
+        }
     }
 
     fn params(&mut self, pair: Pair<'_, Rule>) -> Vec<Param> {
@@ -72,8 +105,13 @@ impl Builder<'_> {
         let mut params = Vec::new();
         for param in pair.into_inner() {
             let mut param = self.param(param);
-            let rest = whole.get((param.span.end - start) as usize..).unwrap_or_default();
-            let blank = rest.bytes().take_while(|byte| matches!(byte, b' ' | b'\t' | b',')).count();
+            let rest = whole
+                .get((param.span.end - start) as usize..)
+                .unwrap_or_default();
+            let blank = rest
+                .bytes()
+                .take_while(|byte| matches!(byte, b' ' | b'\t' | b','))
+                .count();
             let at = param.span.end + u32::try_from(blank).unwrap_or_default();
             if let Ok(index) = comments.binary_search_by_key(&at, |comment| comment.span.start) {
                 param.note = Some(comments[index].text.trim().to_owned());
@@ -90,19 +128,31 @@ impl Builder<'_> {
         let name = self.ident(parts.need());
         let ty = self.annotation(&mut parts);
         let default = parts.next().map(|pair| self.value(pair));
-        Param { trainable, name, ty, default, note: None, span }
+        Param {
+            trainable,
+            name,
+            ty,
+            default,
+            note: None,
+            span,
+        }
     }
 
     /// An expression, or the hole that recovery leaves of one.
     pub(super) fn value(&mut self, pair: Pair<'_, Rule>) -> Expr {
         if pair.as_rule() == Rule::hole {
-            return Expr { kind: ExprKind::Error, span: self.span(&pair) };
+            return Expr {
+                kind: ExprKind::Error,
+                span: self.span(&pair),
+            };
         }
         self.expr(pair)
     }
 
     pub(super) fn annotation(&mut self, parts: &mut Parts<'_>) -> Option<TypeExpr> {
-        parts.take(Rule::annotation).map(|pair| self.ty(Parts::of(pair).need()))
+        parts
+            .take(Rule::annotation)
+            .map(|pair| self.ty(Parts::of(pair).need()))
     }
 
     fn result(&mut self, pair: Pair<'_, Rule>) -> TypeExpr {
@@ -117,7 +167,10 @@ impl Builder<'_> {
         while let Some(name) = parts.take(Rule::name) {
             fresh.push(self.ident(name));
         }
-        TypeExpr { kind: TypeKind::Like { param, fresh }, span }
+        TypeExpr {
+            kind: TypeKind::Like { param, fresh },
+            span,
+        }
     }
 
     pub(super) fn ty(&mut self, pair: Pair<'_, Rule>) -> TypeExpr {
@@ -127,7 +180,10 @@ impl Builder<'_> {
             Rule::named_type => {
                 let mut parts = Parts::of(pair);
                 let name = self.ident(parts.need());
-                let dims = parts.take(Rule::dims).map(|dims| self.dims(dims)).unwrap_or_default();
+                let dims = parts
+                    .take(Rule::dims)
+                    .map(|dims| self.dims(dims))
+                    .unwrap_or_default();
                 TypeKind::Named { name, dims }
             }
             Rule::record_type => {
@@ -153,7 +209,12 @@ impl Builder<'_> {
                 DimExpr::Rest(self.span(&first))
             } else {
                 let name = self.ident(first);
-                DimExpr::Dim { name, size: parts.take(Rule::size).map(|size| self.expr(Parts::of(size).need())) }
+                DimExpr::Dim {
+                    name,
+                    size: parts
+                        .take(Rule::size)
+                        .map(|size| self.expr(Parts::of(size).need())),
+                }
             });
         }
         dims

@@ -28,7 +28,13 @@ pub(crate) struct Builder<'a> {
 
 impl<'a> Builder<'a> {
     pub(crate) fn new(source: SourceId, offset: usize, scan: &'a Scan) -> Self {
-        Builder { source, offset, scan, depth: 0, errors: Vec::new() }
+        Builder {
+            source,
+            offset,
+            scan,
+            depth: 0,
+            errors: Vec::new(),
+        }
     }
 
     /// Adds what a `file` pair holds to `file`.
@@ -54,7 +60,9 @@ impl<'a> Builder<'a> {
         // pest counts what it skipped while looking for something optional; a node ends where its last token does.
         let tokens = &self.scan.tokens;
         let after = tokens.partition_point(|token| token.end <= self.offset + span.end());
-        let last = after.checked_sub(1).map(|last| tokens[last].end - self.offset.min(tokens[last].end));
+        let last = after
+            .checked_sub(1)
+            .map(|last| tokens[last].end - self.offset.min(tokens[last].end));
         let end = last.filter(|end| *end > span.start()).unwrap_or(span.end());
         self.span_at(span.start(), end)
     }
@@ -63,11 +71,18 @@ impl<'a> Builder<'a> {
     fn span_at(&self, start: usize, end: usize) -> Span {
         // Sources are limited to a few mebibytes before they come here.
         let place = |byte: usize| u32::try_from(self.offset + byte).unwrap_or(u32::MAX);
-        Span { source: self.source, start: place(start), end: place(end) }
+        Span {
+            source: self.source,
+            start: place(start),
+            end: place(end),
+        }
     }
 
     fn ident(&self, pair: Pair<'_, Rule>) -> Ident {
-        Ident { name: pair.as_str().to_owned(), span: self.span(&pair) }
+        Ident {
+            name: pair.as_str().to_owned(),
+            span: self.span(&pair),
+        }
     }
 
     /// What a text literal means: without quotes, escapes resolved.
@@ -79,13 +94,19 @@ impl<'a> Builder<'a> {
         let (meaning, bad) = unescape(body);
         for (from, to) in bad {
             let span = self.span_at(start + from, start + to);
-            self.errors.push(SyntaxError::bad_escape(span, &body[from..to]));
+            self.errors
+                .push(SyntaxError::bad_escape(span, &body[from..to]));
         }
         meaning
     }
 
     /// Runs `build` if the tree stays shallow enough with `levels` more, reports it otherwise.
-    fn nested<T>(&mut self, levels: usize, span: Span, build: impl FnOnce(&mut Self) -> T) -> Option<T> {
+    fn nested<T>(
+        &mut self,
+        levels: usize,
+        span: Span,
+        build: impl FnOnce(&mut Self) -> T,
+    ) -> Option<T> {
         if self.depth + levels > MAX_DEPTH {
             self.errors.push(SyntaxError::too_deep(span));
             return None;
@@ -127,7 +148,11 @@ impl<'i> Parts<'i> {
 
     /// The next part, if it is of this rule.
     fn take(&mut self, rule: Rule) -> Option<Pair<'i, Rule>> {
-        if self.peek() == Some(rule) { self.0.next() } else { None }
+        if self.peek() == Some(rule) {
+            self.0.next()
+        } else {
+            None
+        }
     }
 
     /// The next part, which the grammar says is there.

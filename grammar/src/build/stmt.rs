@@ -3,7 +3,9 @@
 use pest::iterators::Pair;
 
 use super::{Builder, Parts, unexpected};
-use crate::ast::{Allow, Body, Clause, ClauseKind, Expr, Ident, Rule as OptimizerRule, Stmt, StmtKind};
+use crate::ast::{
+    Allow, Body, Clause, ClauseKind, Expr, Ident, Rule as OptimizerRule, Stmt, StmtKind,
+};
 use crate::syntax::Rule;
 
 impl Builder<'_> {
@@ -15,7 +17,11 @@ impl Builder<'_> {
             stmts.push(self.stmt(local));
         }
         let result = parts.next().map(|pair| Box::new(self.expr(pair)));
-        Body { stmts, result, span }
+        Body {
+            stmts,
+            result,
+            span,
+        }
     }
 
     pub(super) fn stmt(&mut self, pair: Pair<'_, Rule>) -> Stmt {
@@ -29,7 +35,11 @@ impl Builder<'_> {
             Rule::binding => {
                 let name = self.ident(parts.need());
                 let ty = self.annotation(&mut parts);
-                StmtKind::Let { name, ty, value: self.value(parts.need()) }
+                StmtKind::Let {
+                    name,
+                    ty,
+                    value: self.value(parts.need()),
+                }
             }
             Rule::state => {
                 let name = self.ident(parts.need());
@@ -37,20 +47,35 @@ impl Builder<'_> {
                 let value = parts.need();
                 let lazy = value.as_rule() == Rule::init;
                 let value = if lazy { Parts::of(value).need() } else { value };
-                StmtKind::State { name, ty, value: self.value(value), lazy }
+                StmtKind::State {
+                    name,
+                    ty,
+                    value: self.value(value),
+                    lazy,
+                }
             }
             Rule::parameter => {
                 let name = self.ident(parts.need());
                 let ty = self.annotation(&mut parts);
-                StmtKind::Param { name, ty, value: parts.next().map(|value| self.value(value)) }
+                StmtKind::Param {
+                    name,
+                    ty,
+                    value: parts.next().map(|value| self.value(value)),
+                }
             }
             Rule::update => {
                 let name = self.ident(parts.need());
-                StmtKind::Assign { name, value: self.value(parts.need()) }
+                StmtKind::Assign {
+                    name,
+                    value: self.value(parts.need()),
+                }
             }
             Rule::stage => {
                 let name = self.ident(parts.need());
-                StmtKind::Stage { name, stmts: self.stmts(parts.need()) }
+                StmtKind::Stage {
+                    name,
+                    stmts: self.stmts(parts.need()),
+                }
             }
             Rule::train => {
                 let mut targets = Vec::new();
@@ -65,14 +90,22 @@ impl Builder<'_> {
             }
             Rule::report => {
                 let every = self.every(&mut parts);
-                StmtKind::Report { entries: self.entries(&mut parts), every }
+                StmtKind::Report {
+                    entries: self.entries(&mut parts),
+                    every,
+                }
             }
-            Rule::steps => StmtKind::Steps { count: self.expr(parts.need()) },
+            Rule::steps => StmtKind::Steps {
+                count: self.expr(parts.need()),
+            },
             Rule::assertion => {
                 let value = self.expr(parts.need());
                 let other = parts.next().map(|other| self.expr(other));
                 let within = parts.next().map(|within| self.expr(within));
-                StmtKind::Assert { value, close_to: other.map(|other| (other, within)) }
+                StmtKind::Assert {
+                    value,
+                    close_to: other.map(|other| (other, within)),
+                }
             }
             rule => unexpected(rule),
         };
@@ -99,17 +132,29 @@ impl Builder<'_> {
                 while let Some(pair) = parts.take(Rule::optimizer) {
                     let mut parts = Parts::of(pair);
                     let optimizer = self.expr(parts.need());
-                    rules.push(OptimizerRule { optimizer, on: parts.next().map(|on| self.expr(on)) });
+                    rules.push(OptimizerRule {
+                        optimizer,
+                        on: parts.next().map(|on| self.expr(on)),
+                    });
                 }
-                ClauseKind::With { rules, keep_state: parts.take(Rule::keep_state).is_some() }
+                ClauseKind::With {
+                    rules,
+                    keep_state: parts.take(Rule::keep_state).is_some(),
+                }
             }
             Rule::evaluate => {
                 let entries = self.entries(&mut parts);
-                ClauseKind::Evaluate { entries, every: self.every(&mut parts) }
+                ClauseKind::Evaluate {
+                    entries,
+                    every: self.every(&mut parts),
+                }
             }
             Rule::setting => {
                 let name = self.ident(parts.need());
-                ClauseKind::Setting { name, value: self.expr(parts.need()) }
+                ClauseKind::Setting {
+                    name,
+                    value: self.expr(parts.need()),
+                }
             }
             rule => unexpected(rule),
         };
@@ -122,7 +167,11 @@ impl Builder<'_> {
             let span = self.span(&pair);
             let mut parts = Parts::of(pair);
             let lint = self.ident(parts.need());
-            allows.push(Allow { lint, reason: self.text(&parts.need()), span });
+            allows.push(Allow {
+                lint,
+                reason: self.text(&parts.need()),
+                span,
+            });
         }
         allows
     }
@@ -138,6 +187,8 @@ impl Builder<'_> {
     }
 
     fn every(&mut self, parts: &mut Parts<'_>) -> Option<Expr> {
-        parts.take(Rule::every).map(|pair| self.expr(Parts::of(pair).need()))
+        parts
+            .take(Rule::every)
+            .map(|pair| self.expr(Parts::of(pair).need()))
     }
 }

@@ -1,7 +1,7 @@
 //! From what files hold to the values of a block's inputs: axes from the signature's order to the graph's, and masks.
 
 use rlp_compiler::diagnostic::nearest;
-use rlp_compiler::plan::{BlockPlan, InputPlan};
+use rlp_compiler::plan::{BlockPlan, InputPlan, ResultPlan};
 use rlp_compiler::ty::{DimId, Dims, Elem};
 
 use super::inputs::{Content, Inputs};
@@ -138,7 +138,7 @@ impl Bound {
 
     /// Puts the `param` and the states that an evaluation left in the place of those it had.
     pub(super) fn carry(&mut self, plan: &BlockPlan, results: &[Value]) {
-        for ((name, _), result) in plan.results.iter().zip(results) {
+        for (ResultPlan { name, .. }, result) in plan.results.iter().zip(results) {
             if let Some(number) = plan.inputs.iter().position(|input| input.name == *name) {
                 self.values[number] = Some(result.clone());
             }
@@ -181,7 +181,7 @@ pub(super) fn missing(input: &InputPlan, inputs: &Inputs) -> Fault {
 /// The dimension that stands for any number of axes, if there is one.
 fn rest_of(plan: &BlockPlan) -> Option<DimId> {
     let mut axes = plan.inputs.iter().flat_map(|input| &input.axes).copied();
-    let is_optimizer = plan.results.iter().any(|(name, _)| name == "param");
+    let is_optimizer = plan.results.iter().any(|result| result.name == "param");
     let param = plan
         .inputs
         .iter()

@@ -326,7 +326,11 @@ impl<'g> Builder<'g> {
             let over = self.graph.ty(mask).without(dims).dims;
             let parents = self.graph.ty(mask).without(&[dim]).dims;
             let mask_dims = self.graph.ty(mask).dims.clone();
-            let of_parents = if over.is_empty() { None } else { self.real_positions(&parents) };
+            let of_parents = if over.is_empty() {
+                None
+            } else {
+                self.real_positions(&parents)
+            };
             let of_parents = of_parents.map(|parents| self.spread(parents, &mask_dims));
             let mask = self.reduce(Reduction::Any, mask, &over, of_parents);
             let mask = self.spread(mask, dims);
