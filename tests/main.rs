@@ -4,4 +4,5 @@ mod boundaries;
 mod cli;
 mod disk;
 mod explain;
+mod fuzz;
 mod language;
