@@ -28,21 +28,44 @@ pub(crate) struct Clause<'p> {
 impl<'p> Clause<'p> {
     pub(crate) fn new(stage: &StagePlan, graph: &Graph, plan: &'p TrainPlan) -> Clause<'p> {
         let needed = upstream(graph, &[plan.loss]);
-        let (late, early): (Vec<NodeId>, Vec<NodeId>) =
-            needed.into_iter().partition(|id| stage.phases[id.index()] == Phase::Minibatch);
-        let read: BTreeSet<NodeId> = late.iter().flat_map(|&id| graph.operands(id)).chain([plan.loss]).collect();
-        let draws = early.iter().copied().filter(|&id| matches!(graph.op(id), Op::Draw(_))).collect();
+        let (late, early): (Vec<NodeId>, Vec<NodeId>) = needed
+            .into_iter()
+            .partition(|id| stage.phases[id.index()] == Phase::Minibatch);
+        let read: BTreeSet<NodeId> = late
+            .iter()
+            .flat_map(|&id| graph.operands(id))
+            .chain([plan.loss])
+            .collect();
+        let draws = early
+            .iter()
+            .copied()
+            .filter(|&id| matches!(graph.op(id), Op::Draw(_)))
+            .collect();
         let given: Vec<NodeId> = early.into_iter().filter(|id| read.contains(id)).collect();
 
-        let held: Vec<&[DimId]> = given.iter().chain(&late).map(|&id| graph.ty(id).dims.as_slice()).collect();
-        let rows = plan.batches.iter().map(|batch| Rows::new(batch, &held)).collect();
+        let held: Vec<&[DimId]> = given
+            .iter()
+            .chain(&late)
+            .map(|&id| graph.ty(id).dims.as_slice())
+            .collect();
+        let rows = plan
+            .batches
+            .iter()
+            .map(|batch| Rows::new(batch, &held))
+            .collect();
         let mut dims: BTreeSet<DimId> = held.iter().flat_map(|dims| dims.iter().copied()).collect();
         for &id in &late {
             made(graph.op(id)).iter().for_each(|dim| {
                 dims.remove(dim);
             });
         }
-        Clause { plan, given, rows, draws, dims }
+        Clause {
+            plan,
+            given,
+            rows,
+            draws,
+            dims,
+        }
     }
 
     /// An executor for some rows of a batch in which `given` has been computed.
@@ -59,7 +82,11 @@ impl<'p> Clause<'p> {
                 minibatch.give_size(dim, size, format_args!("a minibatch"))?;
             }
         }
-        let cut = |value: &Value, dims: &[DimId]| portions.iter().try_fold(value.clone(), |value, portion| portion.cut(&value, dims));
+        let cut = |value: &Value, dims: &[DimId]| {
+            portions
+                .iter()
+                .try_fold(value.clone(), |value, portion| portion.cut(&value, dims))
+        };
         for &dim in &self.dims {
             self.give_extent(&mut minibatch, batch.extents(), dim, &cut)?;
         }
@@ -78,7 +105,9 @@ impl<'p> Clause<'p> {
         dim: DimId,
         cut: &impl Fn(&Value, &[DimId]) -> Result<Value, crate::error::Fault>,
     ) -> Result<()> {
-        let Some(size) = batch.known_size(dim) else { return Ok(()) };
+        let Some(size) = batch.known_size(dim) else {
+            return Ok(());
+        };
         let by = format_args!("the batch");
         let device = minibatch.context().device;
         match batch.mask_dims(dim) {
@@ -88,7 +117,11 @@ impl<'p> Clause<'p> {
             }
             None if self.rows.iter().any(|rows| rows.deals(dim)) => {
                 // Without a portion, the batch is the minibatch.
-                if minibatch.extents().known_size(dim).is_none() { minibatch.give_size(dim, size, by) } else { Ok(()) }
+                if minibatch.extents().known_size(dim).is_none() {
+                    minibatch.give_size(dim, size, by)
+                } else {
+                    Ok(())
+                }
             }
             None => minibatch.give_size(dim, size, by),
         }

@@ -19,15 +19,37 @@ pub(crate) fn logp_gap(
     let graph = minibatch.graph();
     let mut gap = None;
     for (node, computed) in &gradient.outputs {
-        let Op::Model { model, output: ModelOutput::Logp } = graph.op(*node) else { continue };
-        let Some(draw) = draw_by(graph, *node, model) else { continue };
-        let number = draw_of(graph, draw)?.fields.iter().position(|(name, _)| name == "logp");
-        let Some(recorded) = number.and_then(|number| host.records.get(&draw)?.drawn.fields.get(number)) else { continue };
+        let Op::Model {
+            model,
+            output: ModelOutput::Logp,
+        } = graph.op(*node)
+        else {
+            continue;
+        };
+        let Some(draw) = draw_by(graph, *node, model) else {
+            continue;
+        };
+        let number = draw_of(graph, draw)?
+            .fields
+            .iter()
+            .position(|(name, _)| name == "logp");
+        let Some(recorded) =
+            number.and_then(|number| host.records.get(&draw)?.drawn.fields.get(number))
+        else {
+            continue;
+        };
         let dims = &graph.ty(*node).dims;
-        let recorded = portions.iter().try_fold(recorded.clone(), |value, portion| portion.cut(&value, dims))?;
-        let difference = minibatch.extents().keep_real((computed - recorded.tensor()?).abs(), dims)?;
+        let recorded = portions
+            .iter()
+            .try_fold(recorded.clone(), |value, portion| portion.cut(&value, dims))?;
+        let difference = minibatch
+            .extents()
+            .keep_real((computed - recorded.tensor()?).abs(), dims)?;
         if difference.numel() > 0 {
-            gap = gap.into_iter().chain([difference.f_max()?.f_double_value(&[])?]).reduce(f64::max);
+            gap = gap
+                .into_iter()
+                .chain([difference.f_max()?.f_double_value(&[])?])
+                .reduce(f64::max);
         }
     }
     Ok(gap)
@@ -37,7 +59,9 @@ pub(crate) fn logp_gap(
 fn draw_by(graph: &Graph, output: NodeId, model: &ModelRef) -> Option<NodeId> {
     let tokens = *graph.operands(output).first()?;
     let draw = *graph.operands(tokens).first()?;
-    let Op::Draw(index) = graph.op(draw) else { return None };
+    let Op::Draw(index) = graph.op(draw) else {
+        return None;
+    };
     let block = graph.draws[*index].block.as_str();
     let sampled = match block {
         "sampler.rollout" => draw,
@@ -51,7 +75,14 @@ fn draw_by(graph: &Graph, output: NodeId, model: &ModelRef) -> Option<NodeId> {
         }
         _ => return None,
     };
-    let Op::Draw(index) = graph.op(sampled) else { return None };
-    let is_policy = |(_, arg): &(String, DrawArg)| matches!(arg, DrawArg::Model(policy) if policy == model);
-    graph.draws[*index].args.iter().any(is_policy).then_some(draw)
+    let Op::Draw(index) = graph.op(sampled) else {
+        return None;
+    };
+    let is_policy =
+        |(_, arg): &(String, DrawArg)| matches!(arg, DrawArg::Model(policy) if policy == model);
+    graph.draws[*index]
+        .args
+        .iter()
+        .any(is_policy)
+        .then_some(draw)
 }

@@ -31,7 +31,11 @@ struct Call {
 }
 
 /// The gradient of a clause's loss; `minibatch` holds what the loss reads of earlier phases.
-pub(crate) fn gradient(clause: &Clause, minibatch: &mut Executor<'_>, host: &mut StageHost<'_>) -> Result<Gradient> {
+pub(crate) fn gradient(
+    clause: &Clause,
+    minibatch: &mut Executor<'_>,
+    host: &mut StageHost<'_>,
+) -> Result<Gradient> {
     let graph = minibatch.graph();
     host.forget_passes();
     let mut outputs: Vec<(NodeId, Tensor)> = Vec::new();
@@ -40,11 +44,17 @@ pub(crate) fn gradient(clause: &Clause, minibatch: &mut Executor<'_>, host: &mut
         let operands = minibatch.evaluate(&call.operands, host)?;
         let kinds: Vec<ModelOutput> = call.nodes.iter().map(|&(_, output)| output).collect();
         let network = &host.world.models[call.model].network;
-        let read = Sequences::new(&operands).and_then(|it| Differentiated::forward(network, it, clause.plan.micro_batch, &kinds));
-        let (pass, values) = read.map_err(|fault| RunError::from(fault).at(graph, call.nodes[0].0))?;
+        let read = Sequences::new(&operands)
+            .and_then(|it| Differentiated::forward(network, it, clause.plan.micro_batch, &kinds));
+        let (pass, values) =
+            read.map_err(|fault| RunError::from(fault).at(graph, call.nodes[0].0))?;
         for (&(node, _), value) in call.nodes.iter().zip(values) {
             let leaf = value.f_detach()?.f_set_requires_grad(true)?;
-            minibatch.give(node, leaf.shallow_clone().into(), format_args!("an output of the model"))?;
+            minibatch.give(
+                node,
+                leaf.shallow_clone().into(),
+                format_args!("an output of the model"),
+            )?;
             outputs.push((node, leaf));
         }
         passes.push((call, pass));
@@ -52,7 +62,9 @@ pub(crate) fn gradient(clause: &Clause, minibatch: &mut Executor<'_>, host: &mut
 
     // On a copy: if something is not finite, all of it is computed again to see where.
     let loss = minibatch.clone().evaluate(&[clause.plan.loss], host)?;
-    let [Value::Tensor(loss)] = loss.as_slice() else { return Err(Fault::broken("a loss is a number").into()) };
+    let [Value::Tensor(loss)] = loss.as_slice() else {
+        return Err(Fault::broken("a loss is a number").into());
+    };
     let value = loss.f_double_value(&[])?;
     if !value.is_finite() {
         return Err(guard::loss_not_finite(clause, minibatch, host)?);
@@ -74,30 +86,63 @@ pub(crate) fn gradient(clause: &Clause, minibatch: &mut Executor<'_>, host: &mut
         let network = &host.world.models[call.model].network;
         let gradients = pass.backward(network, &upstream)?;
         if !guard::all_finite(&gradients)? {
-            return Err(guard::not_finite("the gradient through the model", graph, call.nodes[0].0));
+            return Err(guard::not_finite(
+                "the gradient through the model",
+                graph,
+                call.nodes[0].0,
+            ));
         }
-        let Some(target) = clause.plan.targets.iter().position(|&target| target == call.model) else { continue };
+        let Some(target) = clause
+            .plan
+            .targets
+            .iter()
+            .position(|&target| target == call.model)
+        else {
+            continue;
+        };
         match &mut of[target] {
             None => of[target] = Some(gradients),
-            Some(sum) => sum.iter_mut().zip(gradients).for_each(|(sum, gradient)| *sum += gradient),
+            Some(sum) => sum
+                .iter_mut()
+                .zip(gradients)
+                .for_each(|(sum, gradient)| *sum += gradient),
         }
     }
     let of = of.into_iter().map(Option::unwrap_or_default).collect();
-    let outputs = outputs.into_iter().map(|(node, leaf)| (node, leaf.detach())).collect();
-    Ok(Gradient { loss: value, of, outputs })
+    let outputs = outputs
+        .into_iter()
+        .map(|(node, leaf)| (node, leaf.detach()))
+        .collect();
+    Ok(Gradient {
+        loss: value,
+        of,
+        outputs,
+    })
 }
 
 fn calls(graph: &Graph, outputs: &[NodeId]) -> Result<Vec<Call>> {
     let mut calls: Vec<Call> = Vec::new();
     for &node in outputs {
-        let Op::Model { model: ModelRef { model, .. }, output } = graph.op(node) else {
-            let fault = Fault::input("trainable tensors outside a model are not supported by this engine");
+        let Op::Model {
+            model: ModelRef { model, .. },
+            output,
+        } = graph.op(node)
+        else {
+            let fault =
+                Fault::input("trainable tensors outside a model are not supported by this engine");
             return Err(RunError::from(fault).at(graph, node));
         };
         let operands = graph.operands(node);
-        match calls.iter_mut().find(|call| call.model == *model && call.operands == operands) {
+        match calls
+            .iter_mut()
+            .find(|call| call.model == *model && call.operands == operands)
+        {
             Some(call) => call.nodes.push((node, *output)),
-            None => calls.push(Call { model: *model, operands, nodes: vec![(node, *output)] }),
+            None => calls.push(Call {
+                model: *model,
+                operands,
+                nodes: vec![(node, *output)],
+            }),
         }
     }
     Ok(calls)

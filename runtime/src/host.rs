@@ -11,8 +11,8 @@ use crate::error::{Fault, Result};
 use crate::model::Pass;
 use crate::random::{Purpose, Stream};
 use crate::resource::{Frozen, World};
-use crate::sequence::Sequences;
 use crate::rows;
+use crate::sequence::Sequences;
 use crate::tensor::Value;
 use crate::torch::{Context, axis};
 
@@ -48,7 +48,12 @@ pub(crate) struct Record {
 }
 
 impl<'w> StageHost<'w> {
-    pub(crate) fn new(world: &'w mut World, graph: &Graph, stage: u64, micro_batch: Option<u64>) -> StageHost<'w> {
+    pub(crate) fn new(
+        world: &'w mut World,
+        graph: &Graph,
+        stage: u64,
+        micro_batch: Option<u64>,
+    ) -> StageHost<'w> {
         let frozen = Frozen::new(model_refs(graph).into_iter(), world);
         StageHost {
             world,
@@ -92,19 +97,37 @@ impl<'w> StageHost<'w> {
 
     /// The stream of one draw, for one purpose.
     pub(crate) fn stream(&self, purpose: Purpose, draw: usize) -> Stream {
-        Stream::new(self.world.seed, purpose).at(self.stage).at(draw as u64)
+        Stream::new(self.world.seed, purpose)
+            .at(self.stage)
+            .at(draw as u64)
     }
 }
 
 impl Host for StageHost<'_> {
-    fn draw(&mut self, executor: &mut Executor<'_>, node: NodeId, operands: &[Value]) -> Result<Drawn> {
+    fn draw(
+        &mut self,
+        executor: &mut Executor<'_>,
+        node: NodeId,
+        operands: &[Value],
+    ) -> Result<Drawn> {
         let graph = executor.graph();
         let draw = draw_of(graph, node)?;
         let record = match draw.block.as_str() {
-            "sampler.rollout" | "sampler.demonstrations" => self.draw_problems(graph, node, operands)?,
+            "sampler.rollout" | "sampler.demonstrations" => {
+                self.draw_problems(graph, node, operands)?
+            }
             "sampler.dynamic" => self.dynamic(executor, node, operands)?,
-            "sampler.once" => Record { drawn: repeated(executor, node, operands)?, problems: BTreeSet::new(), is_empty: false },
-            other => return Err(Fault::input(format!("`{other}` is not a sampler that this engine has")).into()),
+            "sampler.once" => Record {
+                drawn: repeated(executor, node, operands)?,
+                problems: BTreeSet::new(),
+                is_empty: false,
+            },
+            other => {
+                return Err(Fault::input(format!(
+                    "`{other}` is not a sampler that this engine has"
+                ))
+                .into());
+            }
         };
         let drawn = share(&record.drawn);
         self.records.insert(node, record);
@@ -113,15 +136,23 @@ impl Host for StageHost<'_> {
 
     fn model(&mut self, graph: &Graph, node: NodeId, operands: &[Value]) -> Result<Value> {
         let Op::Model { model, output } = graph.op(node) else {
-            return Err(Fault::input("trainable tensors outside a model are not supported by this engine").into());
+            return Err(Fault::input(
+                "trainable tensors outside a model are not supported by this engine",
+            )
+            .into());
         };
         let read = graph.operands(node);
-        let is_same = |(own, nodes, ..): &(ModelRef, Vec<NodeId>, Sequences, Vec<Pass>)| own == model && *nodes == read;
+        let is_same = |(own, nodes, ..): &(ModelRef, Vec<NodeId>, Sequences, Vec<Pass>)| {
+            own == model && *nodes == read
+        };
         if !self.passes.as_ref().is_some_and(is_same) {
             let sequences = Sequences::new(operands)?;
             let network = self.frozen.resolve(model, self.world)?;
             let batches = sequences.micro_batches(self.micro_batch);
-            let passes = batches.iter().map(|batch| network.forward(batch, false)).collect();
+            let passes = batches
+                .iter()
+                .map(|batch| network.forward(batch, false))
+                .collect();
             self.passes = Some((model.clone(), read, sequences, passes));
         }
         match &self.passes {
@@ -141,8 +172,15 @@ pub(crate) fn draw_of(graph: &Graph, node: NodeId) -> Result<&Draw, Fault> {
 
 /// The same tensors once more.
 pub(crate) fn share(drawn: &Drawn) -> Drawn {
-    let masks = drawn.masks.iter().map(|(dim, mask)| (*dim, mask.shallow_clone())).collect();
-    Drawn { fields: drawn.fields.clone(), masks }
+    let masks = drawn
+        .masks
+        .iter()
+        .map(|(dim, mask)| (*dim, mask.shallow_clone()))
+        .collect();
+    Drawn {
+        fields: drawn.fields.clone(),
+        masks,
+    }
 }
 
 /// `sampler.once`: the record that is given, over its new dimensions.
@@ -150,18 +188,41 @@ fn repeated(executor: &Executor<'_>, node: NodeId, operands: &[Value]) -> Result
     let graph = executor.graph();
     let draw = draw_of(graph, node)?;
     let field = |(operand, value): (NodeId, &Value)| renew(draw, value, &graph.ty(operand).dims);
-    let fields = graph.operands(node).into_iter().zip(operands).map(field).collect::<Result<_, _>>()?;
+    let fields = graph
+        .operands(node)
+        .into_iter()
+        .zip(operands)
+        .map(field)
+        .collect::<Result<_, _>>()?;
     let mask = |(old, new): (DimId, DimId)| {
         let dims = executor.extents().mask_dims(old)?;
         let mask = executor.extents().mask(old, executor.context().device);
-        Some(mask.and_then(|mask| Ok((new, renew(draw, &mask.into(), dims)?.tensor()?.shallow_clone()))))
+        Some(mask.and_then(|mask| {
+            Ok((
+                new,
+                renew(draw, &mask.into(), dims)?.tensor()?.shallow_clone(),
+            ))
+        }))
     };
-    Ok(Drawn { fields, masks: draw.renewed.iter().copied().filter_map(mask).collect::<Result<_, _>>()? })
+    Ok(Drawn {
+        fields,
+        masks: draw
+            .renewed
+            .iter()
+            .copied()
+            .filter_map(mask)
+            .collect::<Result<_, _>>()?,
+    })
 }
 
 /// A value over the dimensions before a draw that renews them, with its axes in the order of the new ones.
 pub(crate) fn renew(draw: &Draw, value: &Value, dims: &[DimId]) -> Result<Value, Fault> {
-    let renewed = |dim: &DimId| draw.renewed.iter().find(|(old, _)| old == dim).map_or(*dim, |&(_, new)| new);
+    let renewed = |dim: &DimId| {
+        draw.renewed
+            .iter()
+            .find(|(old, _)| old == dim)
+            .map_or(*dim, |&(_, new)| new)
+    };
     let from: Vec<DimId> = dims.iter().map(renewed).collect();
     let mut to = from.clone();
     to.sort_unstable();
@@ -173,9 +234,14 @@ fn model_refs(graph: &Graph) -> Vec<&ModelRef> {
         Op::Model { model, .. } | Op::Trainable(model) => Some(model),
         _ => None,
     });
-    let of_draws = graph.draws.iter().flat_map(|draw| &draw.args).filter_map(|(_, arg)| match arg {
-        DrawArg::Model(model) => Some(model),
-        _ => None,
-    });
+    let of_draws =
+        graph
+            .draws
+            .iter()
+            .flat_map(|draw| &draw.args)
+            .filter_map(|(_, arg)| match arg {
+                DrawArg::Model(model) => Some(model),
+                _ => None,
+            });
     of_nodes.chain(of_draws).collect()
 }

@@ -41,15 +41,27 @@ impl Rows {
         let mut dealt = axis::without(&batch.rows, &batch.together);
         loop {
             let is_carrier = |dim: &DimId| {
-                held.iter().all(|dims| dims.contains(dim) || !dealt.iter().any(|other| dims.contains(other)))
+                held.iter().all(|dims| {
+                    dims.contains(dim) || !dealt.iter().any(|other| dims.contains(other))
+                })
             };
             match dealt.iter().copied().find(is_carrier) {
                 Some(carrier) => {
                     let mut order = vec![carrier];
                     order.extend(axis::without(&dealt, &[carrier]));
-                    return Rows { rows: batch.rows.clone(), dealt, order };
+                    return Rows {
+                        rows: batch.rows.clone(),
+                        dealt,
+                        order,
+                    };
                 }
-                None if dealt.is_empty() => return Rows { rows: batch.rows.clone(), dealt, order: Vec::new() },
+                None if dealt.is_empty() => {
+                    return Rows {
+                        rows: batch.rows.clone(),
+                        dealt,
+                        order: Vec::new(),
+                    };
+                }
                 None => {
                     dealt.pop();
                 }
@@ -64,14 +76,27 @@ impl Rows {
 
     /// What is dealt out at once: a row, or a group of rows that stay together. Their number, and the rows of each.
     fn units(&self, extents: &Extents) -> Result<(usize, usize), Fault> {
-        let count = |dims: &[DimId]| extents.sizes(dims).map(|sizes| sizes.iter().product::<i64>() as usize);
-        Ok((count(&self.dealt)?, count(&axis::without(&self.rows, &self.dealt))?))
+        let count = |dims: &[DimId]| {
+            extents
+                .sizes(dims)
+                .map(|sizes| sizes.iter().product::<i64>() as usize)
+        };
+        Ok((
+            count(&self.dealt)?,
+            count(&axis::without(&self.rows, &self.dealt))?,
+        ))
     }
 }
 
 /// How many minibatches of `minibatch` rows the batches make; all are cut into the same number.
-pub(crate) fn count(batches: &[Rows], extents: &Extents, minibatch: Option<u64>) -> Result<usize, Fault> {
-    let Some(minibatch) = minibatch else { return Ok(1) };
+pub(crate) fn count(
+    batches: &[Rows],
+    extents: &Extents,
+    minibatch: Option<u64>,
+) -> Result<usize, Fault> {
+    let Some(minibatch) = minibatch else {
+        return Ok(1);
+    };
     let (mut most, mut limit) = (1, usize::MAX);
     for batch in batches {
         let (units, size) = batch.units(extents)?;
@@ -95,7 +120,9 @@ pub(crate) fn deal(
 ) -> Result<Vec<Vec<Portion>>, Fault> {
     let n_minibatches = count(batches, extents, minibatch)?;
     let mut dealt: Vec<Vec<Portion>> = vec![Vec::new(); n_minibatches];
-    let (2.., Some(minibatch)) = (n_minibatches, minibatch) else { return Ok(dealt) };
+    let (2.., Some(minibatch)) = (n_minibatches, minibatch) else {
+        return Ok(dealt);
+    };
     for (index, batch) in batches.iter().enumerate() {
         let (units, size) = batch.units(extents)?;
         let order = stream.at(index as u64).permutation(units as u64);
@@ -103,9 +130,22 @@ pub(crate) fn deal(
         let is_even = units.div_ceil(portion) != n_minibatches;
         for (number, portions) in dealt.iter_mut().enumerate() {
             // A batch that would make fewer minibatches than another is cut into equal parts.
-            let end = |number: usize| if is_even { units * number / n_minibatches } else { units.min(portion * number) };
-            let units = order[end(number)..end(number + 1)].iter().map(|&unit| unit as i64).collect();
-            portions.push(Portion { rows: batch.clone(), sizes: extents.sizes(&batch.dealt)?, units });
+            let end = |number: usize| {
+                if is_even {
+                    units * number / n_minibatches
+                } else {
+                    units.min(portion * number)
+                }
+            };
+            let units = order[end(number)..end(number + 1)]
+                .iter()
+                .map(|&unit| unit as i64)
+                .collect();
+            portions.push(Portion {
+                rows: batch.clone(),
+                sizes: extents.sizes(&batch.dealt)?,
+                units,
+            });
         }
     }
     Ok(dealt)
@@ -115,7 +155,11 @@ impl Portion {
     /// The sizes of the dealt dimensions.
     pub(crate) fn sizes(&self) -> impl Iterator<Item = (DimId, i64)> {
         let rows = self.units.len() as i64;
-        self.rows.order.iter().enumerate().map(move |(place, &dim)| (dim, if place == 0 { rows } else { 1 }))
+        self.rows
+            .order
+            .iter()
+            .enumerate()
+            .map(move |(place, &dim)| (dim, if place == 0 { rows } else { 1 }))
     }
 
     /// The part of a value over `dims` that belongs to these rows.
@@ -131,8 +175,12 @@ impl Portion {
             let tensor = axis::arrange(tensor, dims, &rows_first)?;
             let tail = &tensor.size()[own.len()..];
             let flat = tensor.f_reshape([&[-1], tail].concat())?;
-            let rows = flat.f_index_select(0, &Tensor::from_slice(&index).to_device(flat.device()))?;
-            let carried: Vec<DimId> = axis::common(&self.rows.order, &own).into_iter().chain(others.clone()).collect();
+            let rows =
+                flat.f_index_select(0, &Tensor::from_slice(&index).to_device(flat.device()))?;
+            let carried: Vec<DimId> = axis::common(&self.rows.order, &own)
+                .into_iter()
+                .chain(others.clone())
+                .collect();
             let mut shape = vec![index.len() as i64];
             shape.resize(own.len(), 1);
             axis::arrange(&rows.f_reshape([&shape, tail].concat())?, &carried, dims)

@@ -12,15 +12,31 @@ use crate::tensor::{Device, Kind, Tensor, Value};
 use crate::torch::axis;
 
 impl StageHost<'_> {
-    pub(crate) fn dynamic(&mut self, executor: &Executor<'_>, node: NodeId, operands: &[Value]) -> Result<Record> {
+    pub(crate) fn dynamic(
+        &mut self,
+        executor: &Executor<'_>,
+        node: NodeId,
+        operands: &[Value],
+    ) -> Result<Record> {
         let graph = executor.graph();
-        let args = Args { draw: draw_of(graph, node)?, operands };
+        let args = Args {
+            draw: draw_of(graph, node)?,
+            operands,
+        };
         let rounds = args.whole("rounds")? as u64;
         let base = base_draw(graph, node, args.record("scored")?)?;
-        let wanted = Args { draw: draw_of(graph, base)?, operands: &[] }.whole("prompts")?;
+        let wanted = Args {
+            draw: draw_of(graph, base)?,
+            operands: &[],
+        }
+        .whole("prompts")?;
         let scored = graph.operands(node);
 
-        let mut seen = self.records.get(&base).map(|record| record.problems.clone()).unwrap_or_default();
+        let mut seen = self
+            .records
+            .get(&base)
+            .map(|record| record.problems.clone())
+            .unwrap_or_default();
         let mut groups = Groups::new(graph, &args, &scored)?;
         groups.keep_varying(executor, operands)?;
         for round in 1..rounds {
@@ -41,18 +57,29 @@ impl StageHost<'_> {
             self.forget_passes();
             groups.keep_varying(&again, &operands)?;
         }
-        Ok(Record { is_empty: groups.count == 0, drawn: groups.first(wanted)?, problems: seen })
+        Ok(Record {
+            is_empty: groups.count == 0,
+            drawn: groups.first(wanted)?,
+            problems: seen,
+        })
     }
 }
 
 /// The draw whose record is filtered.
 fn base_draw(graph: &Graph, node: NodeId, record: &[(String, usize)]) -> Result<NodeId, Fault> {
     let scored = graph.operands(node);
-    let tokens = record.iter().find(|(name, _)| name == "tokens").and_then(|(_, operand)| scored.get(*operand));
+    let tokens = record
+        .iter()
+        .find(|(name, _)| name == "tokens")
+        .and_then(|(_, operand)| scored.get(*operand));
     let base = tokens.and_then(|&tokens| graph.operands(tokens).first().copied());
     match base {
-        Some(base) if matches!(graph.op(base), Op::Draw(index) if graph.draws[*index].block == "sampler.rollout") => Ok(base),
-        _ => Err(Fault::input("`sampler.dynamic` filters what `sampler.rollout` drew, and this is another record")),
+        Some(base) if matches!(graph.op(base), Op::Draw(index) if graph.draws[*index].block == "sampler.rollout") => {
+            Ok(base)
+        }
+        _ => Err(Fault::input(
+            "`sampler.dynamic` filters what `sampler.rollout` drew, and this is another record",
+        )),
     }
 }
 
@@ -89,41 +116,76 @@ impl<'a> Groups<'a> {
         let draw = args.draw;
         let record = args.record("scored")?;
         let operand = |name: &str| {
-            let found = record.iter().find(|(own, _)| own == name).map(|&(_, operand)| operand);
-            found.ok_or_else(|| Fault::broken(format!("what `{}` is given has a field `{name}`", draw.block)))
+            let found = record
+                .iter()
+                .find(|(own, _)| own == name)
+                .map(|&(_, operand)| operand);
+            found.ok_or_else(|| {
+                Fault::broken(format!(
+                    "what `{}` is given has a field `{name}`",
+                    draw.block
+                ))
+            })
         };
         let mut columns = Vec::new();
         for (name, _) in &draw.fields {
             let operand = operand(name)?;
             let dims = graph.ty(scored[operand]).dims.clone();
-            columns.push(Column { source: Source::Operand(operand), dims, kept: Vec::new() });
+            columns.push(Column {
+                source: Source::Operand(operand),
+                dims,
+                kept: Vec::new(),
+            });
         }
         for &(old, new) in &draw.renewed {
             if let Some(parents) = &graph.dims.get(old).ragged {
                 let mut dims: Vec<DimId> = parents.iter().copied().chain([old]).collect();
                 dims.sort_unstable();
-                columns.push(Column { source: Source::Mask(old, new), dims, kept: Vec::new() });
+                columns.push(Column {
+                    source: Source::Mask(old, new),
+                    dims,
+                    kept: Vec::new(),
+                });
             }
         }
-        let &(group, _) = draw.renewed.first().ok_or_else(|| Fault::broken("a filter renews a dimension"))?;
-        Ok(Groups { draw, group, count: 0, score: operand("score")?, columns })
+        let &(group, _) = draw
+            .renewed
+            .first()
+            .ok_or_else(|| Fault::broken("a filter renews a dimension"))?;
+        Ok(Groups {
+            draw,
+            group,
+            count: 0,
+            score: operand("score")?,
+            columns,
+        })
     }
 
     /// Adds the groups of one round whose scores are not all the same.
     fn keep_varying(&mut self, executor: &Executor<'_>, operands: &[Value]) -> Result<(), Fault> {
         let is_score = |column: &&Column| matches!(column.source, Source::Operand(operand) if operand == self.score);
-        let dims = self.columns.iter().find(is_score).map(|column| column.dims.as_slice()).unwrap_or_default();
+        let dims = self
+            .columns
+            .iter()
+            .find(is_score)
+            .map(|column| column.dims.as_slice())
+            .unwrap_or_default();
         let varying = varying(operands[self.score].tensor()?, dims, self.group)?;
         self.count += varying.size()[0];
         for column in &mut self.columns {
             let value = match column.source {
                 Source::Operand(operand) => operands[operand].clone(),
-                Source::Mask(old, _) => executor.extents().mask(old, executor.context().device)?.into(),
+                Source::Mask(old, _) => executor
+                    .extents()
+                    .mask(old, executor.context().device)?
+                    .into(),
             };
-            column.kept.push(match axis::axis(&column.dims, self.group) {
-                Ok(axis) => rows::select(&value, axis, &varying)?,
-                Err(_) => value,
-            });
+            column
+                .kept
+                .push(match axis::axis(&column.dims, self.group) {
+                    Ok(axis) => rows::select(&value, axis, &varying)?,
+                    Err(_) => value,
+                });
         }
         Ok(())
     }
@@ -131,12 +193,23 @@ impl<'a> Groups<'a> {
     /// The record of the first `wanted` groups, or the fewer that there are.
     fn first(self, wanted: i64) -> Result<Drawn, Fault> {
         let index = Tensor::f_arange(self.count.min(wanted), (Kind::Int64, Device::Cpu))?;
-        let mut drawn = Drawn { fields: Vec::new(), masks: Vec::new() };
+        let mut drawn = Drawn {
+            fields: Vec::new(),
+            masks: Vec::new(),
+        };
         for column in self.columns {
             let value = match axis::axis(&column.dims, self.group) {
-                Ok(axis) => rows::select(&rows::join(&same_sizes(column.kept, axis)?, axis)?, axis, &index)?,
+                Ok(axis) => rows::select(
+                    &rows::join(&same_sizes(column.kept, axis)?, axis)?,
+                    axis,
+                    &index,
+                )?,
                 // What does not belong to a group is the same in every round.
-                Err(_) => column.kept.into_iter().next().ok_or_else(|| Fault::broken("there is a first round"))?,
+                Err(_) => column
+                    .kept
+                    .into_iter()
+                    .next()
+                    .ok_or_else(|| Fault::broken("there is a first round"))?,
             };
             let value = renew(self.draw, &value, &column.dims)?;
             match column.source {
@@ -150,8 +223,15 @@ impl<'a> Groups<'a> {
 
 /// int64: the groups in which the largest score is not the smallest.
 fn varying(score: &Tensor, dims: &[DimId], group: DimId) -> Result<Tensor, Fault> {
-    if !score.f_isfinite()?.f_all()?.f_int64_value(&[]).is_ok_and(|all| all == 1) {
-        return Err(Fault::NotFinite { what: "a score".to_string() });
+    if !score
+        .f_isfinite()?
+        .f_all()?
+        .f_int64_value(&[])
+        .is_ok_and(|all| all == 1)
+    {
+        return Err(Fault::NotFinite {
+            what: "a score".to_string(),
+        });
     }
     let axis = axis::axis(dims, group)? as i64;
     let count = score.size()[axis as usize];
@@ -159,7 +239,9 @@ fn varying(score: &Tensor, dims: &[DimId], group: DimId) -> Result<Tensor, Fault
     if groups.size()[1] == 0 {
         return Ok(Tensor::f_empty([0], (Kind::Int64, score.device()))?);
     }
-    let varies = groups.f_amax([1], false)?.f_gt_tensor(&groups.f_amin([1], false)?)?;
+    let varies = groups
+        .f_amax([1], false)?
+        .f_gt_tensor(&groups.f_amin([1], false)?)?;
     Ok(varies.f_nonzero()?.f_squeeze_dim(1)?)
 }
 
@@ -168,8 +250,15 @@ fn same_sizes(rounds: Vec<Value>, but: usize) -> Result<Vec<Value>, Fault> {
     let n_axes = rounds.first().map_or(0, |value| value.shape().len());
     let mut rounds = rounds;
     for axis in (0..n_axes).filter(|&axis| axis != but) {
-        let longest = rounds.iter().map(|value| value.shape()[axis]).max().unwrap_or_default();
-        rounds = rounds.iter().map(|value| rows::widen(value, axis, longest)).collect::<Result<_, _>>()?;
+        let longest = rounds
+            .iter()
+            .map(|value| value.shape()[axis])
+            .max()
+            .unwrap_or_default();
+        rounds = rounds
+            .iter()
+            .map(|value| rows::widen(value, axis, longest))
+            .collect::<Result<_, _>>()?;
     }
     Ok(rounds)
 }

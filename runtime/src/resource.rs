@@ -7,7 +7,7 @@ use rlp_compiler::graph::{ModelOutput, ModelRef, Op};
 use rlp_compiler::plan::{Plan, Resource, ResourceArg};
 
 use crate::data::{Arithmetic, RunningSum, Task};
-use crate::error::{ArgumentError, Fault, Result, RunError};
+use crate::error::{Fault, Result, RunError};
 use crate::model::{CausalLm, CausalLmConfig};
 use crate::random::{Purpose, Stream};
 use crate::tensor::{Device, Kind};
@@ -45,9 +45,17 @@ impl World {
             }
             models.push(model);
         }
-        let open = |resource: &Resource| open_task(resource).map_err(|fault| RunError::from(fault).at_span(resource.span));
+        let open = |resource: &Resource| {
+            open_task(resource).map_err(|fault| RunError::from(fault).at_span(resource.span))
+        };
         let tasks = plan.data.iter().map(open).collect::<Result<_>>()?;
-        Ok(World { models, tasks, seed, kind, device })
+        Ok(World {
+            models,
+            tasks,
+            seed,
+            kind,
+            device,
+        })
     }
 }
 
@@ -59,7 +67,10 @@ impl Frozen {
     pub(crate) fn new<'a>(named: impl Iterator<Item = &'a ModelRef>, world: &World) -> Frozen {
         let copy = |model: &ModelRef| {
             let period = model.frozen?;
-            Some(((model.model, period), world.models[model.model].network.deep_copy()))
+            Some((
+                (model.model, period),
+                world.models[model.model].network.deep_copy(),
+            ))
         };
         Frozen(named.filter_map(copy).collect())
     }
@@ -74,7 +85,11 @@ impl Frozen {
     }
 
     /// The model that an expression names.
-    pub(crate) fn resolve<'a>(&'a self, model: &ModelRef, world: &'a World) -> Result<&'a CausalLm, Fault> {
+    pub(crate) fn resolve<'a>(
+        &'a self,
+        model: &ModelRef,
+        world: &'a World,
+    ) -> Result<&'a CausalLm, Fault> {
         match model.frozen {
             None => Ok(&world.models[model.model].network),
             Some(period) => {
@@ -87,23 +102,33 @@ impl Frozen {
 
 fn reads_value(plan: &Plan, index: usize) -> bool {
     let reads = |op: &Op| matches!(op, Op::Model { model, output: ModelOutput::Value } if model.model == index);
-    plan.stages.iter().any(|stage| stage.graph.ids().any(|id| reads(stage.graph.op(id))))
+    plan.stages
+        .iter()
+        .any(|stage| stage.graph.ids().any(|id| reads(stage.graph.op(id))))
 }
 
 fn open_model(resource: &Resource, seed: u64, options: (Kind, Device)) -> Result<Model, Fault> {
     let (kind, device) = options;
     match resource.block.as_str() {
         "model.causal_lm" => {
-            let network = CausalLm::new(causal_lm_config(resource)?, seed, kind, device).map_err(refused)?;
+            let network = CausalLm::new(causal_lm_config(resource)?, seed, kind, device)?;
             let tokenizer = Tokenizer::Bytes;
             let (vocab, needed) = (network.config().vocab, tokenizer.vocab());
             if vocab < needed {
-                let message = format!("`vocab` must be at least {needed}, one id a byte and the end, found {vocab}");
+                let message = format!(
+                    "`vocab` must be at least {needed}, one id a byte and the end, found {vocab}"
+                );
                 return Err(Fault::input(message));
             }
-            Ok(Model { name: resource.name.clone(), network, tokenizer })
+            Ok(Model {
+                name: resource.name.clone(),
+                network,
+                tokenizer,
+            })
         }
-        other => Err(Fault::input(format!("`{other}` is not a model that this engine can make"))),
+        other => Err(Fault::input(format!(
+            "`{other}` is not a model that this engine can make"
+        ))),
     }
 }
 
@@ -111,13 +136,21 @@ fn open_model(resource: &Resource, seed: u64, options: (Kind, Device)) -> Result
 fn causal_lm_config(resource: &Resource) -> Result<CausalLmConfig, Fault> {
     let size = text(resource, "size")?;
     let preset = CausalLmConfig::preset(size);
-    let given = |name: &str, preset: Option<i64>| Ok::<_, Fault>(match (int(resource, name)?, preset) {
-        (0, Some(preset)) => preset,
-        (number, _) => number,
-    });
+    let given = |name: &str, preset: Option<i64>| {
+        Ok::<_, Fault>(match (int(resource, name)?, preset) {
+            (0, Some(preset)) => preset,
+            (number, _) => number,
+        })
+    };
     let heads = given("heads", preset.as_ref().map(|preset| preset.heads))?;
     let kv_heads = match int(resource, "kv_heads")? {
-        0 => preset.as_ref().map_or(heads, |preset| if preset.heads == heads { preset.kv_heads } else { heads }),
+        0 => preset.as_ref().map_or(heads, |preset| {
+            if preset.heads == heads {
+                preset.kv_heads
+            } else {
+                heads
+            }
+        }),
         number => number,
     };
     let base = preset.clone().or_else(|| CausalLmConfig::preset("tiny"));
@@ -139,49 +172,61 @@ fn causal_lm_config(resource: &Resource) -> Result<CausalLmConfig, Fault> {
 fn open_task(resource: &Resource) -> Result<Box<dyn Task>, Fault> {
     match resource.block.as_str() {
         "data.arithmetic" => {
-            let task = Arithmetic::new(int(resource, "digits")?, text(resource, "ops")?).map_err(refused)?;
+            let task = Arithmetic::new(int(resource, "digits")?, text(resource, "ops")?)?;
             Ok(Box::new(task))
         }
         "data.running_sum" => {
-            let task = RunningSum::new(int(resource, "terms")?, int(resource, "redundancy")?).map_err(refused)?;
+            let task = RunningSum::new(int(resource, "terms")?, int(resource, "redundancy")?)?;
             Ok(Box::new(task))
         }
-        other => Err(Fault::input(format!("`{other}` is not a data source that this engine can open"))),
+        other => Err(Fault::input(format!(
+            "`{other}` is not a data source that this engine can open"
+        ))),
     }
-}
-
-pub(crate) fn refused(error: ArgumentError) -> Fault {
-    Fault::input(error.message)
 }
 
 fn value<'a>(resource: &'a Resource, name: &str) -> Result<&'a Elements, Fault> {
     match resource.args.iter().find(|(own, _)| own == name) {
         Some((_, ResourceArg::Value(array))) => Ok(&array.elements),
-        Some((_, ResourceArg::Data(_) | ResourceArg::Model(_))) | None => Err(missing(resource, name)),
+        Some((_, ResourceArg::Data(_) | ResourceArg::Model(_))) | None => {
+            Err(missing(resource, name))
+        }
     }
 }
 
 fn int(resource: &Resource, name: &str) -> Result<i64, Fault> {
     match value(resource, name)? {
-        Elements::Int(values) => values.first().copied().ok_or_else(|| missing(resource, name)),
+        Elements::Int(values) => values
+            .first()
+            .copied()
+            .ok_or_else(|| missing(resource, name)),
         Elements::Real(_) | Elements::Bool(_) | Elements::Text(_) => Err(missing(resource, name)),
     }
 }
 
 fn flag(resource: &Resource, name: &str) -> Result<bool, Fault> {
     match value(resource, name)? {
-        Elements::Bool(values) => values.first().copied().ok_or_else(|| missing(resource, name)),
+        Elements::Bool(values) => values
+            .first()
+            .copied()
+            .ok_or_else(|| missing(resource, name)),
         Elements::Real(_) | Elements::Int(_) | Elements::Text(_) => Err(missing(resource, name)),
     }
 }
 
 fn text<'a>(resource: &'a Resource, name: &str) -> Result<&'a str, Fault> {
     match value(resource, name)? {
-        Elements::Text(values) => values.first().map(String::as_str).ok_or_else(|| missing(resource, name)),
+        Elements::Text(values) => values
+            .first()
+            .map(String::as_str)
+            .ok_or_else(|| missing(resource, name)),
         Elements::Real(_) | Elements::Int(_) | Elements::Bool(_) => Err(missing(resource, name)),
     }
 }
 
 fn missing(resource: &Resource, name: &str) -> Fault {
-    Fault::broken(format!("`{}` is given `{name}` as its signature says", resource.block))
+    Fault::broken(format!(
+        "`{}` is given `{name}` as its signature says",
+        resource.block
+    ))
 }

@@ -7,7 +7,9 @@ use crate::tensor::{Device, Kind, Tensor, TextArray, Value, elements};
 
 /// The elements at `index` (int64) along an axis.
 pub(crate) fn select(value: &Value, axis: usize, index: &Tensor) -> Result<Value, Fault> {
-    rearrange(value, |tensor| Ok(tensor.f_index_select(axis as i64, &index.f_to_device(tensor.device())?)?))
+    rearrange(value, |tensor| {
+        Ok(tensor.f_index_select(axis as i64, &index.f_to_device(tensor.device())?)?)
+    })
 }
 
 /// The values one after another along an axis; their other sizes agree.
@@ -29,7 +31,11 @@ pub(crate) fn join(values: &[Value], axis: usize) -> Result<Value, Fault> {
         }
     }
     let joined = Tensor::f_cat(&tensors, axis as i64)?;
-    if texts.is_empty() { Ok(joined.into()) } else { pick(&texts, &joined) }
+    if texts.is_empty() {
+        Ok(joined.into())
+    } else {
+        pick(&texts, &joined)
+    }
 }
 
 /// The value with an axis of size `size`: what is added holds 0, false or "".
@@ -46,14 +52,19 @@ pub(crate) fn widen(value: &Value, axis: usize, size: i64) -> Result<Value, Faul
         Value::Tensor(tensor) => Ok(tensor.f_constant_pad_nd(&padding)?.into()),
         Value::Text(text) => {
             // Position 0 is the text that is added.
-            let texts: Vec<Arc<str>> = std::iter::once("".into()).chain(text.elements.iter().cloned()).collect();
+            let texts: Vec<Arc<str>> = std::iter::once("".into())
+                .chain(text.elements.iter().cloned())
+                .collect();
             pick(&texts, &(positions(text)? + 1).f_constant_pad_nd(&padding)?)
         }
     }
 }
 
 /// The value that `of` makes of a tensor; of texts, by their positions.
-pub(crate) fn rearrange(value: &Value, of: impl Fn(&Tensor) -> Result<Tensor, Fault>) -> Result<Value, Fault> {
+pub(crate) fn rearrange(
+    value: &Value,
+    of: impl Fn(&Tensor) -> Result<Tensor, Fault>,
+) -> Result<Value, Fault> {
     match value {
         Value::Tensor(tensor) => Ok(of(tensor)?.into()),
         Value::Text(text) => pick(&text.elements, &of(&positions(text)?)?),
@@ -61,10 +72,20 @@ pub(crate) fn rearrange(value: &Value, of: impl Fn(&Tensor) -> Result<Tensor, Fa
 }
 
 fn positions(text: &TextArray) -> Result<Tensor, Fault> {
-    Ok(Tensor::f_arange(text.elements.len() as i64, (Kind::Int64, Device::Cpu))?.f_reshape(&text.shape)?)
+    Ok(
+        Tensor::f_arange(text.elements.len() as i64, (Kind::Int64, Device::Cpu))?
+            .f_reshape(&text.shape)?,
+    )
 }
 
 fn pick(texts: &[Arc<str>], positions: &Tensor) -> Result<Value, Fault> {
-    let elements = elements::<i64>(positions)?.iter().map(|&position| texts[position as usize].clone()).collect();
-    Ok(TextArray { shape: positions.size(), elements }.into())
+    let elements = elements::<i64>(positions)?
+        .iter()
+        .map(|&position| texts[position as usize].clone())
+        .collect();
+    Ok(TextArray {
+        shape: positions.size(),
+        elements,
+    }
+    .into())
 }

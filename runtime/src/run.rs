@@ -20,10 +20,18 @@ pub enum Ending {
 /// Trains the models of `world`, which was opened for the plan; each stage takes at most `most_steps` steps.
 ///
 /// After an error the models hold the weights of before the step in which it occurred.
-pub fn run(plan: &Plan, world: &mut World, most_steps: Option<u64>, observe: &mut Observer<'_>) -> Result<Ending> {
+pub fn run(
+    plan: &Plan,
+    world: &mut World,
+    most_steps: Option<u64>,
+    observe: &mut Observer<'_>,
+) -> Result<Ending> {
     let mut carried = Carried::default();
     for (number, stage) in (0..).zip(&plan.stages) {
-        let limits = Limits { number, steps: most_steps.unwrap_or(u64::MAX) };
+        let limits = Limits {
+            number,
+            steps: most_steps.unwrap_or(u64::MAX),
+        };
         match run_stage(stage, limits, world, &mut carried, observe)? {
             ControlFlow::Continue(()) => {}
             ControlFlow::Break(()) => return Ok(Ending::Interrupted),

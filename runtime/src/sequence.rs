@@ -17,20 +17,35 @@ impl Sequences {
     /// From the operands of a `Model` node: tokens, prompt tokens, temperature, and the masks of both.
     pub(crate) fn new(operands: &[Value]) -> Result<Sequences, Fault> {
         let [tokens, prompt, temperature, mask, prompt_mask] = operands else {
-            return Err(Fault::broken("a model reads tokens, prompt tokens, a temperature and two masks"));
+            return Err(Fault::broken(
+                "a model reads tokens, prompt tokens, a temperature and two masks",
+            ));
         };
         let shape = tokens.shape();
-        let flat = |value: &Value| Ok::<_, Fault>(value.tensor()?.f_reshape([shape_rows(&shape), value.shape()[shape.len() - 1]])?);
-        let lengths = |mask: &Value| Ok::<_, Fault>(flat(mask)?.f_sum_dim_intlist(1, false, Kind::Int64)?);
+        let flat = |value: &Value| {
+            Ok::<_, Fault>(
+                value
+                    .tensor()?
+                    .f_reshape([shape_rows(&shape), value.shape()[shape.len() - 1]])?,
+            )
+        };
+        let lengths =
+            |mask: &Value| Ok::<_, Fault>(flat(mask)?.f_sum_dim_intlist(1, false, Kind::Int64)?);
         let (response_length, prompt_length) = (lengths(mask)?, lengths(prompt_mask)?);
         let (prompt, response) = (flat(prompt)?, flat(tokens)?);
         let (prompt_width, width) = (prompt.size()[1], response.size()[1]);
 
         // Position j of a row holds prompt token j, then the response.
-        let place = Tensor::f_arange(prompt_width + width, (Kind::Int64, prompt.device()))?.f_unsqueeze(0)?;
+        let place = Tensor::f_arange(prompt_width + width, (Kind::Int64, prompt.device()))?
+            .f_unsqueeze(0)?;
         let prompt_end = prompt_length.f_unsqueeze(-1)?;
-        let of_response = place.f_sub(&prompt_end)?.f_add_scalar(prompt_width)?.f_clamp_max(prompt_width + width - 1)?;
-        let source = place.f_expand_as(&of_response)?.f_where_self(&place.f_lt_tensor(&prompt_end)?, &of_response)?;
+        let of_response = place
+            .f_sub(&prompt_end)?
+            .f_add_scalar(prompt_width)?
+            .f_clamp_max(prompt_width + width - 1)?;
+        let source = place
+            .f_expand_as(&of_response)?
+            .f_where_self(&place.f_lt_tensor(&prompt_end)?, &of_response)?;
         let joined = Tensor::f_cat(&[prompt, response], 1)?.f_gather(1, &source, false)?;
 
         let temperature = temperature.tensor()?.f_double_value(&[])?;
@@ -50,7 +65,9 @@ impl Sequences {
         if all.len() <= size {
             return vec![self.batch.select(&all)];
         }
-        all.chunks(size).map(|rows| self.batch.select(rows)).collect()
+        all.chunks(size)
+            .map(|rows| self.batch.select(rows))
+            .collect()
     }
 
     /// One output of all rows, from those of the passes over their portions, in the shape of the node.
@@ -61,17 +78,27 @@ impl Sequences {
     /// `[rows of a portion, longest, ..]` each, to the shape of the node.
     pub(crate) fn assemble(&self, portions: Vec<Tensor>) -> Result<Tensor, Fault> {
         let width = self.width();
-        let widened = portions.into_iter().map(|portion| widened(portion, width)).collect::<Result<Vec<_>, Fault>>()?;
+        let widened = portions
+            .into_iter()
+            .map(|portion| widened(portion, width))
+            .collect::<Result<Vec<_>, Fault>>()?;
         let all = Tensor::f_cat(&widened, 0)?;
         let tail = &all.size()[2..];
         Ok(all.f_reshape([&self.shape, tail].concat())?)
     }
 
     /// The gradient by one output, as the rows of a portion that starts at row `start` see it.
-    fn portion(&self, gradient: &Tensor, start: i64, batch: &SequenceBatch) -> Result<Tensor, Fault> {
+    fn portion(
+        &self,
+        gradient: &Tensor,
+        start: i64,
+        batch: &SequenceBatch,
+    ) -> Result<Tensor, Fault> {
         let tail = &gradient.size()[self.shape.len()..];
         let rows = gradient.f_reshape([&[shape_rows(&self.shape), self.width()], tail].concat())?;
-        Ok(rows.f_narrow(0, start, batch.rows())?.f_narrow(1, 0, batch.width())?)
+        Ok(rows
+            .f_narrow(0, start, batch.rows())?
+            .f_narrow(1, 0, batch.width())?)
     }
 
     fn width(&self) -> i64 {
@@ -99,9 +126,19 @@ impl Differentiated {
         if let [batch] = batches.as_slice() {
             let pass = model.forward(batch, true);
             let passes = [pass];
-            let values = outputs.iter().map(|&output| sequences.output(&passes, output)).collect::<Result<_, _>>()?;
+            let values = outputs
+                .iter()
+                .map(|&output| sequences.output(&passes, output))
+                .collect::<Result<_, _>>()?;
             let [pass] = passes;
-            return Ok((Differentiated { sequences, micro_batch, pass: Some(pass) }, values));
+            return Ok((
+                Differentiated {
+                    sequences,
+                    micro_batch,
+                    pass: Some(pass),
+                },
+                values,
+            ));
         }
         let mut portions: Vec<Vec<Tensor>> = outputs.iter().map(|_| Vec::new()).collect();
         for batch in &batches {
@@ -110,12 +147,26 @@ impl Differentiated {
                 of_output.push(read(&pass, output));
             }
         }
-        let values = portions.into_iter().map(|portions| sequences.assemble(portions)).collect::<Result<_, _>>()?;
-        Ok((Differentiated { sequences, micro_batch, pass: None }, values))
+        let values = portions
+            .into_iter()
+            .map(|portions| sequences.assemble(portions))
+            .collect::<Result<_, _>>()?;
+        Ok((
+            Differentiated {
+                sequences,
+                micro_batch,
+                pass: None,
+            },
+            values,
+        ))
     }
 
     /// The gradient by each parameter of a scalar whose gradients by the outputs are `upstream`.
-    pub(crate) fn backward(mut self, model: &CausalLm, upstream: &[(ModelOutput, Tensor)]) -> Result<Vec<Tensor>, Fault> {
+    pub(crate) fn backward(
+        mut self,
+        model: &CausalLm,
+        upstream: &[(ModelOutput, Tensor)],
+    ) -> Result<Vec<Tensor>, Fault> {
         let mut total: Option<Vec<Tensor>> = None;
         let mut start = 0;
         for batch in self.sequences.micro_batches(self.micro_batch) {
@@ -130,11 +181,17 @@ impl Differentiated {
                 }
             }
             start += batch.rows();
-            let pass = self.pass.take().unwrap_or_else(|| model.forward(&batch, true));
+            let pass = self
+                .pass
+                .take()
+                .unwrap_or_else(|| model.forward(&batch, true));
             let gradients = pass.backward(&by_output);
             match &mut total {
                 None => total = Some(gradients),
-                Some(total) => total.iter_mut().zip(gradients).for_each(|(sum, gradient)| *sum += gradient),
+                Some(total) => total
+                    .iter_mut()
+                    .zip(gradients)
+                    .for_each(|(sum, gradient)| *sum += gradient),
             }
         }
         Ok(total.unwrap_or_default())

@@ -25,7 +25,11 @@ impl Steady {
         let mut drawn = vec![false; graph.len()];
         let mut draws = BTreeSet::new();
         // Every other dimension has one size for the whole run, or follows from dimensions that have.
-        let mut changing: BTreeSet<DimId> = graph.draws.iter().flat_map(|draw| draw.fresh.iter().copied()).collect();
+        let mut changing: BTreeSet<DimId> = graph
+            .draws
+            .iter()
+            .flat_map(|draw| draw.fresh.iter().copied())
+            .collect();
         for id in graph.ids() {
             let operands = graph.operands(id);
             let from_operands = || operands.iter().all(|operand| steady[operand.index()]);
@@ -33,7 +37,9 @@ impl Steady {
                 Op::Draw(index) => graph.draws[*index].block == "sampler.once",
                 Op::State(_) | Op::Step | Op::Steps | Op::Random { .. } => false,
                 Op::Model { model, .. } | Op::Trainable(model) => {
-                    phases[id.index()] != Phase::Minibatch && model.frozen.is_none_or(|every| every == 0) && from_operands()
+                    phases[id.index()] != Phase::Minibatch
+                        && model.frozen.is_none_or(|every| every == 0)
+                        && from_operands()
                 }
                 _ => from_operands() && graph.ty(id).dims.iter().all(|dim| !changing.contains(dim)),
             };
@@ -43,24 +49,39 @@ impl Steady {
                     changing.remove(dim);
                 });
             }
-            drawn[id.index()] = draws.contains(&id) || operands.iter().any(|operand| drawn[operand.index()]);
+            drawn[id.index()] =
+                draws.contains(&id) || operands.iter().any(|operand| drawn[operand.index()]);
         }
         let is_read = |id: NodeId| {
             let users = graph.users(id);
             users.is_empty() || users.iter().any(|user| !steady[user.index()])
         };
-        let is_kept = |id: &NodeId| steady[id.index()] && drawn[id.index()] && !draws.contains(id) && is_read(*id);
-        Steady { kept: graph.ids().filter(is_kept).collect(), draws, values: BTreeMap::new() }
+        let is_kept = |id: &NodeId| {
+            steady[id.index()] && drawn[id.index()] && !draws.contains(id) && is_read(*id)
+        };
+        Steady {
+            kept: graph.ids().filter(is_kept).collect(),
+            draws,
+            values: BTreeMap::new(),
+        }
     }
 
     /// As [`Executor::evaluate`], with what was computed in an earlier step; the values stay known to the batch.
-    pub(crate) fn evaluate(&mut self, batch: &mut Executor<'_>, wanted: &[NodeId], host: &mut dyn Host) -> Result<Vec<Value>> {
+    pub(crate) fn evaluate(
+        &mut self,
+        batch: &mut Executor<'_>,
+        wanted: &[NodeId],
+        host: &mut dyn Host,
+    ) -> Result<Vec<Value>> {
         let needed = upstream(batch.graph(), wanted);
         for node in needed.into_iter().filter(|node| self.kept.contains(node)) {
             let value = match self.values.get(&node) {
                 Some(value) => value.clone(),
                 None => {
-                    let [value] = batch.evaluate(&[node], host)?.try_into().unwrap_or_else(|_| unreachable!("one value a node"));
+                    let [value] = batch
+                        .evaluate(&[node], host)?
+                        .try_into()
+                        .unwrap_or_else(|_| unreachable!("one value a node"));
                     self.values.insert(node, value.clone());
                     value
                 }

@@ -58,26 +58,67 @@ impl<'p> Optimizer<'p> {
             let network = &world.models[model].network;
             for (parameter, own) in network.parameters().iter().enumerate() {
                 // The first rule that names a parameter has it; one that none names stays as it is.
-                let Some(rule) = plan.rules.iter().find(|rule| belongs(&rule.on, network, parameter)) else { continue };
+                let Some(rule) = plan
+                    .rules
+                    .iter()
+                    .find(|rule| belongs(&rule.on, network, parameter))
+                else {
+                    continue;
+                };
                 let shape = own.value.size();
                 let is_matrix = shape.len() > 1;
-                let update = if is_matrix { &rule.matrix } else { &rule.vector };
+                let update = if is_matrix {
+                    &rule.matrix
+                } else {
+                    &rule.vector
+                };
                 let is_joined = is_elementwise(update);
-                let member = Member { target, parameter, shape };
+                let member = Member {
+                    target,
+                    parameter,
+                    shape,
+                };
                 let room = |group: &&mut Group| {
                     let is_same = std::ptr::eq(group.update, update);
-                    group.is_joined && is_same && group.elements() + member.elements() <= MOST_ELEMENTS
+                    group.is_joined
+                        && is_same
+                        && group.elements() + member.elements() <= MOST_ELEMENTS
                 };
                 match groups.iter_mut().find(room) {
                     Some(group) => group.members.push(member),
-                    None => groups.push(Group { rule, update, is_matrix, is_joined, members: vec![member], states: None }),
+                    None => groups.push(Group {
+                        rule,
+                        update,
+                        is_matrix,
+                        is_joined,
+                        members: vec![member],
+                        states: None,
+                    }),
                 }
             }
         }
-        let carried = if plan.keep_state { carried.clone() } else { Carried::default() };
-        let keys = groups.iter().flat_map(|group| group.members.iter().map(|member| group.key(member, plan, world)));
-        let updates = keys.filter_map(|key| carried.0.get(&key)).map(|(updates, _)| *updates).max().unwrap_or(0);
-        Optimizer { plan, groups, updates, carried }
+        let carried = if plan.keep_state {
+            carried.clone()
+        } else {
+            Carried::default()
+        };
+        let keys = groups.iter().flat_map(|group| {
+            group
+                .members
+                .iter()
+                .map(|member| group.key(member, plan, world))
+        });
+        let updates = keys
+            .filter_map(|key| carried.0.get(&key))
+            .map(|(updates, _)| *updates)
+            .max()
+            .unwrap_or(0);
+        Optimizer {
+            plan,
+            groups,
+            updates,
+            carried,
+        }
     }
 
     /// Updates the parameters by the gradients of each target's parameters; weights change only if all is well.
@@ -100,7 +141,8 @@ impl<'p> Optimizer<'p> {
         let mut next = Vec::new();
         for index in 0..self.groups.len() {
             let args = self.arguments(index, graph, context, host)?;
-            let updated = without_gradient(|| self.run(index, gradients, &args, context, host.world));
+            let updated =
+                without_gradient(|| self.run(index, gradients, &args, context, host.world));
             next.push(updated.map_err(|error| error.at_span(self.plan.span))?);
         }
         for (group, (param, states)) in self.groups.iter_mut().zip(next) {
@@ -112,16 +154,29 @@ impl<'p> Optimizer<'p> {
     }
 
     /// The arguments of a group's rule that are not constants.
-    fn arguments(&self, index: usize, graph: &Graph, context: Context, host: &mut StageHost<'_>) -> Result<Vec<(String, Value)>> {
+    fn arguments(
+        &self,
+        index: usize,
+        graph: &Graph,
+        context: Context,
+        host: &mut StageHost<'_>,
+    ) -> Result<Vec<(String, Value)>> {
         let args = &self.groups[index].rule.args;
-        let open: Vec<(&String, NodeId)> =
-            args.iter().filter(|(_, node)| !matches!(graph.op(*node), Op::Literal(_))).map(|(name, node)| (name, *node)).collect();
+        let open: Vec<(&String, NodeId)> = args
+            .iter()
+            .filter(|(_, node)| !matches!(graph.op(*node), Op::Literal(_)))
+            .map(|(name, node)| (name, *node))
+            .collect();
         if open.is_empty() {
             return Ok(Vec::new());
         }
         let nodes: Vec<NodeId> = open.iter().map(|(_, node)| *node).collect();
         let values = host.batch(graph, context)?.evaluate(&nodes, host)?;
-        Ok(open.into_iter().map(|(name, _)| name.clone()).zip(values).collect())
+        Ok(open
+            .into_iter()
+            .map(|(name, _)| name.clone())
+            .zip(values)
+            .collect())
     }
 
     /// The new value of a group's parameters, in the form of the rule, and of its states.
@@ -141,15 +196,26 @@ impl<'p> Optimizer<'p> {
         };
         let gradient = |member: &Member| gradients[member.target][member.parameter].shallow_clone();
         let mut executor = Executor::new(&update.graph, context);
-        executor.give_input("param", &group.form(group.members.iter().map(param).collect())?.into())?;
-        executor.give_input("grad", &group.form(group.members.iter().map(gradient).collect())?.into())?;
+        executor.give_input(
+            "param",
+            &group
+                .form(group.members.iter().map(param).collect())?
+                .into(),
+        )?;
+        executor.give_input(
+            "grad",
+            &group
+                .form(group.members.iter().map(gradient).collect())?
+                .into(),
+        )?;
         for (name, value) in args {
             executor.give_input(name, value)?;
         }
         let states = match &group.states {
             Some(states) => states.clone(),
             None => {
-                let initial: Vec<NodeId> = update.states.iter().map(|state| state.initial).collect();
+                let initial: Vec<NodeId> =
+                    update.states.iter().map(|state| state.initial).collect();
                 let mut states = executor.clone().evaluate(&initial, &mut NoHost)?;
                 group.recall(&mut states, &self.carried, self.plan, world)?;
                 states
@@ -158,12 +224,22 @@ impl<'p> Optimizer<'p> {
         for (state, value) in update.states.iter().zip(&states) {
             executor.give_input(&format!("state.{}", state.name), value)?;
         }
-        let wanted: Vec<NodeId> = [update.param].into_iter().chain(update.states.iter().map(|state| state.next)).collect();
+        let wanted: Vec<NodeId> = [update.param]
+            .into_iter()
+            .chain(update.states.iter().map(|state| state.next))
+            .collect();
         let mut values = executor.evaluate(&wanted, &mut NoHost)?.into_iter();
-        let param = values.next().ok_or_else(|| Fault::broken("a rule gives a parameter"))?.tensor()?.shallow_clone();
+        let param = values
+            .next()
+            .ok_or_else(|| Fault::broken("a rule gives a parameter"))?
+            .tensor()?
+            .shallow_clone();
         if !guard::all_finite(&[param.shallow_clone()])? {
             let name = group.name_not_finite(&param, self.plan, world)?;
-            return Err(Fault::NotFinite { what: format!("`{name}` after an update by `{}`", group.rule.block) }.into());
+            return Err(Fault::NotFinite {
+                what: format!("`{name}` after an update by `{}`", group.rule.block),
+            }
+            .into());
         }
         Ok((param, values.collect()))
     }
@@ -171,14 +247,27 @@ impl<'p> Optimizer<'p> {
     /// Leaves the states behind for a later stage.
     pub(crate) fn carry(&self, world: &World, carried: &mut Carried) -> Result<(), Fault> {
         for group in &self.groups {
-            let Some(states) = &group.states else { continue };
+            let Some(states) = &group.states else {
+                continue;
+            };
             for (place, member) in group.members.iter().enumerate() {
-                let of_member = group.update.states.iter().zip(states).map(|(state, value)| {
-                    let own = if group.is_joined && !state.ty.dims.is_empty() { group.part(value.tensor()?, place)?.into() } else { value.clone() };
-                    Ok((state.name.clone(), own))
-                });
+                let of_member = group
+                    .update
+                    .states
+                    .iter()
+                    .zip(states)
+                    .map(|(state, value)| {
+                        let own = if group.is_joined && !state.ty.dims.is_empty() {
+                            group.part(value.tensor()?, place)?.into()
+                        } else {
+                            value.clone()
+                        };
+                        Ok((state.name.clone(), own))
+                    });
                 let states = of_member.collect::<Result<_, Fault>>()?;
-                carried.0.insert(group.key(member, self.plan, world), (self.updates, states));
+                carried
+                    .0
+                    .insert(group.key(member, self.plan, world), (self.updates, states));
             }
         }
         Ok(())
@@ -192,31 +281,62 @@ impl Group<'_> {
 
     /// Tensors of the members in the form that the rule takes: one alone in its own shape, or all end to end.
     fn form(&self, mut tensors: Vec<Tensor>) -> Result<Tensor, Fault> {
-        if !self.is_joined && let Some(tensor) = tensors.pop() {
+        if !self.is_joined
+            && let Some(tensor) = tensors.pop()
+        {
             let rows = tensor.size().first().copied().unwrap_or(1);
-            return Ok(if self.is_matrix { tensor.f_reshape([rows, -1])? } else { tensor.f_reshape([-1])? });
+            return Ok(if self.is_matrix {
+                tensor.f_reshape([rows, -1])?
+            } else {
+                tensor.f_reshape([-1])?
+            });
         }
-        let flat = tensors.iter().map(|tensor| Ok(tensor.f_reshape([-1])?)).collect::<Result<Vec<_>, Fault>>()?;
+        let flat = tensors
+            .iter()
+            .map(|tensor| Ok(tensor.f_reshape([-1])?))
+            .collect::<Result<Vec<_>, Fault>>()?;
         let joined = Tensor::f_cat(&flat, 0)?;
-        Ok(if self.is_matrix { joined.f_unsqueeze(-1)? } else { joined })
+        Ok(if self.is_matrix {
+            joined.f_unsqueeze(-1)?
+        } else {
+            joined
+        })
     }
 
     /// The elements of one member.
     fn part(&self, joined: &Tensor, place: usize) -> Result<Tensor, Fault> {
-        let start = self.members[..place].iter().map(Member::elements).sum::<i64>();
-        Ok(joined.f_narrow(0, start, if self.is_joined { self.members[place].elements() } else { joined.size()[0] })?)
+        let start = self.members[..place]
+            .iter()
+            .map(Member::elements)
+            .sum::<i64>();
+        Ok(joined.f_narrow(
+            0,
+            start,
+            if self.is_joined {
+                self.members[place].elements()
+            } else {
+                joined.size()[0]
+            },
+        )?)
     }
 
     fn write(&self, param: &Tensor, plan: &TrainPlan, world: &mut World) -> Result<(), Fault> {
         for (place, member) in self.members.iter().enumerate() {
             let network = &mut world.models[plan.targets[member.target]].network;
             let own = self.part(param, place)?.f_reshape(&member.shape)?;
-            network.parameters_mut()[member.parameter].value.f_copy_(&own)?;
+            network.parameters_mut()[member.parameter]
+                .value
+                .f_copy_(&own)?;
         }
         Ok(())
     }
 
-    fn name_not_finite(&self, param: &Tensor, plan: &TrainPlan, world: &World) -> Result<String, Fault> {
+    fn name_not_finite(
+        &self,
+        param: &Tensor,
+        plan: &TrainPlan,
+        world: &World,
+    ) -> Result<String, Fault> {
         for (place, member) in self.members.iter().enumerate() {
             if !guard::all_finite(&[self.part(param, place)?])? {
                 let network = &world.models[plan.targets[member.target]].network;
@@ -228,16 +348,28 @@ impl Group<'_> {
 
     fn key(&self, member: &Member, plan: &TrainPlan, world: &World) -> (String, usize, String) {
         let model = plan.targets[member.target];
-        let name = world.models[model].network.parameters()[member.parameter].name.clone();
+        let name = world.models[model].network.parameters()[member.parameter]
+            .name
+            .clone();
         (self.rule.block.clone(), model, name)
     }
 
     /// Replaces initial states by those that an earlier stage left.
-    fn recall(&self, states: &mut [Value], carried: &Carried, plan: &TrainPlan, world: &World) -> Result<(), Fault> {
+    fn recall(
+        &self,
+        states: &mut [Value],
+        carried: &Carried,
+        plan: &TrainPlan,
+        world: &World,
+    ) -> Result<(), Fault> {
         for (place, member) in self.members.iter().enumerate() {
-            let Some((_, left)) = carried.0.get(&self.key(member, plan, world)) else { continue };
+            let Some((_, left)) = carried.0.get(&self.key(member, plan, world)) else {
+                continue;
+            };
             for (state, value) in self.update.states.iter().zip(states.iter_mut()) {
-                let Some((_, old)) = left.iter().find(|(name, _)| *name == state.name) else { continue };
+                let Some((_, old)) = left.iter().find(|(name, _)| *name == state.name) else {
+                    continue;
+                };
                 if self.is_joined && !state.ty.dims.is_empty() {
                     // An initial value may share the elements of something else.
                     let whole = value.tensor()?.copy();
@@ -271,9 +403,13 @@ fn belongs(group: &ParameterGroup, network: &CausalLm, parameter: usize) -> bool
 fn matches(pattern: &str, name: &str) -> bool {
     let mut parts = pattern.split('*');
     let first = parts.next().unwrap_or_default();
-    let Some(mut rest) = name.strip_prefix(first) else { return false };
+    let Some(mut rest) = name.strip_prefix(first) else {
+        return false;
+    };
     let parts: Vec<&str> = parts.collect();
-    let Some((last, middle)) = parts.split_last() else { return rest.is_empty() };
+    let Some((last, middle)) = parts.split_last() else {
+        return rest.is_empty();
+    };
     for part in middle {
         match rest.find(part) {
             Some(place) => rest = &rest[place + part.len()..],
@@ -289,8 +425,17 @@ fn is_elementwise(update: &UpdatePlan) -> bool {
     graph.ids().all(|id| match graph.op(id) {
         Op::Literal(array) => array.shape.is_empty(),
         Op::Input(name) => !matches!(name.as_str(), "index" | "count"),
-        Op::Step | Op::Steps | Op::Unary(_) | Op::Binary(_) | Op::Select | Op::Cast(_) | Op::StopGrad => true,
-        Op::Broadcast => graph.operands(id).iter().all(|&operand| graph.ty(operand).dims.is_empty()),
+        Op::Step
+        | Op::Steps
+        | Op::Unary(_)
+        | Op::Binary(_)
+        | Op::Select
+        | Op::Cast(_)
+        | Op::StopGrad => true,
+        Op::Broadcast => graph
+            .operands(id)
+            .iter()
+            .all(|&operand| graph.ty(operand).dims.is_empty()),
         Op::Mask(_)
         | Op::Size(_)
         | Op::Position(_)

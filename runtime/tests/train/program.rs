@@ -18,7 +18,9 @@ struct Text(String);
 impl Sources for Text {
     fn read(&self, path: &str) -> Result<Arc<str>, String> {
         match path.strip_prefix("std/") {
-            Some(path) => rlp_stdlib::file(path).map(Arc::from).ok_or("no such file".to_string()),
+            Some(path) => rlp_stdlib::file(path)
+                .map(Arc::from)
+                .ok_or("no such file".to_string()),
             None => Ok(Arc::from(self.0.as_str())),
         }
     }
@@ -39,7 +41,11 @@ impl Sources for Text {
 /// The plan of a program with one pipeline, and its text for messages.
 pub fn compile(text: &str) -> (Plan, SourceMap) {
     let mut checked = check(&Text(text.to_string()), "test.rlp", &Settings::default());
-    let errors: Vec<_> = checked.diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error).collect();
+    let errors: Vec<_> = checked
+        .diagnostics
+        .iter()
+        .filter(|diagnostic| diagnostic.severity == Severity::Error)
+        .collect();
     assert!(errors.is_empty(), "{errors:#?}");
     (checked.plans.remove(0), checked.sources)
 }
@@ -55,12 +61,20 @@ pub struct Told {
 
 impl Told {
     pub fn metric(&self, name: &str) -> Vec<f64> {
-        let of_step = |step: &StepRecord| step.metrics.iter().find(|(own, _)| own == name).map(|(_, value)| *value);
+        let of_step = |step: &StepRecord| {
+            step.metrics
+                .iter()
+                .find(|(own, _)| own == name)
+                .map(|(_, value)| *value)
+        };
         self.steps.iter().filter_map(of_step).collect()
     }
 
     pub fn losses(&self) -> Vec<f64> {
-        self.steps.iter().flat_map(|step| step.trained.iter().map(|trained| trained.loss)).collect()
+        self.steps
+            .iter()
+            .flat_map(|step| step.trained.iter().map(|trained| trained.loss))
+            .collect()
     }
 }
 
@@ -84,7 +98,10 @@ pub fn try_told(text: &str, seed: u64, kind: Kind) -> Result<Told> {
     assert_eq!(ending, Ending::Done);
     for model in &world.models {
         for parameter in model.network.parameters() {
-            told.weights.push((format!("{}/{}", model.name, parameter.name), parameter.value.copy()));
+            told.weights.push((
+                format!("{}/{}", model.name, parameter.name),
+                parameter.value.copy(),
+            ));
         }
     }
     Ok(told)

@@ -41,11 +41,20 @@ fn rollouts(body: &str) -> String {
 const WARMUP: usize = 15;
 
 fn weight<'a>(told: &'a Told, name: &str) -> &'a Tensor {
-    &told.weights.iter().find(|(own, _)| own.ends_with(name)).unwrap().1
+    &told
+        .weights
+        .iter()
+        .find(|(own, _)| own.ends_with(name))
+        .unwrap()
+        .1
 }
 
 fn is_close(found: &[f64], expected: &[f64], within: f64) -> bool {
-    found.len() == expected.len() && found.iter().zip(expected).all(|(a, b)| (a - b).abs() <= within)
+    found.len() == expected.len()
+        && found
+            .iter()
+            .zip(expected)
+            .all(|(a, b)| (a - b).abs() <= within)
 }
 
 #[test]
@@ -62,7 +71,11 @@ fn the_same_seed_gives_the_same_bits() {
         report length = mean(drawn.length)
         "#,
     );
-    let (first, second, other) = (told(&text, 5, Kind::Float), told(&text, 5, Kind::Float), told(&text, 6, Kind::Float));
+    let (first, second, other) = (
+        told(&text, 5, Kind::Float),
+        told(&text, 5, Kind::Float),
+        told(&text, 6, Kind::Float),
+    );
     let without_time = |told: &Told| {
         let mut steps = told.steps.clone();
         steps.iter_mut().for_each(|step| step.seconds = 0.0);
@@ -108,9 +121,18 @@ fn frozen_copies_are_taken_when_they_are_due() {
     let told = told(&text, 0, Kind::Double);
     let (start, now) = (told.metric("start"), told.metric("now"));
     assert!(start.iter().all(|value| *value == start[0]));
-    let expected = |steps: [usize; 5]| steps.map(|step| if step == 0 { start[0] } else { now[step - 1] });
-    assert!(is_close(&told.metric("two"), &expected([0, 0, 2, 2, 4]), 1e-12));
-    assert!(is_close(&told.metric("each"), &expected([0, 1, 2, 3, 4]), 1e-12));
+    let expected =
+        |steps: [usize; 5]| steps.map(|step| if step == 0 { start[0] } else { now[step - 1] });
+    assert!(is_close(
+        &told.metric("two"),
+        &expected([0, 0, 2, 2, 4]),
+        1e-12
+    ));
+    assert!(is_close(
+        &told.metric("each"),
+        &expected([0, 1, 2, 3, 4]),
+        1e-12
+    ));
     assert!(now.windows(2).all(|pair| pair[0] != pair[1]));
 }
 
@@ -150,9 +172,18 @@ fn evaluations_come_when_they_are_due_and_at_the_end() {
         "#,
     );
     let told = told(&text, 0, Kind::Float);
-    let steps: Vec<u64> = told.evaluations.iter().map(|evaluation| evaluation.step).collect();
+    let steps: Vec<u64> = told
+        .evaluations
+        .iter()
+        .map(|evaluation| evaluation.step)
+        .collect();
     assert_eq!(steps, [3, 6, 7]);
-    let reported: Vec<u64> = told.steps.iter().filter(|step| !step.metrics.is_empty()).map(|step| step.step).collect();
+    let reported: Vec<u64> = told
+        .steps
+        .iter()
+        .filter(|step| !step.metrics.is_empty())
+        .map(|step| step.step)
+        .collect();
     assert_eq!(reported, [4, 7]);
 }
 
@@ -172,10 +203,22 @@ fn an_evaluation_does_not_change_the_training() {
             "#
         ))
     };
-    let (plain, evaluated) = (told(&text(""), 0, Kind::Float), told(&text("evaluate length = mean(other.length) every 2"), 0, Kind::Float));
+    let (plain, evaluated) = (
+        told(&text(""), 0, Kind::Float),
+        told(
+            &text("evaluate length = mean(other.length) every 2"),
+            0,
+            Kind::Float,
+        ),
+    );
     assert_eq!(evaluated.evaluations.len(), 2);
     assert_eq!(plain.losses(), evaluated.losses());
-    let tokens = |told: &Told| told.steps.iter().map(|step| step.tokens).collect::<Vec<_>>();
+    let tokens = |told: &Told| {
+        told.steps
+            .iter()
+            .map(|step| step.tokens)
+            .collect::<Vec<_>>()
+    };
     assert_eq!(tokens(&plain), tokens(&evaluated));
 }
 
@@ -193,7 +236,15 @@ const DYNAMIC: &str = r#"
 "#;
 
 fn dynamic(score: &str, rounds: u64) -> Told {
-    told(&rollouts(&DYNAMIC.replace("SCORE", score).replace("ROUNDS", &rounds.to_string())), 2, Kind::Float)
+    told(
+        &rollouts(
+            &DYNAMIC
+                .replace("SCORE", score)
+                .replace("ROUNDS", &rounds.to_string()),
+        ),
+        2,
+        Kind::Float,
+    )
 }
 
 #[test]
@@ -202,7 +253,10 @@ fn a_dynamic_sampler_keeps_the_groups_that_vary() {
     let (groups, share) = (once.metric("groups"), once.metric("drawn"));
     let expected: Vec<f64> = share.iter().map(|share| (share * 6.0).round()).collect();
     assert_eq!(groups, expected);
-    assert!(groups.iter().any(|groups| *groups < 6.0), "the test needs groups that do not vary: {groups:?}");
+    assert!(
+        groups.iter().any(|groups| *groups < 6.0),
+        "the test needs groups that do not vary: {groups:?}"
+    );
 
     let often = dynamic("drawn.length", 8);
     assert_eq!(often.metric("groups"), [6.0; 4]);
@@ -210,7 +264,11 @@ fn a_dynamic_sampler_keeps_the_groups_that_vary() {
         assert_eq!(told.metric("varying"), [1.0; 4]);
         assert_eq!(told.metric("aligned"), [0.0; 4]);
         // Tokens, masks and recorded log-probabilities still belong together.
-        assert!(told.steps[WARMUP..].iter().all(|step| step.logp_gap.unwrap() < 1e-5));
+        assert!(
+            told.steps[WARMUP..]
+                .iter()
+                .all(|step| step.logp_gap.unwrap() < 1e-5)
+        );
     }
     let tokens = |told: &Told| told.steps[WARMUP].tokens;
     assert!(tokens(&often) > tokens(&once), "more is drawn");
@@ -223,10 +281,19 @@ fn a_step_without_a_group_makes_no_update() {
     assert!(before.without_update.is_empty());
     assert_eq!(after.without_update, ["policy"]);
     assert!(after.trained.is_empty());
-    let names: Vec<&str> = after.metrics.iter().map(|(name, _)| name.as_str()).collect();
+    let names: Vec<&str> = after
+        .metrics
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .collect();
     assert_eq!(names, ["drawn"], "what comes from nothing is not reported");
     let untouched = told_without_rl();
-    assert!(told.weights.iter().zip(&untouched.weights).all(|((_, a), (_, b))| a.equal(b)));
+    assert!(
+        told.weights
+            .iter()
+            .zip(&untouched.weights)
+            .all(|((_, a), (_, b))| a.equal(b))
+    );
 }
 
 fn told_without_rl() -> Told {
@@ -254,11 +321,29 @@ fn two_clauses_train_two_models() {
         "#,
     );
     let told = told(&text, 0, Kind::Float);
-    let trained: Vec<Vec<(&str, u64)>> =
-        told.steps[WARMUP..].iter().map(|step| step.trained.iter().map(|trained| (trained.targets.as_str(), trained.updates)).collect()).collect();
-    assert_eq!(trained, [vec![("policy", 6), ("critic", 1)], vec![("policy", 6), ("critic", 1)], vec![("critic", 1)], vec![("critic", 1)]]);
+    let trained: Vec<Vec<(&str, u64)>> = told.steps[WARMUP..]
+        .iter()
+        .map(|step| {
+            step.trained
+                .iter()
+                .map(|trained| (trained.targets.as_str(), trained.updates))
+                .collect()
+        })
+        .collect();
+    assert_eq!(
+        trained,
+        [
+            vec![("policy", 6), ("critic", 1)],
+            vec![("policy", 6), ("critic", 1)],
+            vec![("critic", 1)],
+            vec![("critic", 1)]
+        ]
+    );
     assert_eq!(told.metric("kept"), [0.0; 4], "a value head starts at 0");
-    let of_critic: Vec<f64> = told.steps[WARMUP..].iter().map(|step| step.trained.last().unwrap().loss).collect();
+    let of_critic: Vec<f64> = told.steps[WARMUP..]
+        .iter()
+        .map(|step| step.trained.last().unwrap().loss)
+        .collect();
     assert!(of_critic[3] < of_critic[0], "{of_critic:?}");
 }
 
@@ -287,7 +372,10 @@ fn states_are_kept_where_a_stage_says_so() {
     let name = "q_proj.weight";
     let start = told(&program(idle), 0, Kind::Double);
     let first = told(&text("", ""), 0, Kind::Double);
-    let (fresh, kept) = (told(&text("", second), 0, Kind::Double), told(&text("keep state", second), 0, Kind::Double));
+    let (fresh, kept) = (
+        told(&text("", second), 0, Kind::Double),
+        told(&text("keep state", second), 0, Kind::Double),
+    );
     assert!(weight(&fresh, name).equal(weight(&first, name)));
     let moved = weight(&first, name) - weight(&start, name);
     let carried = weight(&kept, name) - weight(&first, name);
@@ -305,14 +393,32 @@ fn groups_of_parameters_have_their_own_rules() {
     let told_with = |rules: &str| told(&train(rules), 0, Kind::Float);
     let still = told_with("optimizer.sgd(lr: 0.0)");
     let moved = |told: &Told| -> Vec<String> {
-        let changed = told.weights.iter().zip(&still.weights).filter(|((_, a), (_, b))| !a.equal(b));
-        changed.map(|((name, _), _)| name.trim_start_matches("policy/").to_string()).collect()
+        let changed = told
+            .weights
+            .iter()
+            .zip(&still.weights)
+            .filter(|((_, a), (_, b))| !a.equal(b));
+        changed
+            .map(|((name, _), _)| name.trim_start_matches("policy/").to_string())
+            .collect()
     };
     let matrices = moved(&told_with("optimizer.sgd(lr: 0.1) on matrices(policy)"));
     assert_eq!(matrices.len(), 7, "{matrices:?}");
-    let others = moved(&told_with("optimizer.sgd(lr: 0.0) on matrices(policy), optimizer.sgd(lr: 0.1) on others(policy)"));
-    assert_eq!(others, ["model.embed_tokens.weight", "model.layers.0.input_layernorm.weight", "model.layers.0.post_attention_layernorm.weight", "model.norm.weight"]);
-    let named = moved(&told_with("optimizer.sgd(lr: 0.1) on \"model.layers.*.mlp.*\", optimizer.sgd(lr: 0.0) on others(policy)"));
+    let others = moved(&told_with(
+        "optimizer.sgd(lr: 0.0) on matrices(policy), optimizer.sgd(lr: 0.1) on others(policy)",
+    ));
+    assert_eq!(
+        others,
+        [
+            "model.embed_tokens.weight",
+            "model.layers.0.input_layernorm.weight",
+            "model.layers.0.post_attention_layernorm.weight",
+            "model.norm.weight"
+        ]
+    );
+    let named = moved(&told_with(
+        "optimizer.sgd(lr: 0.1) on \"model.layers.*.mlp.*\", optimizer.sgd(lr: 0.0) on others(policy)",
+    ));
     assert_eq!(named.len(), 3, "{named:?}");
 }
 
@@ -357,7 +463,10 @@ fn a_loss_that_is_not_finite_is_traced_to_where_it_began() {
     assert_eq!(fault.to_string(), "a value here is not finite");
     assert_eq!(place_of, "exp(1000 + abs(logp(policy, demos)))");
     // The cause lies before the minibatch.
-    let (_, place_of) = place(&text("mean(weight * sum(logp(policy, demos), over: token))"), 0);
+    let (_, place_of) = place(
+        &text("mean(weight * sum(logp(policy, demos), over: token))"),
+        0,
+    );
     assert_eq!(place_of, "log(demos.length - demos.length)");
 }
 
@@ -379,6 +488,11 @@ fn an_update_that_is_not_finite_is_not_made() {
          train policy { minimize loss.nll(logp(policy, demos)) with optimizer.sgd(lr: 1e39) steps 1 } }",
     );
     let (fault, place_of) = place(&text, 0);
-    assert!(fault.to_string().ends_with("after an update by `optimizer.sgd` is not finite"), "{fault}");
+    assert!(
+        fault
+            .to_string()
+            .ends_with("after an update by `optimizer.sgd` is not finite"),
+        "{fault}"
+    );
     assert!(place_of.starts_with("train policy"));
 }
