@@ -44,6 +44,11 @@ impl SourceMap {
         &self.0[id.0 as usize]
     }
 
+    /// All of them, in the order in which they were read.
+    pub fn iter(&self) -> impl Iterator<Item = &Source> {
+        self.0.iter()
+    }
+
     pub fn find(&self, path: &str) -> Option<SourceId> {
         self.0
             .iter()

@@ -17,7 +17,7 @@ use crate::tensor::{Device, Tensor, Value, gradients, without_gradient};
 use crate::torch::{Context, axis};
 use bind::{Bound, bind, missing, precision};
 pub use inputs::{Content, Inputs};
-pub use output::write;
+pub use output::{to_json, write};
 
 /// Who differentiates.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -27,8 +27,8 @@ pub struct Place {
 /// What went wrong.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Fault {
-    /// A value that should be a number is not, or is infinite.
-    NotFinite { value: String },
+    /// What should be a number is none, or is infinite: "a value here", "the gradient through this".
+    NotFinite { what: String },
     /// An index lies outside `0..size`.
     Index { dim: String, index: i64, size: i64 },
     /// Two values disagree about the size of a dimension: (where it was found, size).
@@ -148,7 +148,7 @@ impl Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Fault::NotFinite { value } => write!(f, "a value here is {value}"),
+            Fault::NotFinite { what } => write!(f, "{what} is not finite"),
             Fault::Index { dim, index, size } => write!(
                 f,
                 "index {index} is outside dimension `{dim}` of size {size}"
@@ -194,6 +194,18 @@ impl RunError {
     pub fn at(mut self, graph: &Graph, node: NodeId) -> RunError {
         self.place
             .get_or_insert_with(|| Box::new(Place::of(graph, node)));
+        self
+    }
+
+    /// The same error at a place of the text that no node stands for: a `train` clause, a model.
+    #[must_use]
+    pub fn at_span(mut self, span: Span) -> RunError {
+        self.place.get_or_insert_with(|| {
+            Box::new(Place {
+                span,
+                calls: Vec::new(),
+            })
+        });
         self
     }
 }

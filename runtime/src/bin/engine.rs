@@ -1,2 +1,7 @@
-//! The engine behind `rlpc run` and `rlpc eval`.
-fn main() {}
+//! The engine behind `rlpc run`, `rlpc eval` and `rlpc test`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    rlp_runtime::command::main()
+}

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use rlp_compiler::array::Elements;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
-use serde_json::{Map, Number, Value as Json};
+use serde_json::{Number, Value as Json};
 
-use super::nested::to_json;
+use super::nested;
 use crate::error::{Fault, Result};
 use crate::tensor::{Device, Kind, Tensor, Value};
 
@@ -29,15 +29,19 @@ pub fn write(path: &Path, results: &[(String, Value)]) -> Result<Vec<PathBuf>> {
     }
     if is_json || !listed.is_empty() {
         let path = path.with_extension("json");
-        let fields = listed
-            .iter()
-            .map(|(name, value)| Ok((name.clone(), lists(value)?)));
-        let fields = fields.collect::<Result<Map<String, Json>, Fault>>()?;
-        std::fs::write(&path, format!("{}\n", Json::Object(fields)))
+        std::fs::write(&path, format!("{}\n", to_json(listed)?))
             .map_err(|error| Fault::file(&path, error))?;
         written.push(path);
     }
     Ok(written)
+}
+
+/// Results by name, as nested lists with `null` for what is not finite.
+pub fn to_json<'a>(results: impl IntoIterator<Item = &'a (String, Value)>) -> Result<Json, Fault> {
+    let fields = results
+        .into_iter()
+        .map(|(name, value)| Ok((name.clone(), lists(value)?)));
+    Ok(Json::Object(fields.collect::<Result<_, Fault>>()?))
 }
 
 fn lists(value: &Value) -> Result<Json, Fault> {
@@ -52,7 +56,7 @@ fn lists(value: &Value) -> Result<Json, Fault> {
         Elements::Bool(values) => Box::new(values.into_iter().map(Json::from)),
         Elements::Text(texts) => Box::new(texts.into_iter().map(Json::from)),
     };
-    Ok(to_json(&value.shape(), &mut leaves))
+    Ok(nested::to_json(&value.shape(), &mut leaves))
 }
 
 fn write_tensors(path: &Path, tensors: &[&(String, Value)]) -> Result<()> {

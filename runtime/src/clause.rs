@@ -1,0 +1,171 @@
+//! A `train` clause as the loop reads it: what its loss needs, and how its batches are cut.
+
+use std::collections::BTreeSet;
+
+use rlp_compiler::graph::{Graph, NodeId, Op};
+use rlp_compiler::phase::{Phase, upstream};
+use rlp_compiler::plan::{StagePlan, TrainPlan};
+use rlp_compiler::ty::DimId;
+
+use crate::eager::Executor;
+use crate::error::Result;
+use crate::extent::Extents;
+use crate::minibatch::{Portion, Rows};
+use crate::tensor::Value;
+
+/// What does not change while a stage runs.
+pub(crate) struct Clause<'p> {
+    pub(crate) plan: &'p TrainPlan,
+    /// The nodes of earlier phases that the loss reads: computed on the whole batch, then cut.
+    pub(crate) given: Vec<NodeId>,
+    pub(crate) rows: Vec<Rows>,
+    /// The draws that the loss depends on.
+    pub(crate) draws: Vec<NodeId>,
+    /// The dimensions of everything that a minibatch holds, without those that its own nodes make.
+    dims: BTreeSet<DimId>,
+}
+
+impl<'p> Clause<'p> {
+    pub(crate) fn new(stage: &StagePlan, graph: &Graph, plan: &'p TrainPlan) -> Clause<'p> {
+        let needed = upstream(graph, &[plan.loss]);
+        let (late, early): (Vec<NodeId>, Vec<NodeId>) = needed
+            .into_iter()
+            .partition(|id| stage.phases[id.index()] == Phase::Minibatch);
+        let read: BTreeSet<NodeId> = late
+            .iter()
+            .flat_map(|&id| graph.operands(id))
+            .chain([plan.loss])
+            .collect();
+        let draws = early
+            .iter()
+            .copied()
+            .filter(|&id| matches!(graph.op(id), Op::Draw(_)))
+            .collect();
+        let given: Vec<NodeId> = early.into_iter().filter(|id| read.contains(id)).collect();
+
+        let held: Vec<&[DimId]> = given
+            .iter()
+            .chain(&late)
+            .map(|&id| graph.ty(id).dims.as_slice())
+            .collect();
+        let rows = plan
+            .batches
+            .iter()
+            .map(|batch| Rows::new(batch, &held))
+            .collect();
+        let mut dims: BTreeSet<DimId> = held.iter().flat_map(|dims| dims.iter().copied()).collect();
+        for &id in &late {
+            made(graph.op(id)).iter().for_each(|dim| {
+                dims.remove(dim);
+            });
+        }
+        Clause {
+            plan,
+            given,
+            rows,
+            draws,
+            dims,
+        }
+    }
+
+    /// An executor for some rows of a batch in which `given` has been computed.
+    pub(crate) fn minibatch<'g>(
+        &self,
+        batch: &Executor<'g>,
+        values: &[Value],
+        portions: &[Portion],
+    ) -> Result<Executor<'g>> {
+        let graph = batch.graph();
+        let mut minibatch = Executor::new(graph, *batch.context());
+        for portion in portions {
+            for (dim, size) in portion.sizes() {
+                minibatch.give_size(dim, size, format_args!("a minibatch"))?;
+            }
+        }
+        let cut = |value: &Value, dims: &[DimId]| {
+            portions
+                .iter()
+                .try_fold(value.clone(), |value, portion| portion.cut(&value, dims))
+        };
+        for &dim in &self.dims {
+            self.give_extent(&mut minibatch, batch.extents(), dim, &cut)?;
+        }
+        for (&node, value) in self.given.iter().zip(values) {
+            let value = cut(value, &graph.ty(node).dims)?;
+            minibatch.give(node, value, format_args!("a value here"))?;
+        }
+        Ok(minibatch)
+    }
+
+    /// What the batch knows of a dimension.
+    fn give_extent(
+        &self,
+        minibatch: &mut Executor<'_>,
+        batch: &Extents,
+        dim: DimId,
+        cut: &impl Fn(&Value, &[DimId]) -> Result<Value, crate::error::Fault>,
+    ) -> Result<()> {
+        let Some(size) = batch.known_size(dim) else {
+            return Ok(());
+        };
+        let by = format_args!("the batch");
+        let device = minibatch.context().device;
+        match batch.mask_dims(dim) {
+            Some(mask_dims) => {
+                let mask = cut(&batch.mask(dim, device)?.into(), mask_dims)?;
+                minibatch.give_mask(dim, mask.tensor()?, by)
+            }
+            None if self.rows.iter().any(|rows| rows.deals(dim)) => {
+                // Without a portion, the batch is the minibatch.
+                if minibatch.extents().known_size(dim).is_none() {
+                    minibatch.give_size(dim, size, by)
+                } else {
+                    Ok(())
+                }
+            }
+            None => minibatch.give_size(dim, size, by),
+        }
+    }
+}
+
+/// The dimensions that a primitive makes out of others.
+fn made(op: &Op) -> Vec<DimId> {
+    match op {
+        Op::Rename(pairs) => pairs.iter().map(|&(_, new)| new).collect(),
+        Op::Stack(dim) => vec![*dim],
+        Op::Split { into, .. } => into.clone(),
+        Op::Merge { into, .. } => vec![*into],
+        Op::Factor { rank, .. } => rank.iter().copied().collect(),
+        Op::Literal(_)
+        | Op::Input(_)
+        | Op::Mask(_)
+        | Op::Size(_)
+        | Op::Position(_)
+        | Op::Step
+        | Op::Steps
+        | Op::State(_)
+        | Op::Draw(_)
+        | Op::Field(_)
+        | Op::Model { .. }
+        | Op::Trainable(_)
+        | Op::Random { .. }
+        | Op::Unary(_)
+        | Op::Binary(_)
+        | Op::Select
+        | Op::Cast(_)
+        | Op::Text(_)
+        | Op::Broadcast
+        | Op::Reduce { .. }
+        | Op::ArgReduce { .. }
+        | Op::Contract { .. }
+        | Op::Scan { .. }
+        | Op::Cumsum { .. }
+        | Op::Shift { .. }
+        | Op::ArgSort { .. }
+        | Op::Gather { .. }
+        | Op::ScatterAdd { .. }
+        | Op::Solve { .. }
+        | Op::StopGrad
+        | Op::Grad => Vec::new(),
+    }
+}

@@ -1,0 +1,75 @@
+//! `rlpc eval`: one block on tensors from files.
+
+use rlp_compiler::source::SourceMap;
+use rlp_compiler::{Settings, block as plan_block};
+use rlp_frontend::Files;
+
+use super::arguments::Eval;
+use super::problem::{Exit, cores, open, show, show_error};
+use crate::block::{Inputs, Options, evaluate, to_json, write};
+use crate::console::Console;
+use crate::error::{Fault, Result, RunError};
+use crate::tensor::Device;
+
+pub(crate) fn eval(arguments: &Eval) -> Exit {
+    let mut console = Console::new();
+    let device = match open(arguments.machine, cores(), arguments.output, &mut console) {
+        Ok(device) => device,
+        Err(exit) => return exit,
+    };
+    let mut sources = SourceMap::default();
+    match evaluated(arguments, device, &mut sources, &mut console) {
+        Ok(exit) => exit,
+        Err(error) => match show_error(&error, &sources, arguments.output, &mut console) {
+            // What a block cannot be evaluated on was given by the user.
+            Exit::Failed if !matches!(error.fault, Fault::Broken { .. }) => Exit::Problems,
+            exit => exit,
+        },
+    }
+}
+
+fn evaluated(arguments: &Eval, device: Device, sources: &mut SourceMap, console: &mut Console) -> Result<Exit> {
+    let (step, steps) = (counter(arguments, "step")?, counter(arguments, "steps")?);
+    let settings = arguments.settings.iter().filter(|(name, _)| name != "step" && name != "steps").cloned().collect();
+    let (plan, map) = plan_block(&Files::new(), &arguments.block, &Settings(settings));
+    *sources = map;
+    let plan = match plan {
+        Ok(plan) => plan,
+        Err(diagnostics) => {
+            show(&diagnostics, sources, arguments.output, console);
+            return Ok(Exit::Problems);
+        }
+    };
+    let options = Options {
+        executor: arguments.executor.into(),
+        device,
+        seed: arguments.seed,
+        step: step.unwrap_or(1),
+        steps,
+        gradients: arguments.grad,
+    };
+    let results = evaluate(&plan, &Inputs::read(&arguments.inputs)?, &options)?;
+    match &arguments.out {
+        Some(path) => drop(write(path, &results)?),
+        None if arguments.json => console.line(&to_json(&results)?.to_string())?,
+        None => {
+            for result in &results {
+                let value = to_json([result])?;
+                console.line(&format!("{} = {}", result.0, value[&result.0]))?;
+            }
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// `--set step=3`: the number of an update, from 1.
+fn counter(arguments: &Eval, name: &str) -> Result<Option<u64>> {
+    let Some((_, text)) = arguments.settings.iter().rev().find(|(own, _)| own == name) else { return Ok(None) };
+    match text.parse() {
+        Ok(number) if number >= 1 => Ok(Some(number)),
+        Ok(_) | Err(_) => {
+            let message = format!("`--set {name}={text}`: `{name}` is a whole number of at least 1");
+            Err(RunError::from(Fault::input(message)))
+        }
+    }
+}

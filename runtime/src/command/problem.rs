@@ -1,0 +1,126 @@
+//! What goes wrong in a command: how it is said, and the code that the process ends with.
+
+use std::process::ExitCode;
+
+use rlp_compiler::diagnostic::{Diagnostic, Severity};
+use rlp_compiler::source::SourceMap;
+use rlp_frontend::{Format, render};
+use serde_json::json;
+
+use super::arguments::{Device, Machine, Output};
+use crate::console::Console;
+use crate::cuda::open_cuda;
+use crate::error::{Fault, RunError};
+use crate::tensor;
+
+/// The exit codes of the engine.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Exit {
+    Done = 0,
+    /// Something is wrong in the user's files, or with where files are to be written.
+    Problems = 1,
+    /// The command cannot be obeyed: wrong arguments, or something is missing around it.
+    Unusable = 2,
+    /// The run failed.
+    Failed = 3,
+    Interrupted = 130,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(exit as u8)
+    }
+}
+
+impl Exit {
+    pub(crate) fn of(fault: &Fault) -> Exit {
+        match fault {
+            Fault::Input { .. } | Fault::Argument(_) | Fault::Pattern { .. } | Fault::File { .. } => Exit::Problems,
+            Fault::Device { .. } => Exit::Unusable,
+            Fault::NotFinite { .. }
+            | Fault::Index { .. }
+            | Fault::Size { .. }
+            | Fault::Mask { .. }
+            | Fault::UnknownSize { .. }
+            | Fault::DivisionByZero
+            | Fault::NegativeExponent
+            | Fault::Torch { .. }
+            | Fault::Broken { .. } => Exit::Failed,
+        }
+    }
+}
+
+/// Shows diagnostics, those for programs on standard output; whether there is an error among them.
+pub(crate) fn show(diagnostics: &[Diagnostic], sources: &SourceMap, output: Output, console: &mut Console) -> bool {
+    let text = render(diagnostics, sources, output.format(), output.look());
+    say(text.trim_end(), output, console);
+    diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
+}
+
+/// Shows an error of a run, at its place in the program if it has one.
+pub(crate) fn show_error(error: &RunError, sources: &SourceMap, output: Output, console: &mut Console) -> Exit {
+    match &error.place {
+        Some(place) => {
+            let mut diagnostic = Diagnostic::error(error.fault.code(), place.span, error.fault.to_string());
+            diagnostic.help = error.fault.help();
+            diagnostic.calls = place.calls.clone();
+            show(&[diagnostic], sources, output, console);
+        }
+        None => refuse(error.fault.code(), &error.fault.to_string(), error.fault.help().as_deref(), output, console),
+    }
+    Exit::of(&error.fault)
+}
+
+/// Says what has no place in a program.
+pub(crate) fn refuse(code: &str, message: &str, help: Option<&str>, output: Output, console: &mut Console) {
+    let text = match output.format() {
+        Format::Human => format!("error: {message}{}", help.map_or(String::new(), |help| format!("\nhelp: {help}"))),
+        Format::Short => format!("error[{code}]: {message}"),
+        Format::Json => {
+            let nothing: [(); 0] = [];
+            json!({
+                "code": code, "severity": "error", "message": message, "spans": nothing, "help": help, "fix": null,
+                "calls": nothing,
+            })
+            .to_string()
+        }
+    };
+    say(&text, output, console);
+}
+
+fn say(text: &str, output: Output, console: &mut Console) {
+    if text.is_empty() {
+        return;
+    }
+    match output.format() {
+        // Where standard output cannot be written, the exit code still says it.
+        Format::Json => drop(console.line(text)),
+        Format::Human | Format::Short => console.complain(text),
+    }
+}
+
+/// Makes the device ready; it must be called before any tensor is made.
+pub(crate) fn open(
+    machine: Machine,
+    threads: i32,
+    output: Output,
+    console: &mut Console,
+) -> Result<tensor::Device, Exit> {
+    let device = match machine.device {
+        Device::Cpu => tensor::Device::Cpu,
+        Device::Cuda => match open_cuda() {
+            Ok(_) => tensor::Device::Cuda(0),
+            Err(error) => {
+                refuse("device", &error.to_string(), Some(error.help()), output, console);
+                return Err(Exit::Unusable);
+            }
+        },
+    };
+    tch::set_num_threads(machine.threads.unwrap_or(threads));
+    Ok(device)
+}
+
+/// One thread a core.
+pub(crate) fn cores() -> i32 {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().min(4096) as i32)
+}

@@ -1,0 +1,358 @@
+//! The samplers that visit the problems of a task: rollouts of a policy, and demonstrations.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use rlp_compiler::array::Elements;
+use rlp_compiler::graph::{DataRef, Draw, DrawArg, Graph, ModelRef, NodeId, Op};
+
+use crate::data::{Problem, Split, evaluation};
+use crate::eager::Drawn;
+use crate::error::{Fault, Result};
+use crate::generate::{Sampling, rollout};
+use crate::host::{Record, StageHost, draw_of};
+use crate::random::Purpose;
+use crate::tensor::{Kind, Tensor, TextArray, Value, elements};
+
+impl StageHost<'_> {
+    /// A draw of new problems for the step.
+    pub(crate) fn draw_problems(
+        &mut self,
+        graph: &Graph,
+        node: NodeId,
+        operands: &[Value],
+    ) -> Result<Record> {
+        let problems = self.problems(graph, node, &BTreeSet::new())?;
+        self.draw_for(graph, node, operands, &problems, 0)
+    }
+
+    /// The next problems that the draw `node` asks for, without those of `seen`. Held-out problems are always the same ones.
+    pub(crate) fn problems(
+        &mut self,
+        graph: &Graph,
+        node: NodeId,
+        seen: &BTreeSet<u64>,
+    ) -> Result<Vec<Problem>> {
+        let draw = draw_of(graph, node)?;
+        let args = Args {
+            draw,
+            operands: &[],
+        };
+        let (data, count) = (args.data("task")?, args.whole("prompts")? as u64);
+        let Op::Draw(index) = graph.op(node) else {
+            return Err(Fault::broken("a draw is a `Draw` node").into());
+        };
+        let stream = self.stream(Purpose::Order, *index);
+        let task = self.world.tasks[data.data].as_ref();
+        if data.held_out {
+            let mut problems = evaluation(task, count);
+            problems.retain(|problem| !seen.contains(&problem.id));
+            return Ok(problems);
+        }
+        let walk = self.walks.entry(*index).or_default();
+        if seen.is_empty() {
+            return Ok(walk.draw(task, Split::Train, stream, count));
+        }
+        // One by one, so that none is passed over for good; a whole pass finds every one that is left.
+        let mut problems: Vec<Problem> = Vec::new();
+        for _ in 0..task.size(Split::Train) {
+            if problems.len() as u64 == count {
+                break;
+            }
+            let found = walk.draw(task, Split::Train, stream, 1);
+            let is_new = |problem: &Problem| {
+                !seen.contains(&problem.id) && problems.iter().all(|own| own.id != problem.id)
+            };
+            problems.extend(found.into_iter().filter(is_new).collect::<Vec<_>>());
+        }
+        Ok(problems)
+    }
+
+    /// What the draw `node` yields for the given problems; `round` counts the draws of one step from 0.
+    pub(crate) fn draw_for(
+        &mut self,
+        graph: &Graph,
+        node: NodeId,
+        operands: &[Value],
+        problems: &[Problem],
+        round: u64,
+    ) -> Result<Record> {
+        let draw = draw_of(graph, node)?;
+        let args = Args { draw, operands };
+        let batch = if draw.block == "sampler.rollout" {
+            let Op::Draw(index) = graph.op(node) else {
+                return Err(Fault::broken("a draw is a `Draw` node").into());
+            };
+            let stream = self.stream(Purpose::Sample, *index).at(self.step).at(round);
+            self.rollout(&args, problems, stream)?
+        } else {
+            self.demonstrations(problems)
+        };
+        self.tokens += batch
+            .responses
+            .iter()
+            .map(|response| response.len() as u64)
+            .sum::<u64>();
+        let drawn = batch.drawn(graph, draw, (self.world.kind, self.world.device))?;
+        let problems = problems.iter().map(|problem| problem.id).collect();
+        Ok(Record {
+            drawn,
+            problems,
+            is_empty: false,
+        })
+    }
+
+    fn rollout(
+        &self,
+        args: &Args,
+        problems: &[Problem],
+        stream: crate::random::Stream,
+    ) -> Result<Batch> {
+        let policy = args.model("policy")?;
+        let tokenizer = self.world.models[policy.model].tokenizer;
+        let sampling = Sampling {
+            samples: args.whole("samples")?,
+            max_tokens: args.whole("max_tokens")?,
+            temperature: args.number("temperature")?,
+            top_k: args.whole("top_k")?,
+            top_p: args.number("top_p")?,
+        };
+        let prompts: Vec<Vec<i64>> = problems
+            .iter()
+            .map(|problem| tokenizer.encode(&problem.prompt))
+            .collect();
+        let network = self.frozen.resolve(policy, self.world)?;
+        let rollout = rollout(network, &prompts, &sampling, tokenizer.end(), stream)?;
+        let samples = sampling.samples as usize;
+        let of_row = |row: usize| &problems[row / samples];
+        let responses = rollout.batch.responses();
+        let rows = responses.len();
+        Ok(Batch {
+            shape: vec![problems.len() as i64, sampling.samples],
+            text: responses
+                .iter()
+                .map(|tokens| tokenizer.decode(tokens))
+                .collect(),
+            prompt_text: (0..rows).map(|row| of_row(row).prompt.clone()).collect(),
+            answer: (0..rows).map(|row| of_row(row).answer.clone()).collect(),
+            prompts: (0..rows)
+                .map(|row| prompts[row / samples].clone())
+                .collect(),
+            responses,
+            temperature: rollout.batch.temperature,
+            logp: Some(rollout.logp),
+            finished: rollout.finished,
+        })
+    }
+
+    fn demonstrations(&self, problems: &[Problem]) -> Batch {
+        // Every model that can be made reads bytes.
+        let tokenizer = crate::tokenizer::Tokenizer::Bytes;
+        let response = |problem: &Problem| {
+            let mut tokens = tokenizer.encode(&problem.demonstration);
+            tokens.push(tokenizer.end());
+            tokens
+        };
+        Batch {
+            shape: vec![problems.len() as i64],
+            text: problems
+                .iter()
+                .map(|problem| problem.demonstration.clone())
+                .collect(),
+            prompt_text: problems
+                .iter()
+                .map(|problem| problem.prompt.clone())
+                .collect(),
+            answer: problems
+                .iter()
+                .map(|problem| problem.answer.clone())
+                .collect(),
+            prompts: problems
+                .iter()
+                .map(|problem| tokenizer.encode(&problem.prompt))
+                .collect(),
+            responses: problems.iter().map(response).collect(),
+            temperature: 1.0,
+            logp: None,
+            finished: vec![true; problems.len()],
+        }
+    }
+}
+
+/// Rows of prompts and responses, before they become the fields of a record.
+struct Batch {
+    /// Sizes of the dimensions that number the rows.
+    shape: Vec<i64>,
+    text: Vec<String>,
+    prompt_text: Vec<String>,
+    answer: Vec<String>,
+    prompts: Vec<Vec<i64>>,
+    responses: Vec<Vec<i64>>,
+    temperature: f64,
+    /// `[rows, longest response]`
+    logp: Option<Tensor>,
+    finished: Vec<bool>,
+}
+
+impl Batch {
+    fn drawn(
+        &self,
+        graph: &Graph,
+        draw: &Draw,
+        options: (Kind, crate::tensor::Device),
+    ) -> Result<Drawn, Fault> {
+        let (kind, device) = options;
+        let on_device = |tensor: Tensor| Ok::<_, Fault>(tensor.f_to_device(device)?);
+        let texts = |texts: &[String]| {
+            let elements = texts.iter().map(|text| Arc::from(text.as_str())).collect();
+            Value::from(TextArray {
+                shape: self.shape.clone(),
+                elements,
+            })
+        };
+        let mut fields = Vec::new();
+        for (name, _) in &draw.fields {
+            fields.push(match name.as_str() {
+                "text" => texts(&self.text),
+                "prompt_text" => texts(&self.prompt_text),
+                "answer" => texts(&self.answer),
+                "tokens" => on_device(self.padded(&self.responses)?.0)?.into(),
+                "prompt_tokens" => on_device(self.padded(&self.prompts)?.0)?.into(),
+                "length" => {
+                    let lengths: Vec<f64> = self
+                        .responses
+                        .iter()
+                        .map(|response| response.len() as f64)
+                        .collect();
+                    on_device(
+                        Tensor::f_from_slice(&lengths)?
+                            .f_to_kind(kind)?
+                            .f_reshape(&self.shape)?,
+                    )?
+                    .into()
+                }
+                "finished" => {
+                    on_device(Tensor::f_from_slice(&self.finished)?.f_reshape(&self.shape)?)?.into()
+                }
+                "temperature" => {
+                    Tensor::f_full([0i64; 0], self.temperature, (kind, device))?.into()
+                }
+                "logp" => {
+                    let logp = self
+                        .logp
+                        .as_ref()
+                        .ok_or_else(|| Fault::broken("demonstrations record no logp"))?;
+                    logp.f_to_kind(kind)?
+                        .f_reshape([self.shape.as_slice(), &logp.size()[1..]].concat())?
+                        .into()
+                }
+                other => {
+                    return Err(Fault::broken(format!(
+                        "`{}` has no field `{other}`",
+                        draw.block
+                    )));
+                }
+            });
+        }
+        let mut masks = Vec::new();
+        for &dim in draw.fresh.iter().filter(|&&dim| graph.dims.is_ragged(dim)) {
+            let rows = if graph.dims.name(dim) == "prompt_token" {
+                &self.prompts
+            } else {
+                &self.responses
+            };
+            masks.push((dim, on_device(self.padded(rows)?.1)?));
+        }
+        Ok(Drawn { fields, masks })
+    }
+
+    /// Rows side by side with 0 behind the shorter ones, and where they are real.
+    fn padded(&self, rows: &[Vec<i64>]) -> Result<(Tensor, Tensor), Fault> {
+        let width = rows.iter().map(Vec::len).max().unwrap_or_default();
+        let mut tokens = vec![0i64; rows.len() * width];
+        let mut mask = vec![false; rows.len() * width];
+        for (index, row) in rows.iter().enumerate() {
+            tokens[index * width..][..row.len()].copy_from_slice(row);
+            mask[index * width..][..row.len()].fill(true);
+        }
+        let shape = [self.shape.as_slice(), &[width as i64]].concat();
+        Ok((
+            Tensor::f_from_slice(&tokens)?.f_reshape(&shape)?,
+            Tensor::f_from_slice(&mask)?.f_reshape(&shape)?,
+        ))
+    }
+}
+
+/// The arguments of a draw, by name.
+pub(crate) struct Args<'a> {
+    pub(crate) draw: &'a Draw,
+    /// The values of its operands, in order.
+    pub(crate) operands: &'a [Value],
+}
+
+impl Args<'_> {
+    fn get(&self, name: &str) -> Result<&DrawArg, Fault> {
+        let arg = self
+            .draw
+            .args
+            .iter()
+            .find(|(own, _)| own == name)
+            .map(|(_, arg)| arg);
+        arg.ok_or_else(|| self.broken(name))
+    }
+
+    pub(crate) fn model(&self, name: &str) -> Result<&ModelRef, Fault> {
+        match self.get(name)? {
+            DrawArg::Model(model) => Ok(model),
+            DrawArg::Static(_) | DrawArg::Data(_) | DrawArg::Operand(_) | DrawArg::Record(_) => {
+                Err(self.broken(name))
+            }
+        }
+    }
+
+    pub(crate) fn data(&self, name: &str) -> Result<&DataRef, Fault> {
+        match self.get(name)? {
+            DrawArg::Data(data) => Ok(data),
+            DrawArg::Static(_) | DrawArg::Model(_) | DrawArg::Operand(_) | DrawArg::Record(_) => {
+                Err(self.broken(name))
+            }
+        }
+    }
+
+    /// Name and operand of each field of a record.
+    pub(crate) fn record(&self, name: &str) -> Result<&[(String, usize)], Fault> {
+        match self.get(name)? {
+            DrawArg::Record(fields) => Ok(fields),
+            DrawArg::Static(_) | DrawArg::Model(_) | DrawArg::Data(_) | DrawArg::Operand(_) => {
+                Err(self.broken(name))
+            }
+        }
+    }
+
+    pub(crate) fn number(&self, name: &str) -> Result<f64, Fault> {
+        let value = match self.get(name)? {
+            DrawArg::Static(array) => match &array.elements {
+                Elements::Real(values) => values.first().copied(),
+                Elements::Int(values) => values.first().map(|&value| value as f64),
+                Elements::Bool(_) | Elements::Text(_) => None,
+            },
+            DrawArg::Operand(operand) => match self.operands.get(*operand) {
+                Some(value) => elements::<f64>(value.tensor()?)?.first().copied(),
+                None => None,
+            },
+            DrawArg::Model(_) | DrawArg::Data(_) | DrawArg::Record(_) => None,
+        };
+        value.ok_or_else(|| self.broken(name))
+    }
+
+    pub(crate) fn whole(&self, name: &str) -> Result<i64, Fault> {
+        Ok(self.number(name)? as i64)
+    }
+
+    fn broken(&self, name: &str) -> Fault {
+        Fault::broken(format!(
+            "`{}` is given `{name}` as its signature says",
+            self.draw.block
+        ))
+    }
+}

@@ -1,0 +1,143 @@
+//! The folder of a run: its pipeline, its metrics, its weights. Nothing that stands in a folder is ever overwritten.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rlp_frontend::files::{reason, write_file};
+
+use crate::error::{Fault, Result};
+use crate::model::write_tensors;
+use crate::report::Event;
+use crate::resource::World;
+
+/// A folder that belongs to one run.
+pub struct RunFolder {
+    path: PathBuf,
+    metrics: BufWriter<File>,
+}
+
+/// Where weights stand until they are all written.
+const UNFINISHED: &str = "weights.part";
+
+impl RunFolder {
+    /// Makes `path`, or a folder `NAME-DATE-TIME` below `runs` if there is none, and writes the description of the run
+    /// and the weights as they are: what cannot be written after training is better known before.
+    ///
+    /// `pipeline` is the text of the program; `description` goes to `run.json`.
+    ///
+    /// # Errors
+    /// The folder holds something already, or cannot be written.
+    pub fn create(
+        path: Option<&Path>,
+        name: &str,
+        pipeline: &str,
+        description: &serde_json::Value,
+        world: &World,
+    ) -> Result<RunFolder> {
+        let path = match path {
+            Some(path) => {
+                fs::create_dir_all(path).map_err(|error| Fault::file(path, reason(&error)))?;
+                if fs::read_dir(path).map_err(|error| Fault::file(path, reason(&error)))?.next().is_some() {
+                    let message = format!("`{}` holds something already, and a run overwrites nothing", path.display());
+                    return Err(Fault::input_help(message, "choose a new folder with `--run-dir`").into());
+                }
+                path.to_path_buf()
+            }
+            None => new_folder(Path::new("runs"), name)?,
+        };
+        let write = |name: &str, text: &str| {
+            let path = path.join(name);
+            write_file(&path, text).map_err(|reason| Fault::file(&path, reason))
+        };
+        write("pipeline.rlp", pipeline)?;
+        write("run.json", &format!("{description:#}\n"))?;
+        let metrics = path.join("metrics.jsonl");
+        let file = File::create_new(&metrics).map_err(|error| Fault::file(&metrics, reason(&error)))?;
+        let folder = RunFolder { path, metrics: BufWriter::new(file) };
+        folder.write_weights(world)?;
+        Ok(folder)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Adds a line to `metrics.jsonl`.
+    pub fn record(&mut self, event: Event<'_>) -> Result<(), Fault> {
+        let written = writeln!(self.metrics, "{}", event.to_json()).and_then(|()| self.metrics.flush());
+        written.map_err(|error| Fault::file(&self.path.join("metrics.jsonl"), reason(&error)))
+    }
+
+    /// Leaves the weights under `name`, whole or not at all: `MODEL.safetensors` each.
+    pub fn finish(mut self, name: &str, world: &World) -> Result<PathBuf> {
+        self.write_weights(world)?;
+        let metrics = self.metrics.flush().and_then(|()| self.metrics.get_ref().sync_all());
+        metrics.map_err(|error| Fault::file(&self.path.join("metrics.jsonl"), reason(&error)))?;
+        let (from, to) = (self.path.join(UNFINISHED), self.path.join(name));
+        let renamed = fs::rename(&from, &to).and_then(|()| File::open(&self.path)?.sync_all());
+        renamed.map_err(|error| Fault::file(&to, reason(&error)))?;
+        Ok(to)
+    }
+
+    fn write_weights(&self, world: &World) -> Result<(), Fault> {
+        let folder = self.path.join(UNFINISHED);
+        fs::create_dir_all(&folder).map_err(|error| Fault::file(&folder, reason(&error)))?;
+        for model in &world.models {
+            let path = folder.join(format!("{}.safetensors", model.name));
+            let tensors = model.network.parameters().iter().map(|parameter| (parameter.name.as_str(), &parameter.value));
+            write_tensors(&path, tensors).map_err(|error| Fault::file(&path, error.message))?;
+            let synced = File::open(&path).and_then(|file| file.sync_all());
+            synced.map_err(|error| Fault::file(&path, reason(&error)))?;
+        }
+        Ok(())
+    }
+}
+
+/// A folder below `parent` that was not there before.
+fn new_folder(parent: &Path, name: &str) -> Result<PathBuf, Fault> {
+    fs::create_dir_all(parent).map_err(|error| Fault::file(parent, reason(&error)))?;
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    let started = format!("{name}-{}", stamp(since.as_secs()));
+    for attempt in 1.. {
+        let path = if attempt == 1 { parent.join(&started) } else { parent.join(format!("{started}-{attempt}")) };
+        match fs::create_dir(&path) {
+            Ok(()) => return Ok(path),
+            // Another run started in the same second.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(Fault::file(&path, reason(&error))),
+        }
+    }
+    Err(Fault::broken("some number is free"))
+}
+
+/// `20261124-095759`, in UTC.
+fn stamp(seconds: u64) -> String {
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    // Days are counted from March 1st of year 0, in years that end with February (Hinnant, "chrono-compatible
+    // low-level date algorithms", civil_from_days).
+    let days = days + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year_of_era = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (year, month) = (era * 400 + year_of_era + u64::from(month >= 10), if month < 10 { month + 3 } else { month - 9 });
+    format!("{year:04}{month:02}{day:02}-{:02}{:02}{:02}", second / 3_600, second / 60 % 60, second % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::stamp;
+
+    /// By `date -u -d @SECONDS +%Y%m%d-%H%M%S`.
+    #[test]
+    fn a_moment_has_the_date_of_the_calendar() {
+        assert_eq!(stamp(0), "19700101-000000");
+        assert_eq!(stamp(951_782_399), "20000228-235959");
+        assert_eq!(stamp(951_868_799), "20000229-235959");
+        assert_eq!(stamp(1_798_761_599), "20261231-235959");
+        assert_eq!(stamp(4_107_542_400), "21000301-000000");
+    }
+}

@@ -1,0 +1,149 @@
+//! The loss of a minibatch and its gradient by the parameters, exact whatever the micro-batches.
+//!
+//! The outputs of the model are computed first, in micro-batches; the loss and its gradient by those outputs once, on the
+//! whole minibatch; then each micro-batch is read again and the gradient flows on to the parameters, where it adds up. A
+//! loss never sees micro-batches, so it may couple rows as it likes.
+
+use rlp_compiler::graph::{Graph, ModelOutput, ModelRef, NodeId, Op};
+
+use crate::clause::Clause;
+use crate::eager::Executor;
+use crate::error::{Fault, Result, RunError};
+use crate::guard;
+use crate::host::StageHost;
+use crate::sequence::{Differentiated, Sequences};
+use crate::tensor::{Tensor, Value, gradients};
+
+/// What a minibatch says.
+pub(crate) struct Gradient {
+    pub(crate) loss: f64,
+    /// By each parameter of each target, in order.
+    pub(crate) of: Vec<Vec<Tensor>>,
+    /// The outputs of the models through which it flowed.
+    pub(crate) outputs: Vec<(NodeId, Tensor)>,
+}
+
+/// `Model` nodes of one trained model that read the same sequences, and so share a pass.
+struct Call {
+    model: usize,
+    operands: Vec<NodeId>,
+    nodes: Vec<(NodeId, ModelOutput)>,
+}
+
+/// The gradient of a clause's loss; `minibatch` holds what the loss reads of earlier phases.
+pub(crate) fn gradient(
+    clause: &Clause,
+    minibatch: &mut Executor<'_>,
+    host: &mut StageHost<'_>,
+) -> Result<Gradient> {
+    let graph = minibatch.graph();
+    host.forget_passes();
+    let mut outputs: Vec<(NodeId, Tensor)> = Vec::new();
+    let mut passes = Vec::new();
+    for call in calls(graph, &clause.plan.outputs)? {
+        let operands = minibatch.evaluate(&call.operands, host)?;
+        let kinds: Vec<ModelOutput> = call.nodes.iter().map(|&(_, output)| output).collect();
+        let network = &host.world.models[call.model].network;
+        let read = Sequences::new(&operands)
+            .and_then(|it| Differentiated::forward(network, it, clause.plan.micro_batch, &kinds));
+        let (pass, values) =
+            read.map_err(|fault| RunError::from(fault).at(graph, call.nodes[0].0))?;
+        for (&(node, _), value) in call.nodes.iter().zip(values) {
+            let leaf = value.f_detach()?.f_set_requires_grad(true)?;
+            minibatch.give(
+                node,
+                leaf.shallow_clone().into(),
+                format_args!("an output of the model"),
+            )?;
+            outputs.push((node, leaf));
+        }
+        passes.push((call, pass));
+    }
+
+    // On a copy: if something is not finite, all of it is computed again to see where.
+    let loss = minibatch.clone().evaluate(&[clause.plan.loss], host)?;
+    let [Value::Tensor(loss)] = loss.as_slice() else {
+        return Err(Fault::broken("a loss is a number").into());
+    };
+    let value = loss.f_double_value(&[])?;
+    if !value.is_finite() {
+        return Err(guard::loss_not_finite(clause, minibatch, host)?);
+    }
+    let leaves: Vec<&Tensor> = outputs.iter().map(|(_, leaf)| leaf).collect();
+    let by_output = gradients(loss, &leaves, false)?;
+    if !guard::all_finite(&by_output)? {
+        return Err(guard::gradient_not_finite(clause, minibatch, host)?);
+    }
+
+    let mut of: Vec<Option<Vec<Tensor>>> = clause.plan.targets.iter().map(|_| None).collect();
+    for (call, pass) in passes {
+        let upstream = call.nodes.iter().map(|&(node, output)| {
+            let place = outputs.iter().position(|(own, _)| *own == node);
+            let place = place.ok_or_else(|| Fault::broken("every output has a gradient"))?;
+            Ok((output, by_output[place].shallow_clone()))
+        });
+        let upstream = upstream.collect::<Result<Vec<_>, Fault>>()?;
+        let network = &host.world.models[call.model].network;
+        let gradients = pass.backward(network, &upstream)?;
+        if !guard::all_finite(&gradients)? {
+            return Err(guard::not_finite(
+                "the gradient through the model",
+                graph,
+                call.nodes[0].0,
+            ));
+        }
+        let Some(target) = clause
+            .plan
+            .targets
+            .iter()
+            .position(|&target| target == call.model)
+        else {
+            continue;
+        };
+        match &mut of[target] {
+            None => of[target] = Some(gradients),
+            Some(sum) => sum
+                .iter_mut()
+                .zip(gradients)
+                .for_each(|(sum, gradient)| *sum += gradient),
+        }
+    }
+    let of = of.into_iter().map(Option::unwrap_or_default).collect();
+    let outputs = outputs
+        .into_iter()
+        .map(|(node, leaf)| (node, leaf.detach()))
+        .collect();
+    Ok(Gradient {
+        loss: value,
+        of,
+        outputs,
+    })
+}
+
+fn calls(graph: &Graph, outputs: &[NodeId]) -> Result<Vec<Call>> {
+    let mut calls: Vec<Call> = Vec::new();
+    for &node in outputs {
+        let Op::Model {
+            model: ModelRef { model, .. },
+            output,
+        } = graph.op(node)
+        else {
+            let fault =
+                Fault::input("trainable tensors outside a model are not supported by this engine");
+            return Err(RunError::from(fault).at(graph, node));
+        };
+        let operands = graph.operands(node);
+        match calls
+            .iter_mut()
+            .find(|call| call.model == *model && call.operands == operands)
+        {
+            Some(call) => call.nodes.push((node, *output)),
+            None => calls.push(Call {
+                model: *model,
+                operands,
+                nodes: vec![(node, *output)],
+            }),
+        }
+    }
+    Ok(calls)
+}

@@ -1,0 +1,94 @@
+//! Where a number that is not finite came from.
+
+use rlp_compiler::graph::{Graph, NodeId};
+use rlp_compiler::phase::live;
+
+use crate::clause::Clause;
+use crate::eager::Executor;
+use crate::error::{Fault, Result, RunError};
+use crate::host::StageHost;
+use crate::tensor::{Tensor, gradients};
+
+/// `what` is not finite, at a node.
+pub(crate) fn not_finite(what: &str, graph: &Graph, node: NodeId) -> RunError {
+    RunError::from(Fault::NotFinite {
+        what: what.to_string(),
+    })
+    .at(graph, node)
+}
+
+pub(crate) fn all_finite(tensors: &[Tensor]) -> Result<bool, Fault> {
+    for tensor in tensors {
+        if tensor.f_isfinite()?.f_all()?.f_int64_value(&[])? == 0 {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// The error of a loss that is not finite: the first value on the way to it that is not.
+pub(crate) fn loss_not_finite(
+    clause: &Clause,
+    minibatch: &Executor<'_>,
+    host: &mut StageHost<'_>,
+) -> Result<RunError> {
+    let graph = minibatch.graph();
+    let mut first = minibatch
+        .first_not_finite(&[clause.plan.loss], host)?
+        .unwrap_or(clause.plan.loss);
+    if clause.given.contains(&first) {
+        // What the minibatch was given has a history on the whole batch.
+        host.forget_passes();
+        let batch = host.batch(graph, *minibatch.context())?;
+        first = batch.first_not_finite(&[first], host)?.unwrap_or(first);
+    }
+    Ok(not_finite("a value here", graph, first))
+}
+
+/// The error of a finite loss whose gradient is not finite: the primitive whose own gradient is finite, but not that of
+/// its operand. `minibatch` holds the outputs of the models as leaves.
+pub(crate) fn gradient_not_finite(
+    clause: &Clause,
+    minibatch: &Executor<'_>,
+    host: &mut StageHost<'_>,
+) -> Result<RunError> {
+    let graph = minibatch.graph();
+    let loss = clause.plan.loss;
+    let nodes: Vec<NodeId> = live(graph, loss)
+        .into_iter()
+        .filter(|id| !clause.given.contains(id))
+        .collect();
+    let values = minibatch.clone().evaluate(&nodes, host)?;
+    let mut traced: Vec<(NodeId, Tensor)> = Vec::new();
+    for (&node, value) in nodes.iter().zip(&values) {
+        let value = value.tensor()?;
+        if value.requires_grad() {
+            traced.push((node, value.shallow_clone()));
+        }
+    }
+    let result = traced
+        .iter()
+        .find(|(node, _)| *node == loss)
+        .map(|(_, value)| value.shallow_clone());
+    let result = result.ok_or_else(|| Fault::broken("a loss has a gradient"))?;
+    let by_node = gradients(
+        &result,
+        &traced.iter().map(|(_, value)| value).collect::<Vec<_>>(),
+        false,
+    )?;
+    // The latest: the gradients of all that read it are finite.
+    for ((node, _), gradient) in traced.iter().zip(by_node).rev() {
+        if !all_finite(&[gradient])? {
+            let reader = graph
+                .users(*node)
+                .into_iter()
+                .find(|user| nodes.contains(user));
+            return Ok(not_finite(
+                "the gradient through this",
+                graph,
+                reader.unwrap_or(*node),
+            ));
+        }
+    }
+    Ok(not_finite("the gradient through this", graph, loss))
+}

@@ -1,0 +1,247 @@
+//! What the graph of a stage asks for while it runs: the draws of samplers and the outputs of models.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rlp_compiler::graph::{Draw, DrawArg, Graph, ModelRef, NodeId, Op};
+use rlp_compiler::ty::DimId;
+
+use crate::data::ProblemOrder;
+use crate::eager::{Drawn, Executor, Host};
+use crate::error::{Fault, Result};
+use crate::model::Pass;
+use crate::random::{Purpose, Stream};
+use crate::resource::{Frozen, World};
+use crate::rows;
+use crate::sequence::Sequences;
+use crate::tensor::Value;
+use crate::torch::{Context, axis};
+
+/// A stage's side of the executor.
+pub(crate) struct StageHost<'w> {
+    pub(crate) world: &'w mut World,
+    pub(crate) frozen: Frozen,
+    /// The place of the stage in the pipeline, which keys its random numbers.
+    pub(crate) stage: u64,
+    /// From 1.
+    pub(crate) step: u64,
+    /// Rows of one pass without gradient.
+    micro_batch: Option<u64>,
+    /// Where each draw, by its index, stands in its task.
+    pub(crate) walks: BTreeMap<usize, ProblemOrder>,
+    /// What was drawn for the current step, or for the whole stage, by the draw's node.
+    pub(crate) records: BTreeMap<NodeId, Record>,
+    /// The old values of the states.
+    pub(crate) states: Vec<Value>,
+    /// Tokens drawn for the current step.
+    pub(crate) tokens: u64,
+    /// The latest passes without gradient, so that several outputs of one batch share a pass.
+    passes: Option<(ModelRef, Vec<NodeId>, Sequences, Vec<Pass>)>,
+}
+
+/// A draw that was made.
+pub(crate) struct Record {
+    pub(crate) drawn: Drawn,
+    /// The identities of the problems drawn, in all rounds.
+    pub(crate) problems: BTreeSet<u64>,
+    /// Whether a filter left nothing.
+    pub(crate) is_empty: bool,
+}
+
+impl<'w> StageHost<'w> {
+    pub(crate) fn new(
+        world: &'w mut World,
+        graph: &Graph,
+        stage: u64,
+        micro_batch: Option<u64>,
+    ) -> StageHost<'w> {
+        let frozen = Frozen::new(model_refs(graph).into_iter(), world);
+        StageHost {
+            world,
+            frozen,
+            stage,
+            step: 0,
+            micro_batch,
+            walks: BTreeMap::new(),
+            records: BTreeMap::new(),
+            states: Vec::new(),
+            tokens: 0,
+            passes: None,
+        }
+    }
+
+    /// Starts a step, counted from 1; of what was drawn, only the draws `steady` stay.
+    pub(crate) fn begin(&mut self, step: u64, steady: &BTreeSet<NodeId>) {
+        self.step = step;
+        self.tokens = 0;
+        self.records.retain(|node, _| steady.contains(node));
+        self.frozen.refresh(step, self.world);
+        self.forget_passes();
+    }
+
+    /// Must be called whenever the values that models read, or their parameters, are others than before.
+    pub(crate) fn forget_passes(&mut self) {
+        self.passes = None;
+    }
+
+    /// The whole batch of the current step, as far as it has been drawn.
+    pub(crate) fn batch<'g>(&self, graph: &'g Graph, context: Context) -> Result<Executor<'g>> {
+        let mut batch = Executor::new(graph, context);
+        for (index, value) in self.states.iter().enumerate() {
+            batch.give_state(index, value)?;
+        }
+        for (&node, record) in &self.records {
+            batch.give_draw(node, share(&record.drawn))?;
+        }
+        Ok(batch)
+    }
+
+    /// The stream of one draw, for one purpose.
+    pub(crate) fn stream(&self, purpose: Purpose, draw: usize) -> Stream {
+        Stream::new(self.world.seed, purpose)
+            .at(self.stage)
+            .at(draw as u64)
+    }
+}
+
+impl Host for StageHost<'_> {
+    fn draw(
+        &mut self,
+        executor: &mut Executor<'_>,
+        node: NodeId,
+        operands: &[Value],
+    ) -> Result<Drawn> {
+        let graph = executor.graph();
+        let draw = draw_of(graph, node)?;
+        let record = match draw.block.as_str() {
+            "sampler.rollout" | "sampler.demonstrations" => {
+                self.draw_problems(graph, node, operands)?
+            }
+            "sampler.dynamic" => self.dynamic(executor, node, operands)?,
+            "sampler.once" => Record {
+                drawn: repeated(executor, node, operands)?,
+                problems: BTreeSet::new(),
+                is_empty: false,
+            },
+            other => {
+                return Err(Fault::input(format!(
+                    "`{other}` is not a sampler that this engine has"
+                ))
+                .into());
+            }
+        };
+        let drawn = share(&record.drawn);
+        self.records.insert(node, record);
+        Ok(drawn)
+    }
+
+    fn model(&mut self, graph: &Graph, node: NodeId, operands: &[Value]) -> Result<Value> {
+        let Op::Model { model, output } = graph.op(node) else {
+            return Err(Fault::input(
+                "trainable tensors outside a model are not supported by this engine",
+            )
+            .into());
+        };
+        let read = graph.operands(node);
+        let is_same = |(own, nodes, ..): &(ModelRef, Vec<NodeId>, Sequences, Vec<Pass>)| {
+            own == model && *nodes == read
+        };
+        if !self.passes.as_ref().is_some_and(is_same) {
+            let sequences = Sequences::new(operands)?;
+            let network = self.frozen.resolve(model, self.world)?;
+            let batches = sequences.micro_batches(self.micro_batch);
+            let passes = batches
+                .iter()
+                .map(|batch| network.forward(batch, false))
+                .collect();
+            self.passes = Some((model.clone(), read, sequences, passes));
+        }
+        match &self.passes {
+            Some((_, _, sequences, passes)) => Ok(sequences.output(passes, *output)?.into()),
+            None => Err(Fault::broken("a pass was made").into()),
+        }
+    }
+}
+
+/// The draw that a `Draw` node makes.
+pub(crate) fn draw_of(graph: &Graph, node: NodeId) -> Result<&Draw, Fault> {
+    match graph.op(node) {
+        Op::Draw(index) => Ok(&graph.draws[*index]),
+        _ => Err(Fault::broken("a draw is made by a `Draw` node")),
+    }
+}
+
+/// The same tensors once more.
+pub(crate) fn share(drawn: &Drawn) -> Drawn {
+    let masks = drawn
+        .masks
+        .iter()
+        .map(|(dim, mask)| (*dim, mask.shallow_clone()))
+        .collect();
+    Drawn {
+        fields: drawn.fields.clone(),
+        masks,
+    }
+}
+
+/// `sampler.once`: the record that is given, over its new dimensions.
+fn repeated(executor: &Executor<'_>, node: NodeId, operands: &[Value]) -> Result<Drawn, Fault> {
+    let graph = executor.graph();
+    let draw = draw_of(graph, node)?;
+    let field = |(operand, value): (NodeId, &Value)| renew(draw, value, &graph.ty(operand).dims);
+    let fields = graph
+        .operands(node)
+        .into_iter()
+        .zip(operands)
+        .map(field)
+        .collect::<Result<_, _>>()?;
+    let mask = |(old, new): (DimId, DimId)| {
+        let dims = executor.extents().mask_dims(old)?;
+        let mask = executor.extents().mask(old, executor.context().device);
+        Some(mask.and_then(|mask| {
+            Ok((
+                new,
+                renew(draw, &mask.into(), dims)?.tensor()?.shallow_clone(),
+            ))
+        }))
+    };
+    Ok(Drawn {
+        fields,
+        masks: draw
+            .renewed
+            .iter()
+            .copied()
+            .filter_map(mask)
+            .collect::<Result<_, _>>()?,
+    })
+}
+
+/// A value over the dimensions before a draw that renews them, with its axes in the order of the new ones.
+pub(crate) fn renew(draw: &Draw, value: &Value, dims: &[DimId]) -> Result<Value, Fault> {
+    let renewed = |dim: &DimId| {
+        draw.renewed
+            .iter()
+            .find(|(old, _)| old == dim)
+            .map_or(*dim, |&(_, new)| new)
+    };
+    let from: Vec<DimId> = dims.iter().map(renewed).collect();
+    let mut to = from.clone();
+    to.sort_unstable();
+    rows::rearrange(value, |tensor| axis::arrange(tensor, &from, &to))
+}
+
+fn model_refs(graph: &Graph) -> Vec<&ModelRef> {
+    let of_nodes = graph.ids().filter_map(|id| match graph.op(id) {
+        Op::Model { model, .. } | Op::Trainable(model) => Some(model),
+        _ => None,
+    });
+    let of_draws =
+        graph
+            .draws
+            .iter()
+            .flat_map(|draw| &draw.args)
+            .filter_map(|(_, arg)| match arg {
+                DrawArg::Model(model) => Some(model),
+                _ => None,
+            });
+    of_nodes.chain(of_draws).collect()
+}

@@ -1,0 +1,112 @@
+//! What a run tells while it goes on.
+
+use serde_json::{Map, Value as Json, json};
+
+/// One step of a stage, once its updates are done.
+#[derive(Clone, PartialEq, Debug)]
+pub struct StepRecord {
+    pub stage: String,
+    /// From 1, and of how many.
+    pub step: u64,
+    pub steps: u64,
+    /// Each `train` clause that made updates.
+    pub trained: Vec<Trained>,
+    /// Clauses that made no update, since a filter left them nothing: the names of their models.
+    pub without_update: Vec<String>,
+    /// What `report` names.
+    pub metrics: Vec<(String, f64)>,
+    /// Tokens drawn: generated, and of demonstrations.
+    pub tokens: u64,
+    pub seconds: f64,
+    /// The largest difference between the recorded log-probability of a token and the one computed again before the
+    /// first update, nats; absent where none was recorded for this step.
+    pub logp_gap: Option<f64>,
+}
+
+/// The updates of one `train` clause in one step.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Trained {
+    /// The names of the models that the clause trains, joined by `+`.
+    pub targets: String,
+    /// Mean over the updates.
+    pub loss: f64,
+    /// Global norm before clipping, mean over the updates.
+    pub grad_norm: f64,
+    pub updates: u64,
+}
+
+/// What an `evaluate` clause found after a step.
+#[derive(Clone, PartialEq, Debug)]
+pub struct EvaluationRecord {
+    pub stage: String,
+    pub step: u64,
+    pub metrics: Vec<(String, f64)>,
+    pub seconds: f64,
+}
+
+/// News of a run, in order.
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'a> {
+    Step(&'a StepRecord),
+    Evaluation(&'a EvaluationRecord),
+}
+
+impl StepRecord {
+    /// The losses by name: `loss`, or `loss.policy`, `loss.critic` where several clauses train.
+    pub fn losses(&self) -> Vec<(String, f64)> {
+        self.of_clauses("loss", |trained| trained.loss)
+    }
+
+    fn of_clauses(&self, name: &str, of: impl Fn(&Trained) -> f64) -> Vec<(String, f64)> {
+        let is_one = self.trained.len() + self.without_update.len() == 1;
+        let named = |trained: &Trained| if is_one { name.to_string() } else { format!("{name}.{}", trained.targets) };
+        self.trained.iter().map(|trained| (named(trained), of(trained))).collect()
+    }
+}
+
+impl Event<'_> {
+    /// One flat object, `event` first; a number that is not finite is `null`.
+    pub fn to_json(&self) -> Json {
+        let mut object = Map::new();
+        match self {
+            Event::Step(step) => {
+                let named = |name: &str, value: Json| (name.to_string(), value);
+                object.extend([
+                    named("event", json!("step")),
+                    named("stage", json!(step.stage)),
+                    named("step", json!(step.step)),
+                    named("steps", json!(step.steps)),
+                ]);
+                let norms = step.of_clauses("grad_norm", |trained| trained.grad_norm);
+                let updates = step.of_clauses("updates", |trained| trained.updates as f64);
+                object.extend(step.losses().into_iter().chain(norms).map(|(name, value)| (name, json!(value))));
+                object.extend(updates.into_iter().map(|(name, value)| (name, json!(value as u64))));
+                if !step.without_update.is_empty() {
+                    object.extend([named("without_update", json!(step.without_update))]);
+                }
+                object.extend([
+                    named("metrics", metrics(&step.metrics)),
+                    named("tokens", json!(step.tokens)),
+                    named("seconds", json!(step.seconds)),
+                ]);
+                if let Some(gap) = step.logp_gap {
+                    object.extend([named("logp_gap", json!(gap))]);
+                }
+            }
+            Event::Evaluation(evaluation) => {
+                let EvaluationRecord { stage, step, metrics: told, seconds } = evaluation;
+                return json!({ "event": "evaluation", "stage": stage, "step": step, "metrics": metrics(told), "seconds": seconds });
+            }
+        }
+        Json::Object(object)
+    }
+}
+
+fn metrics(told: &[(String, f64)]) -> Json {
+    Json::Object(told.iter().map(|(name, value)| (name.clone(), json!(value))).collect())
+}
+
+/// Whether something is due after a step: every so many steps, or each, and at the last.
+pub(crate) fn is_due(every: Option<u64>, step: u64, last: u64) -> bool {
+    step == last || step.is_multiple_of(every.unwrap_or(1).max(1))
+}

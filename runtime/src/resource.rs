@@ -1,0 +1,232 @@
+//! The models and data sources of a plan, opened.
+
+use std::collections::BTreeMap;
+
+use rlp_compiler::array::Elements;
+use rlp_compiler::graph::{ModelOutput, ModelRef, Op};
+use rlp_compiler::plan::{Plan, Resource, ResourceArg};
+
+use crate::data::{Arithmetic, RunningSum, Task};
+use crate::error::{Fault, Result, RunError};
+use crate::model::{CausalLm, CausalLmConfig};
+use crate::random::{Purpose, Stream};
+use crate::tensor::{Device, Kind};
+use crate::tokenizer::Tokenizer;
+
+/// Everything that stages share.
+pub struct World {
+    /// By their index in the plan.
+    pub models: Vec<Model>,
+    pub tasks: Vec<Box<dyn Task>>,
+    pub seed: u64,
+    /// The kind of reals: `Float` or `Double`.
+    pub kind: Kind,
+    pub device: Device,
+}
+
+/// A language model of the plan.
+pub struct Model {
+    /// The name the pipeline gives it.
+    pub name: String,
+    pub network: CausalLm,
+    pub(crate) tokenizer: Tokenizer,
+}
+
+impl World {
+    /// Makes the models and data sources of a plan. Weights are drawn from `seed`.
+    pub fn open(plan: &Plan, seed: u64, kind: Kind, device: Device) -> Result<World> {
+        let stream = Stream::new(seed, Purpose::Initialise);
+        let mut models = Vec::new();
+        for (index, resource) in plan.models.iter().enumerate() {
+            let mut model = open_model(resource, stream.at(index as u64).bits(0), (kind, device))
+                .map_err(|fault| RunError::from(fault).at_span(resource.span))?;
+            if reads_value(plan, index) {
+                model.network.add_value_head();
+            }
+            models.push(model);
+        }
+        let open = |resource: &Resource| {
+            open_task(resource).map_err(|fault| RunError::from(fault).at_span(resource.span))
+        };
+        let tasks = plan.data.iter().map(open).collect::<Result<_>>()?;
+        Ok(World {
+            models,
+            tasks,
+            seed,
+            kind,
+            device,
+        })
+    }
+}
+
+/// The frozen copies of one stage, by model and period.
+pub(crate) struct Frozen(BTreeMap<(usize, u64), CausalLm>);
+
+impl Frozen {
+    /// The copies that the graph and the draws of a stage name.
+    pub(crate) fn new<'a>(named: impl Iterator<Item = &'a ModelRef>, world: &World) -> Frozen {
+        let copy = |model: &ModelRef| {
+            let period = model.frozen?;
+            Some((
+                (model.model, period),
+                world.models[model.model].network.deep_copy(),
+            ))
+        };
+        Frozen(named.filter_map(copy).collect())
+    }
+
+    /// Takes the copies anew that are due at the start of a step, counted from 1.
+    pub(crate) fn refresh(&mut self, step: u64, world: &World) {
+        for (&(model, period), copy) in &mut self.0 {
+            if period > 0 && step > 1 && (step - 1).is_multiple_of(period) {
+                *copy = world.models[model].network.deep_copy();
+            }
+        }
+    }
+
+    /// The model that an expression names.
+    pub(crate) fn resolve<'a>(
+        &'a self,
+        model: &ModelRef,
+        world: &'a World,
+    ) -> Result<&'a CausalLm, Fault> {
+        match model.frozen {
+            None => Ok(&world.models[model.model].network),
+            Some(period) => {
+                let copy = self.0.get(&(model.model, period));
+                copy.ok_or_else(|| Fault::broken("a frozen copy was taken when its stage started"))
+            }
+        }
+    }
+}
+
+fn reads_value(plan: &Plan, index: usize) -> bool {
+    let reads = |op: &Op| matches!(op, Op::Model { model, output: ModelOutput::Value } if model.model == index);
+    plan.stages
+        .iter()
+        .any(|stage| stage.graph.ids().any(|id| reads(stage.graph.op(id))))
+}
+
+fn open_model(resource: &Resource, seed: u64, options: (Kind, Device)) -> Result<Model, Fault> {
+    let (kind, device) = options;
+    match resource.block.as_str() {
+        "model.causal_lm" => {
+            let network = CausalLm::new(causal_lm_config(resource)?, seed, kind, device)?;
+            let tokenizer = Tokenizer::Bytes;
+            let (vocab, needed) = (network.config().vocab, tokenizer.vocab());
+            if vocab < needed {
+                let message = format!(
+                    "`vocab` must be at least {needed}, one id a byte and the end, found {vocab}"
+                );
+                return Err(Fault::input(message));
+            }
+            Ok(Model {
+                name: resource.name.clone(),
+                network,
+                tokenizer,
+            })
+        }
+        other => Err(Fault::input(format!(
+            "`{other}` is not a model that this engine can make"
+        ))),
+    }
+}
+
+/// The numbers of a `size`, replaced by those that are given.
+fn causal_lm_config(resource: &Resource) -> Result<CausalLmConfig, Fault> {
+    let size = text(resource, "size")?;
+    let preset = CausalLmConfig::preset(size);
+    let given = |name: &str, preset: Option<i64>| {
+        Ok::<_, Fault>(match (int(resource, name)?, preset) {
+            (0, Some(preset)) => preset,
+            (number, _) => number,
+        })
+    };
+    let heads = given("heads", preset.as_ref().map(|preset| preset.heads))?;
+    let kv_heads = match int(resource, "kv_heads")? {
+        0 => preset.as_ref().map_or(heads, |preset| {
+            if preset.heads == heads {
+                preset.kv_heads
+            } else {
+                heads
+            }
+        }),
+        number => number,
+    };
+    let base = preset.clone().or_else(|| CausalLmConfig::preset("tiny"));
+    let base = base.ok_or_else(|| Fault::broken("there is a size \"tiny\""))?;
+    Ok(CausalLmConfig {
+        layers: given("layers", preset.as_ref().map(|preset| preset.layers))?,
+        hidden: given("hidden", preset.as_ref().map(|preset| preset.hidden))?,
+        heads,
+        kv_heads,
+        ffn: given("ffn", preset.as_ref().map(|preset| preset.ffn))?,
+        vocab: int(resource, "vocab")?,
+        positions: int(resource, "positions")?,
+        tied: flag(resource, "tied")?,
+        rope_theta: base.rope_theta,
+        norm_eps: base.norm_eps,
+    })
+}
+
+fn open_task(resource: &Resource) -> Result<Box<dyn Task>, Fault> {
+    match resource.block.as_str() {
+        "data.arithmetic" => {
+            let task = Arithmetic::new(int(resource, "digits")?, text(resource, "ops")?)?;
+            Ok(Box::new(task))
+        }
+        "data.running_sum" => {
+            let task = RunningSum::new(int(resource, "terms")?, int(resource, "redundancy")?)?;
+            Ok(Box::new(task))
+        }
+        other => Err(Fault::input(format!(
+            "`{other}` is not a data source that this engine can open"
+        ))),
+    }
+}
+
+fn value<'a>(resource: &'a Resource, name: &str) -> Result<&'a Elements, Fault> {
+    match resource.args.iter().find(|(own, _)| own == name) {
+        Some((_, ResourceArg::Value(array))) => Ok(&array.elements),
+        Some((_, ResourceArg::Data(_) | ResourceArg::Model(_))) | None => {
+            Err(missing(resource, name))
+        }
+    }
+}
+
+fn int(resource: &Resource, name: &str) -> Result<i64, Fault> {
+    match value(resource, name)? {
+        Elements::Int(values) => values
+            .first()
+            .copied()
+            .ok_or_else(|| missing(resource, name)),
+        Elements::Real(_) | Elements::Bool(_) | Elements::Text(_) => Err(missing(resource, name)),
+    }
+}
+
+fn flag(resource: &Resource, name: &str) -> Result<bool, Fault> {
+    match value(resource, name)? {
+        Elements::Bool(values) => values
+            .first()
+            .copied()
+            .ok_or_else(|| missing(resource, name)),
+        Elements::Real(_) | Elements::Int(_) | Elements::Text(_) => Err(missing(resource, name)),
+    }
+}
+
+fn text<'a>(resource: &'a Resource, name: &str) -> Result<&'a str, Fault> {
+    match value(resource, name)? {
+        Elements::Text(values) => values
+            .first()
+            .map(String::as_str)
+            .ok_or_else(|| missing(resource, name)),
+        Elements::Real(_) | Elements::Int(_) | Elements::Bool(_) => Err(missing(resource, name)),
+    }
+}
+
+fn missing(resource: &Resource, name: &str) -> Fault {
+    Fault::broken(format!(
+        "`{}` is given `{name}` as its signature says",
+        resource.block
+    ))
+}

@@ -1,0 +1,432 @@
+//! The loop of a stage: draw, then minibatches and updates, then reports.
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+use rlp_compiler::graph::{Graph, NodeId, Op};
+use rlp_compiler::phase::{Phase, upstream};
+use rlp_compiler::plan::{ReportPlan, StagePlan};
+
+use crate::clause::Clause;
+use crate::eager::Executor;
+use crate::error::{Fault, Result, RunError};
+use crate::gap;
+use crate::gradient::{Gradient, gradient};
+use crate::guard;
+use crate::host::StageHost;
+use crate::minibatch;
+use crate::random::{Purpose, Stream};
+use crate::report::{EvaluationRecord, Event, StepRecord, Trained, is_due};
+use crate::resource::World;
+use crate::steady::Steady;
+use crate::tensor::{Tensor, Value, elements, without_gradient};
+use crate::torch::Context;
+use crate::update::{Carried, Optimizer};
+
+/// Hears of a run while it goes on; `Break` ends it after the current step.
+pub type Observer<'o> = dyn FnMut(Event<'_>) -> ControlFlow<()> + 'o;
+
+/// How far a stage is to go.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// The place of the stage in its pipeline.
+    pub(crate) number: u64,
+    /// At most so many steps.
+    pub(crate) steps: u64,
+}
+
+/// Runs a stage on the models of `world`.
+pub(crate) fn run_stage(
+    plan: &StagePlan,
+    limits: Limits,
+    world: &mut World,
+    carried: &mut Carried,
+    observe: &mut Observer<'_>,
+) -> Result<ControlFlow<()>> {
+    let graph = open(&plan.graph);
+    let mut stage = Stage::new(plan, &graph, limits, world, carried)?;
+    for step in 1..=stage.steps {
+        let (record, evaluations) = stage.step(step)?;
+        let mut is_over = observe(Event::Step(&record)).is_break();
+        for evaluation in &evaluations {
+            is_over |= observe(Event::Evaluation(evaluation)).is_break();
+        }
+        if is_over {
+            return Ok(ControlFlow::Break(()));
+        }
+    }
+    for clause in &stage.clauses {
+        clause.1.carry(stage.host.world, carried)?;
+    }
+    Ok(ControlFlow::Continue(()))
+}
+
+/// The graph with the sizes of drawn dimensions left open: a minibatch has others than the batch.
+fn open(graph: &Graph) -> Graph {
+    let mut graph = graph.clone();
+    for draw in &graph.draws {
+        for &dim in &draw.fresh {
+            graph.dims.get_mut(dim).size = None;
+        }
+    }
+    graph
+}
+
+struct Stage<'s> {
+    plan: &'s StagePlan,
+    graph: &'s Graph,
+    steps: u64,
+    host: StageHost<'s>,
+    steady: Steady,
+    clauses: Vec<(Clause<'s>, Optimizer<'s>)>,
+}
+
+impl<'s> Stage<'s> {
+    fn new(
+        plan: &'s StagePlan,
+        graph: &'s Graph,
+        limits: Limits,
+        world: &'s mut World,
+        carried: &Carried,
+    ) -> Result<Stage<'s>> {
+        let clauses = plan.trains.iter().map(|train| {
+            (
+                Clause::new(plan, graph, train),
+                Optimizer::new(train, world, carried),
+            )
+        });
+        let clauses = clauses.collect();
+        let micro_batch = plan
+            .trains
+            .iter()
+            .filter_map(|train| train.micro_batch.or(train.minibatch))
+            .min();
+        let host = StageHost::new(world, graph, limits.number, micro_batch);
+        let steady = Steady::new(graph, &plan.phases);
+        let steps = plan.steps.min(limits.steps);
+        let mut stage = Stage {
+            plan,
+            graph,
+            steps,
+            host,
+            steady,
+            clauses,
+        };
+        let initial: Vec<NodeId> = graph.states.iter().map(|state| state.initial).collect();
+        let context = stage.context(1);
+        stage.host.states = Executor::new(graph, context).evaluate(&initial, &mut stage.host)?;
+        Ok(stage)
+    }
+
+    fn context(&self, step: u64) -> Context {
+        let world = &self.host.world;
+        // Another seed each step and stage, so that `random` gives other numbers.
+        let seed = Stream::new(world.seed, Purpose::Program)
+            .at(self.host.stage)
+            .bits(step);
+        Context {
+            kind: world.kind,
+            device: world.device,
+            seed,
+            step,
+            steps: self.steps,
+        }
+    }
+
+    fn step(&mut self, step: u64) -> Result<(StepRecord, Vec<EvaluationRecord>)> {
+        let start = Instant::now();
+        self.host.begin(step, &self.steady.draws);
+        let mut batch = self.host.batch(self.graph, self.context(step))?;
+        let mut record = StepRecord {
+            stage: self.plan.name.clone(),
+            step,
+            steps: self.steps,
+            trained: Vec::new(),
+            metrics: Vec::new(),
+            tokens: 0,
+            seconds: 0.0,
+            logp_gap: None,
+            without_update: Vec::new(),
+        };
+        let empty = without_gradient(|| self.draw(&mut batch, step))?;
+
+        // Everything of the rollout phase comes before the first update.
+        let active: Vec<usize> = (0..self.clauses.len())
+            .filter(|&index| step <= self.clauses[index].0.plan.steps)
+            .collect();
+        let mut given = Vec::new();
+        for &index in &active {
+            let clause = &self.clauses[index].0;
+            given.push(match clause.draws.iter().any(|draw| empty.contains(draw)) {
+                true => None,
+                false => Some(without_gradient(|| {
+                    self.steady
+                        .evaluate(&mut batch, &clause.given, &mut self.host)
+                })?),
+            });
+        }
+        let early: Vec<NodeId> = self
+            .told_each_step(step)
+            .into_iter()
+            .flat_map(|node| self.early(node))
+            .collect();
+        let early: Vec<NodeId> = early
+            .into_iter()
+            .filter(|node| !self.depends(*node, &empty))
+            .collect();
+        without_gradient(|| self.steady.evaluate(&mut batch, &early, &mut self.host))?;
+        record.tokens = self.host.tokens;
+
+        for (&index, given) in active.iter().zip(&given) {
+            match given {
+                Some(given) => {
+                    let trained = self.train(index, &batch, given, step, &mut record.logp_gap)?;
+                    record.trained.push(trained);
+                }
+                None => record.without_update.push(self.targets(index)),
+            }
+        }
+
+        self.host.forget_passes();
+        let (plan, steps) = (self.plan, self.steps);
+        for report in plan
+            .reports
+            .iter()
+            .filter(|report| is_due(report.every, step, steps))
+        {
+            record
+                .metrics
+                .extend(without_gradient(|| self.tell(&mut batch, report, &empty))?);
+        }
+        let evaluations = without_gradient(|| self.evaluations(&mut batch, step, &empty))?;
+        without_gradient(|| self.next_states(&mut batch, &empty))?;
+        record.seconds = start.elapsed().as_secs_f64();
+        Ok((record, evaluations))
+    }
+
+    /// Makes the draws of the step; those that a filter left empty.
+    fn draw(&mut self, batch: &mut Executor<'_>, step: u64) -> Result<BTreeSet<NodeId>> {
+        let mut sinks = self.told_each_step(step);
+        sinks.extend(
+            self.clauses
+                .iter()
+                .filter(|(clause, _)| step <= clause.plan.steps)
+                .map(|(clause, _)| clause.plan.loss),
+        );
+        let draws = upstream(self.graph, &sinks)
+            .into_iter()
+            .filter(|&id| matches!(self.graph.op(id), Op::Draw(_)));
+        let mut empty = BTreeSet::new();
+        for draw in draws {
+            // What an empty draw leads to is empty as well, and is not drawn from.
+            if self.depends(draw, &empty) {
+                continue;
+            }
+            // A draw has no value of its own; whatever reads it makes it happen.
+            if let Some(&field) = self.graph.users(draw).first() {
+                self.steady.evaluate(batch, &[field], &mut self.host)?;
+            }
+            if self
+                .host
+                .records
+                .get(&draw)
+                .is_some_and(|record| record.is_empty)
+            {
+                empty.insert(draw);
+            }
+        }
+        Ok(empty)
+    }
+
+    /// The sinks of a step besides its losses: reports that are due, and the states' next values.
+    fn told_each_step(&self, step: u64) -> Vec<NodeId> {
+        let due = self
+            .plan
+            .reports
+            .iter()
+            .filter(|report| is_due(report.every, step, self.steps));
+        let reported = due.flat_map(|report| report.entries.iter().map(|(_, node)| *node));
+        reported
+            .chain(self.graph.states.iter().map(|state| state.next))
+            .collect()
+    }
+
+    /// The nodes before the update phase that a sink reads.
+    fn early(&self, sink: NodeId) -> Vec<NodeId> {
+        let is_early = |id: &NodeId| self.plan.phases[id.index()] != Phase::Minibatch;
+        let needed = upstream(self.graph, &[sink]);
+        let late = needed
+            .iter()
+            .filter(|id| !is_early(id))
+            .flat_map(|&id| self.graph.operands(id));
+        let read: BTreeSet<NodeId> = late.chain([sink]).filter(|id| is_early(id)).collect();
+        read.into_iter()
+            .filter(|&id| !matches!(self.graph.op(id), Op::Draw(_)))
+            .collect()
+    }
+
+    fn depends(&self, node: NodeId, draws: &BTreeSet<NodeId>) -> bool {
+        !draws.is_empty()
+            && upstream(self.graph, &[node])
+                .iter()
+                .any(|id| draws.contains(id))
+    }
+
+    /// All epochs and minibatches of one clause.
+    fn train(
+        &mut self,
+        index: usize,
+        batch: &Executor<'_>,
+        given: &[Value],
+        step: u64,
+        logp_gap: &mut Option<f64>,
+    ) -> Result<Trained> {
+        let plan = self.clauses[index].0.plan;
+        let stream = Stream::new(self.host.world.seed, Purpose::Shuffle)
+            .at(self.host.stage)
+            .at(step)
+            .at(index as u64);
+        let n_minibatches =
+            minibatch::count(&self.clauses[index].0.rows, batch.extents(), plan.minibatch)?;
+        let total = plan.steps.min(self.steps) * plan.epochs * n_minibatches as u64;
+        let mut trained = Trained {
+            targets: self.targets(index),
+            loss: 0.0,
+            grad_norm: 0.0,
+            updates: 0,
+        };
+        for epoch in 0..plan.epochs {
+            let rows = &self.clauses[index].0.rows;
+            for portions in
+                minibatch::deal(rows, batch.extents(), plan.minibatch, stream.at(epoch))?
+            {
+                let (clause, optimizer) = &mut self.clauses[index];
+                let mut minibatch = clause.minibatch(batch, given, &portions)?;
+                let mut gradient = gradient(clause, &mut minibatch, &mut self.host)?;
+                if trained.updates == 0 {
+                    let found = gap::logp_gap(&self.host, &minibatch, &gradient, &portions)?;
+                    *logp_gap = logp_gap.iter().copied().chain(found).reduce(f64::max);
+                }
+                let norm = clip(&mut gradient, plan.clip_norm)?;
+                if !norm.is_finite() {
+                    return Err(guard::not_finite(
+                        "the norm of the gradient",
+                        self.graph,
+                        plan.loss,
+                    ));
+                }
+                optimizer.update(&gradient.of, total, self.graph, &mut self.host)?;
+                trained.updates += 1;
+                trained.loss += gradient.loss;
+                trained.grad_norm += norm;
+            }
+        }
+        trained.loss /= trained.updates as f64;
+        trained.grad_norm /= trained.updates as f64;
+        Ok(trained)
+    }
+
+    fn targets(&self, index: usize) -> String {
+        let targets = &self.clauses[index].0.plan.targets;
+        let names: Vec<&str> = targets
+            .iter()
+            .map(|&target| self.host.world.models[target].name.as_str())
+            .collect();
+        names.join("+")
+    }
+
+    /// The entries of a report as they are now, without those that depend on an empty draw.
+    fn tell(
+        &mut self,
+        batch: &mut Executor<'_>,
+        report: &ReportPlan,
+        empty: &BTreeSet<NodeId>,
+    ) -> Result<Vec<(String, f64)>> {
+        let entries: Vec<&(String, NodeId)> = report
+            .entries
+            .iter()
+            .filter(|(_, node)| !self.depends(*node, empty))
+            .collect();
+        let nodes: Vec<NodeId> = entries.iter().map(|(_, node)| *node).collect();
+        let values = self.steady.evaluate(batch, &nodes, &mut self.host)?;
+        let number = |value: &Value| {
+            elements::<f64>(value.tensor()?)?
+                .first()
+                .copied()
+                .ok_or_else(|| Fault::broken("a report is a number"))
+        };
+        let told = entries
+            .iter()
+            .zip(&values)
+            .map(|((name, _), value)| Ok((name.clone(), number(value)?)));
+        told.collect::<Result<_, Fault>>().map_err(RunError::from)
+    }
+
+    fn evaluations(
+        &mut self,
+        batch: &mut Executor<'_>,
+        step: u64,
+        empty: &BTreeSet<NodeId>,
+    ) -> Result<Vec<EvaluationRecord>> {
+        let mut records = Vec::new();
+        for index in 0..self.clauses.len() {
+            let plan = self.clauses[index].0.plan;
+            let last = plan.steps.min(self.steps);
+            for report in plan
+                .evaluations
+                .iter()
+                .filter(|report| step <= last && is_due(report.every, step, last))
+            {
+                let start = Instant::now();
+                let metrics = self.tell(batch, report, empty)?;
+                let seconds = start.elapsed().as_secs_f64();
+                records.push(EvaluationRecord {
+                    stage: self.plan.name.clone(),
+                    step,
+                    metrics,
+                    seconds,
+                });
+            }
+        }
+        Ok(records)
+    }
+
+    /// Every next value reads the old ones; a state that depends on an empty draw stays.
+    fn next_states(&mut self, batch: &mut Executor<'_>, empty: &BTreeSet<NodeId>) -> Result<()> {
+        let states = &self.graph.states;
+        let moving: Vec<usize> = (0..states.len())
+            .filter(|&index| !self.depends(states[index].next, empty))
+            .collect();
+        let next: Vec<NodeId> = moving.iter().map(|&index| states[index].next).collect();
+        let values = self.steady.evaluate(batch, &next, &mut self.host)?;
+        for (index, value) in moving.into_iter().zip(values) {
+            self.host.states[index] = value;
+        }
+        Ok(())
+    }
+}
+
+/// Scales a gradient down to a global norm; its norm before that.
+fn clip(gradient: &mut Gradient, limit: Option<f64>) -> Result<f64, Fault> {
+    let mut squares = 0.0;
+    for part in gradient.of.iter().flatten() {
+        squares += part
+            .f_to_kind(crate::tensor::Kind::Double)?
+            .f_square()?
+            .f_sum(None)?
+            .f_double_value(&[])?;
+    }
+    let norm = squares.sqrt();
+    if let Some(limit) = limit
+        && norm > limit
+    {
+        let scale = limit / norm;
+        gradient
+            .of
+            .iter_mut()
+            .flatten()
+            .try_for_each(|part: &mut Tensor| part.f_mul_scalar_(scale).map(|_| ()))?;
+    }
+    Ok(norm)
+}

@@ -1,0 +1,97 @@
+//! What a stage computes once: everything that depends on `sampler.once` and on models it does not train, alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rlp_compiler::graph::{Graph, NodeId, Op};
+use rlp_compiler::phase::{Phase, upstream};
+use rlp_compiler::ty::DimId;
+
+use crate::eager::{Executor, Host};
+use crate::error::Result;
+use crate::tensor::Value;
+
+/// The nodes whose values stay the same over the steps of a stage, and those values that were computed.
+pub(crate) struct Steady {
+    /// Steady draws.
+    pub(crate) draws: BTreeSet<NodeId>,
+    /// Steady nodes that come from a draw and are read by others that are not steady, or by the stage's sinks.
+    kept: BTreeSet<NodeId>,
+    values: BTreeMap<NodeId, Value>,
+}
+
+impl Steady {
+    pub(crate) fn new(graph: &Graph, phases: &[Phase]) -> Steady {
+        let mut steady = vec![false; graph.len()];
+        let mut drawn = vec![false; graph.len()];
+        let mut draws = BTreeSet::new();
+        // Every other dimension has one size for the whole run, or follows from dimensions that have.
+        let mut changing: BTreeSet<DimId> = graph
+            .draws
+            .iter()
+            .flat_map(|draw| draw.fresh.iter().copied())
+            .collect();
+        for id in graph.ids() {
+            let operands = graph.operands(id);
+            let from_operands = || operands.iter().all(|operand| steady[operand.index()]);
+            steady[id.index()] = match graph.op(id) {
+                Op::Draw(index) => graph.draws[*index].block == "sampler.once",
+                Op::State(_) | Op::Step | Op::Steps | Op::Random { .. } => false,
+                Op::Model { model, .. } | Op::Trainable(model) => {
+                    phases[id.index()] != Phase::Minibatch
+                        && model.frozen.is_none_or(|every| every == 0)
+                        && from_operands()
+                }
+                _ => from_operands() && graph.ty(id).dims.iter().all(|dim| !changing.contains(dim)),
+            };
+            if let (Op::Draw(index), true) = (graph.op(id), steady[id.index()]) {
+                draws.insert(id);
+                graph.draws[*index].fresh.iter().for_each(|dim| {
+                    changing.remove(dim);
+                });
+            }
+            drawn[id.index()] =
+                draws.contains(&id) || operands.iter().any(|operand| drawn[operand.index()]);
+        }
+        let is_read = |id: NodeId| {
+            let users = graph.users(id);
+            users.is_empty() || users.iter().any(|user| !steady[user.index()])
+        };
+        let is_kept = |id: &NodeId| {
+            steady[id.index()] && drawn[id.index()] && !draws.contains(id) && is_read(*id)
+        };
+        Steady {
+            kept: graph.ids().filter(is_kept).collect(),
+            draws,
+            values: BTreeMap::new(),
+        }
+    }
+
+    /// As [`Executor::evaluate`], with what was computed in an earlier step; the values stay known to the batch.
+    pub(crate) fn evaluate(
+        &mut self,
+        batch: &mut Executor<'_>,
+        wanted: &[NodeId],
+        host: &mut dyn Host,
+    ) -> Result<Vec<Value>> {
+        let needed = upstream(batch.graph(), wanted);
+        for node in needed.into_iter().filter(|node| self.kept.contains(node)) {
+            let value = match self.values.get(&node) {
+                Some(value) => value.clone(),
+                None => {
+                    let [value] = batch
+                        .evaluate(&[node], host)?
+                        .try_into()
+                        .unwrap_or_else(|_| unreachable!("one value a node"));
+                    self.values.insert(node, value.clone());
+                    value
+                }
+            };
+            batch.give(node, value, format_args!("a value here"))?;
+        }
+        let values = batch.evaluate(wanted, host)?;
+        for (&node, value) in wanted.iter().zip(&values) {
+            batch.give(node, value.clone(), format_args!("a value here"))?;
+        }
+        Ok(values)
+    }
+}

@@ -1,0 +1,9 @@
+//! Training, from the text of a program to the weights.
+#![allow(clippy::unwrap_used)]
+
+#[path = "train/exact.rs"]
+mod exact;
+#[path = "train/program.rs"]
+mod program;
+#[path = "train/stages.rs"]
+mod stages;
