@@ -1,0 +1,74 @@
+//! Tasks: finite sets of problems, one tenth of them held out.
+
+mod arithmetic;
+mod order;
+mod running_sum;
+
+pub use arithmetic::Arithmetic;
+pub use order::{ProblemOrder, evaluation};
+pub use running_sum::RunningSum;
+
+use crate::random::{Permutation, Purpose, Stream};
+
+/// Which part of a task's problems.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Split {
+    Train,
+    HeldOut,
+}
+
+/// One item of a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The problem's identity within its task: equal ids, equal prompts.
+    pub id: u64,
+    pub prompt: String,
+    pub answer: String,
+    /// A response that solves it, without the end token.
+    pub demonstration: String,
+}
+
+/// A finite set of problems, numbered within each split. No problem is in both splits.
+pub trait Task {
+    /// As the language writes it, such as `data.arithmetic`.
+    fn name(&self) -> &'static str;
+
+    /// How many problems a split has; at least one.
+    fn size(&self, split: Split) -> u64;
+
+    /// The problem `index` of a split, below its size. The same index always gives the same prompt and answer;
+    /// what is random in a demonstration is drawn from `stream`.
+    fn problem(&self, split: Split, index: u64, stream: Stream) -> Problem;
+}
+
+/// The fixed division of `0..size` into nine tenths to train on and one tenth held out.
+///
+/// It is a function of the size alone, so that runs with different seeds are evaluated on the same problems and no
+/// stage of any run trains on them.
+struct Partition {
+    held_out: u64,
+    size: u64,
+    order: Permutation,
+}
+
+impl Partition {
+    fn new(size: u64) -> Partition {
+        let order = Permutation::new(Stream::new(0, Purpose::Problem), size);
+        Partition { held_out: size.div_ceil(10), size, order }
+    }
+
+    fn size(&self, split: Split) -> u64 {
+        match split {
+            Split::Train => self.size - self.held_out,
+            Split::HeldOut => self.held_out,
+        }
+    }
+
+    fn element(&self, split: Split, index: u64) -> u64 {
+        assert!(index < self.size(split), "problem {index} lies outside its split");
+        match split {
+            Split::Train => self.order.at(self.held_out + index),
+            Split::HeldOut => self.order.at(index),
+        }
+    }
+}

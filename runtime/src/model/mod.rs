@@ -1,0 +1,196 @@
+//! A decoder-only language model: named parameters, and the pass that reads a batch with them.
+
+mod batch;
+mod config;
+mod file;
+mod head;
+mod parameters;
+mod pass;
+mod trunk;
+
+pub use batch::SequenceBatch;
+pub use config::CausalLmConfig;
+pub use file::{FileError, read_tensors, write_tensors};
+pub use parameters::Parameter;
+pub use pass::{Pass, Upstream};
+pub(crate) use trunk::{Rotation, Weights, causal_attention, embed, linear, rms_norm};
+
+use std::path::Path;
+
+use tch::{Device, Kind, Tensor, no_grad};
+
+use crate::error::ArgumentError;
+use crate::random::{Purpose, Stream};
+
+/// A causal language model. Its parameters carry no autograd state of their own: each pass makes leaves that share
+/// their storage, so an optimizer may write them in place between passes.
+pub struct CausalLm {
+    config: CausalLmConfig,
+    parameters: Vec<Parameter>,
+}
+
+impl CausalLm {
+    /// A model from scratch; `kind` is the floating-point type of its parameters.
+    pub fn new(config: CausalLmConfig, seed: u64, kind: Kind, device: Device) -> Result<CausalLm, ArgumentError> {
+        config.validate()?;
+        let stream = Stream::new(seed, Purpose::Initialise);
+        let parameters = parameters::initial(&config, stream, (kind, device));
+        Ok(CausalLm { config, parameters })
+    }
+
+    pub fn config(&self) -> &CausalLmConfig {
+        &self.config
+    }
+
+    /// The parameters in their fixed order: embedding, layers, norm, then an untied head and a value head if there
+    /// are.
+    pub fn parameters(&self) -> &[Parameter] {
+        &self.parameters
+    }
+
+    /// For writing values in place; names and shapes must stay.
+    pub fn parameters_mut(&mut self) -> &mut [Parameter] {
+        &mut self.parameters
+    }
+
+    /// Indices of the weight matrices of the layers.
+    pub fn matrices(&self) -> Vec<usize> {
+        self.indices(Parameter::is_layer_matrix)
+    }
+
+    /// Indices of all other parameters: embedding, heads and norms.
+    pub fn others(&self) -> Vec<usize> {
+        self.indices(|parameter| !parameter.is_layer_matrix())
+    }
+
+    fn indices(&self, choose: impl Fn(&Parameter) -> bool) -> Vec<usize> {
+        (0..self.parameters.len()).filter(|&index| choose(&self.parameters[index])).collect()
+    }
+
+    /// Adds a value head that says 0 everywhere, unless there is one.
+    pub fn add_value_head(&mut self) {
+        if self.value_head().is_none() {
+            let (kind, device) = (self.kind(), self.device());
+            let value = Tensor::zeros([1, self.config.hidden], (kind, device));
+            self.parameters.push(Parameter { name: parameters::VALUE_HEAD.to_owned(), value });
+        }
+    }
+
+    pub fn kind(&self) -> Kind {
+        self.parameters[0].value.kind()
+    }
+
+    pub fn device(&self) -> Device {
+        self.parameters[0].value.device()
+    }
+
+    /// A copy that shares no storage with this model.
+    #[must_use]
+    pub fn deep_copy(&self) -> CausalLm {
+        self.map_values(Tensor::copy)
+    }
+
+    /// The model on another device; the same storage if it is there already.
+    #[must_use]
+    pub fn to_device(&self, device: Device) -> CausalLm {
+        self.map_values(|value| value.to_device(device))
+    }
+
+    fn map_values(&self, of: impl Fn(&Tensor) -> Tensor) -> CausalLm {
+        let copy = |p: &Parameter| Parameter { name: p.name.clone(), value: of(&p.value) };
+        CausalLm { config: self.config.clone(), parameters: self.parameters.iter().map(copy).collect() }
+    }
+
+    /// Writes the parameters to a safetensors file, by name.
+    pub fn save(&self, path: &Path) -> Result<(), FileError> {
+        write_tensors(path, self.parameters.iter().map(|p| (p.name.as_str(), &p.value)))
+    }
+
+    /// Reads the parameters from a safetensors file that holds each of them in its shape and nothing else.
+    pub fn load(&mut self, path: &Path) -> Result<(), FileError> {
+        let mut tensors = read_tensors(path)?;
+        for parameter in &self.parameters {
+            parameters::check(parameter, tensors.get(&parameter.name)).map_err(|what| FileError::new(path, what))?;
+        }
+        if let Some(name) = tensors.keys().find(|name| self.parameters.iter().all(|p| p.name != **name)) {
+            return Err(FileError::new(path, format!("`{name}` is no parameter of this model")));
+        }
+        no_grad(|| {
+            for parameter in &mut self.parameters {
+                if let Some(value) = tensors.remove(&parameter.name) {
+                    parameter.value.copy_(&value);
+                }
+            }
+        });
+        Ok(())
+    }
+
+    /// Reads a batch; `grad` keeps the graph that [`Pass::backward`] needs.
+    pub fn forward(&self, batch: &SequenceBatch, grad: bool) -> Pass {
+        let leaves = self.leaves(grad);
+        let (positions, slots) = places(batch);
+        let length = batch.input_length();
+        let hidden = || {
+            let weights = Weights::new(&self.config, &leaves);
+            let stream = trunk::trunk(&self.config, &weights, &batch.tokens.narrow(1, 0, length));
+            let predicting = stream.flatten(0, 1).index_select(0, &positions);
+            rms_norm(&self.config, &predicting, weights.norm)
+        };
+        let hidden = if grad { hidden() } else { no_grad(hidden) };
+        // What a position predicts is the token after it.
+        let targets = batch.tokens.narrow(1, 1, length).flatten(0, 1).index_select(0, &positions);
+        Pass {
+            targets,
+            head: parameters::head(&self.config),
+            value_head: self.value_head(),
+            hidden,
+            slots,
+            rows: batch.rows(),
+            width: batch.width(),
+            temperature: batch.temperature,
+            leaves,
+        }
+    }
+
+    /// Normalised hidden states `[rows, length, hidden]` of token ids `[rows, length]`, as one differentiable function
+    /// of `parameters`, given in the model's order.
+    pub fn hidden_with_graph(&self, parameters: &[Tensor], tokens: &Tensor) -> Tensor {
+        let weights = Weights::new(&self.config, parameters);
+        let stream = trunk::trunk(&self.config, &weights, tokens);
+        rms_norm(&self.config, &stream, weights.norm)
+    }
+
+    /// Logits `[rows, length, vocab]` of token ids, likewise; held in full.
+    pub fn logits_with_graph(&self, parameters: &[Tensor], tokens: &Tensor) -> Tensor {
+        linear(&self.hidden_with_graph(parameters, tokens), self.head(parameters))
+    }
+
+    /// The parameters' values as fresh tensors over the same storage, that require gradients if `grad`.
+    pub fn leaves(&self, grad: bool) -> Vec<Tensor> {
+        let leaf = |p: &Parameter| p.value.detach().set_requires_grad(grad);
+        self.parameters.iter().map(leaf).collect()
+    }
+
+    pub(crate) fn head<'a>(&self, parameters: &'a [Tensor]) -> &'a Tensor {
+        &parameters[parameters::head(&self.config)]
+    }
+
+    fn value_head(&self) -> Option<usize> {
+        self.parameters.iter().position(|p| p.name == parameters::VALUE_HEAD)
+    }
+}
+
+/// For each response token, row by row: the position in flat `[rows, input length]` that predicts it, and its place in
+/// flat `[rows, width]`.
+fn places(batch: &SequenceBatch) -> (Tensor, Tensor) {
+    let (length, width) = (batch.input_length(), batch.width());
+    let mut positions = Vec::new();
+    let mut slots = Vec::new();
+    for (row, (prompt, response)) in batch.prompt_length.iter().zip(&batch.response_length).enumerate() {
+        let row = row as i64;
+        positions.extend((0..*response).map(|token| row * length + prompt - 1 + token));
+        slots.extend((0..*response).map(|token| row * width + token));
+    }
+    let device = batch.tokens.device();
+    (Tensor::from_slice(&positions).to_device(device), Tensor::from_slice(&slots).to_device(device))
+}
