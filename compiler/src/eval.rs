@@ -85,8 +85,12 @@ impl fmt::Display for Fault {
     }
 }
 
-/// Values with this many elements are not computed before the run.
-const FOLD_LIMIT: usize = 1 << 16;
+/// What visits more elements than this is not computed before the run.
+const FOLD_ELEMENTS: usize = 1 << 16;
+/// Nor are factorisations of so many, which take the time of their 3/2 power.
+const FOLD_MATRIX: usize = 1 << 12;
+/// Nor what reads or makes so many bytes of text, which `replace` can square.
+const FOLD_TEXT: usize = 1 << 12;
 
 /// The values of the nodes `want`, in their order.
 pub fn evaluate(graph: &Graph, given: &Given, want: &[NodeId]) -> Result<Vec<Array>, EvalError> {
@@ -183,11 +187,17 @@ pub fn fold(dims: &Dims, op: &Op, ty: &Ty, operands: &[(&Ty, &Array)]) -> Option
         .iter()
         .map(|operand| text::characters(operand.array))
         .sum();
-    if work > FOLD_LIMIT || characters > FOLD_LIMIT {
+    let is_matrix = matches!(op, Op::Factor { .. } | Op::Solve { .. });
+    let limit = if is_matrix {
+        FOLD_MATRIX
+    } else {
+        FOLD_ELEMENTS
+    };
+    if work > limit || characters > FOLD_TEXT {
         return None;
     }
     let value = apply(op, ty, &operands, &sizes, &Given::default()).ok()?;
-    (text::characters(&value) <= FOLD_LIMIT).then_some(value)
+    (text::characters(&value) <= FOLD_TEXT).then_some(value)
 }
 
 /// The value of a node that depends on literals and known sizes only; `memo` keeps what was found for this graph.
