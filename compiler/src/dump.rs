@@ -92,36 +92,36 @@ fn operands(graph: &Graph, id: NodeId) -> String {
         .iter()
         .map(|operand| format!("%{}", operand.index()))
         .collect();
-    match graph.op(id) {
+    let named = |word: &str| match all.as_slice() {
+        [x, y] => format!("{x} {word} {y}"),
+        other => other.join(" "),
+    };
+    if let Op::Scan {
+        xs,
+        captured,
+        carries,
+        ..
+    } = graph.op(id)
+    {
+        let ends = [*xs, xs + captured, xs + captured + carries, all.len()];
+        let starts = [0, ends[0], ends[1], ends[2]];
+        let words = ["", "captured ", "init ", "mask "];
+        let parts = starts.into_iter().zip(ends).zip(words);
+        let some = parts.filter(|((start, end), _)| start < end);
+        some.map(|((start, end), word)| format!("{word}{}", all[start..end].join(" ")))
+            .collect::<Vec<_>>()
+            .join(" ")
+    } else if matches!(graph.op(id), Op::Shift { .. }) {
+        named("fill")
+    } else if matches!(graph.op(id), Op::Gather { .. } | Op::ScatterAdd { .. }) {
+        named("at")
+    } else if matches!(
+        graph.op(id),
         Op::Broadcast | Op::Reduce { .. } | Op::ArgReduce { .. } | Op::ArgSort { .. }
-            if all.len() == 2 =>
-        {
-            format!("{} mask {}", all[0], all[1])
-        }
-        Op::Shift { .. } if all.len() == 2 => format!("{} fill {}", all[0], all[1]),
-        Op::Gather { .. } | Op::ScatterAdd { .. } if all.len() == 2 => {
-            format!("{} at {}", all[0], all[1])
-        }
-        Op::Scan {
-            xs,
-            captured,
-            carries,
-            ..
-        } => {
-            let ends = [*xs, xs + captured, xs + captured + carries, all.len()];
-            let starts = [0, ends[0], ends[1], ends[2]];
-            let words = ["", "captured ", "init ", "mask "];
-            let parts = starts
-                .into_iter()
-                .zip(ends)
-                .zip(words)
-                .filter(|((start, end), _)| start < end);
-            parts
-                .map(|((start, end), word)| format!("{word}{}", all[start..end].join(" ")))
-                .collect::<Vec<_>>()
-                .join(" ")
-        }
-        _ => all.join(" "),
+    ) {
+        named("mask")
+    } else {
+        all.join(" ")
     }
 }
 

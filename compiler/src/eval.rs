@@ -6,6 +6,7 @@ mod index;
 mod linalg;
 mod reduce;
 mod scan;
+mod sizes;
 pub mod text;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use std::fmt;
 use crate::array::{Array, Elements};
 use crate::graph::{Graph, NodeId, Op};
 use crate::ty::{DimId, Dims, Elem, Ty};
+use sizes::Sizes;
 
 /// What a graph reads from outside.
 #[derive(Clone, Debug, Default)]
@@ -83,8 +85,12 @@ impl fmt::Display for Fault {
     }
 }
 
-/// Values with this many elements are not computed before the run.
-const FOLD_LIMIT: usize = 1 << 16;
+/// What visits more elements than this is not computed before the run.
+const FOLD_ELEMENTS: usize = 1 << 16;
+/// Nor are factorisations of so many, which take the time of their 3/2 power.
+const FOLD_MATRIX: usize = 1 << 12;
+/// Nor what reads or makes so many bytes of text, which `replace` can square.
+const FOLD_TEXT: usize = 1 << 12;
 
 /// The values of the nodes `want`, in their order.
 pub fn evaluate(graph: &Graph, given: &Given, want: &[NodeId]) -> Result<Vec<Array>, EvalError> {
@@ -181,11 +187,17 @@ pub fn fold(dims: &Dims, op: &Op, ty: &Ty, operands: &[(&Ty, &Array)]) -> Option
         .iter()
         .map(|operand| text::characters(operand.array))
         .sum();
-    if work > FOLD_LIMIT || characters > FOLD_LIMIT {
+    let is_matrix = matches!(op, Op::Factor { .. } | Op::Solve { .. });
+    let limit = if is_matrix {
+        FOLD_MATRIX
+    } else {
+        FOLD_ELEMENTS
+    };
+    if work > limit || characters > FOLD_TEXT {
         return None;
     }
     let value = apply(op, ty, &operands, &sizes, &Given::default()).ok()?;
-    (text::characters(&value) <= FOLD_LIMIT).then_some(value)
+    (text::characters(&value) <= FOLD_TEXT).then_some(value)
 }
 
 /// The value of a node that depends on literals and known sizes only; `memo` keeps what was found for this graph.
@@ -239,130 +251,6 @@ impl<'a> Operand<'a> {
     }
 }
 
-/// The sizes of dimensions, each the same wherever it occurs.
-#[derive(Clone, Default)]
-struct Sizes(BTreeMap<DimId, usize>);
-
-impl Sizes {
-    /// From everything that is given, and then what follows for dimensions made by the graph.
-    fn bind(graph: &Graph, given: &Given, needed: &[NodeId]) -> Result<Sizes, EvalError> {
-        let mut sizes = Sizes(given.sizes.clone());
-        sizes.bind_static(&graph.dims);
-        for &id in needed {
-            let array = given.nodes.get(&id).or_else(|| match graph.op(id) {
-                Op::Input(name) => given.inputs.get(name),
-                Op::Mask(dim) => given.masks.get(dim),
-                Op::Literal(array) => Some(array),
-                _ => None,
-            });
-            if let Some(array) = array {
-                sizes
-                    .bind_array(graph.ty(id), array)
-                    .map_err(|fault| EvalError { node: id, fault })?;
-            }
-        }
-        loop {
-            let known = sizes.0.len();
-            for &id in needed {
-                sizes
-                    .derive(graph.op(id), graph.operands(id).len())
-                    .map_err(|fault| EvalError { node: id, fault })?;
-            }
-            if sizes.0.len() == known {
-                return Ok(sizes);
-            }
-        }
-    }
-
-    fn bind_one(&mut self, dim: DimId, size: usize) -> Result<(), Fault> {
-        let known = *self.0.entry(dim).or_insert(size);
-        if known == size {
-            Ok(())
-        } else {
-            Err(Fault::SizesDisagree {
-                dim,
-                sizes: [known, size],
-            })
-        }
-    }
-
-    fn bind_array(&mut self, ty: &Ty, array: &Array) -> Result<(), Fault> {
-        if ty.elem != elem_of(array) || ty.dims.len() != array.shape.len() {
-            return Err(Fault::Type);
-        }
-        ty.dims
-            .iter()
-            .zip(&array.shape)
-            .try_for_each(|(&dim, &size)| self.bind_one(dim, size))
-    }
-
-    /// What the dimensions themselves tell.
-    fn bind_static(&mut self, dims: &Dims) {
-        for dim in dims.ids() {
-            if let Some(size) = dims.get(dim).size {
-                self.0.entry(dim).or_insert(size as usize);
-            }
-        }
-    }
-
-    /// The sizes of dimensions that a node makes, from those that it reads.
-    fn derive(&mut self, op: &Op, n_operands: usize) -> Result<(), Fault> {
-        match op {
-            Op::Rename(pairs) => {
-                for &(old, new) in pairs {
-                    if let Some(&size) = self.0.get(&old) {
-                        self.bind_one(new, size)?;
-                    }
-                }
-            }
-            Op::Stack(dim) => self.bind_one(*dim, n_operands)?,
-            Op::Split { dim, into } => self.derive_product(*dim, into)?,
-            Op::Merge { dims, into } => self.derive_product(*into, dims)?,
-            Op::Factor {
-                row,
-                col,
-                rank: Some(rank),
-                ..
-            } => {
-                if let (Some(&rows), Some(&cols)) = (self.0.get(row), self.0.get(col)) {
-                    self.bind_one(*rank, rows.min(cols))?;
-                }
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    /// `whole` = the product of `parts`: the one that is not known from the others.
-    fn derive_product(&mut self, whole: DimId, parts: &[DimId]) -> Result<(), Fault> {
-        let known: usize = parts.iter().filter_map(|part| self.0.get(part)).product();
-        let unknown: Vec<DimId> = parts
-            .iter()
-            .copied()
-            .filter(|part| !self.0.contains_key(part))
-            .collect();
-        match (unknown.as_slice(), self.0.get(&whole).copied()) {
-            ([], _) => self.bind_one(whole, known),
-            ([part], Some(size)) if known > 0 && size % known == 0 => {
-                self.bind_one(*part, size / known)
-            }
-            ([part], Some(size)) => Err(Fault::SizesDisagree {
-                dim: *part,
-                sizes: [size, known],
-            }),
-            _ => Ok(()),
-        }
-    }
-
-    fn get(&self, dim: DimId) -> Result<usize, Fault> {
-        self.0.get(&dim).copied().ok_or(Fault::UnknownSize(dim))
-    }
-
-    fn shape(&self, dims: &[DimId]) -> Result<Vec<usize>, Fault> {
-        dims.iter().map(|&dim| self.get(dim)).collect()
-    }
-}
-
 /// The element of an array.
 pub fn elem_of(array: &Array) -> Elem {
     match array.elements {
@@ -370,6 +258,16 @@ pub fn elem_of(array: &Array) -> Elem {
         Elements::Int(_) => Elem::Int,
         Elements::Bool(_) => Elem::Bool,
         Elements::Text(_) => Elem::Text,
+    }
+}
+
+/// How many elements an array holds, whatever its shape says.
+pub fn count_of(array: &Array) -> usize {
+    match &array.elements {
+        Elements::Real(elements) => elements.len(),
+        Elements::Int(elements) => elements.len(),
+        Elements::Bool(elements) => elements.len(),
+        Elements::Text(elements) => elements.len(),
     }
 }
 

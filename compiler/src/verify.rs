@@ -10,10 +10,15 @@
 //!    captured values and carries, each of the operand's type without the scanned dimension, and no
 //!    draw, state, model or trainable tensor; the next value of each carry has the carry's type.
 //! 7. A call lies inside a call with a smaller number.
-//! 8. A node of an earlier phase reads none of a later phase.
-//! 9. What a stage reports, trains on and updates are nodes of its graph, a loss a `real` scalar.
+//! 8. What says which positions of a dimension are real is a `bool` over its parents and itself.
+//! 9. A node of an earlier phase reads none of a later phase.
+//! 10. What a stage reports, trains on and updates are nodes of its graph, a loss a `real` scalar.
 
+mod element;
+mod operand;
 mod rule;
+mod scan;
+mod source;
 
 use crate::graph::{Graph, NodeId};
 use crate::phase::Phase;
@@ -59,6 +64,14 @@ pub fn verify(graph: &Graph) -> Vec<String> {
                     graph.dims.show(&state.ty)
                 ));
             }
+        }
+    }
+    for (&dim, &mask) in &graph.masks {
+        let fits =
+            has(graph, mask) && source::mask(graph, dim, &[]).is_ok_and(|ty| ty == *graph.ty(mask));
+        if !fits {
+            let name = graph.dims.name(dim);
+            violations.push(format!("%{}: it is no mask of `{name}`", mask.index()));
         }
     }
     violations

@@ -206,3 +206,53 @@ fn holds(graph: &rlp_compiler::graph::Graph, assert: &AssertPlan) -> Result<(), 
         }
     }
 }
+
+/// One text beside the standard library.
+struct Inline(&'static str);
+
+impl Sources for Inline {
+    fn read(&self, path: &str) -> Result<Arc<str>, String> {
+        match path {
+            "inline.rlp" => Ok(Arc::from(self.0)),
+            other => Standard.read(other),
+        }
+    }
+
+    fn resolve(&self, from: &str, written: &str) -> String {
+        Standard.resolve(from, written)
+    }
+
+    fn defining(&self, kind: &str, name: &str) -> Option<String> {
+        Standard.defining(kind, name)
+    }
+
+    fn standard(&self, kind: &str) -> Vec<String> {
+        Standard.standard(kind)
+    }
+}
+
+#[test]
+fn the_ends_of_lists_do_not_reach_gradients() {
+    let text = r#"
+test "of what moves values between positions" {
+    let x: real[prompt, token] = [[1, 2, 3], [4]]
+    let s = [2, 3] : real[prompt]
+    assert grad(cumsum(x, over: token), wrt: x) ~= [[3, 2, 1], [1]]
+    assert grad(dot(x, x * s, over: token), wrt: x) ~= [[4, 8, 12], [24]]
+    assert grad(dot(x, x * s, over: token), wrt: s) ~= [14, 16]
+    assert grad(shift(x, over: token, by: -1), wrt: x) ~= [[0, 1, 1], [0]]
+    assert grad(scan_back(x, over: token, init: 0.0, |x, carry| x + 0.5 * carry), wrt: x) ~= [[1, 1.5, 1.75], [1]]
+    assert grad(max(x, over: token), wrt: x) ~= [[0, 0, 1], [1]]
+}
+"#;
+    let checked = check(&Inline(text), "inline.rlp", &Settings::default());
+    let diagnostics = checked.diagnostics.iter();
+    let shown: Vec<String> = diagnostics.map(|one| show(&checked.sources, one)).collect();
+    assert_eq!(shown, Vec::<String>::new());
+    for mut test in checked.tests {
+        rlp_compiler::pass::run(&mut test);
+        for assert in &test.asserts {
+            holds(&test.graph, assert).unwrap();
+        }
+    }
+}

@@ -45,7 +45,7 @@ pub(super) fn scan(
         .collect();
     let mut inside = Given {
         masks: given.masks.clone(),
-        sizes: sizes.0.clone(),
+        sizes: sizes.known().clone(),
         step: given.step,
         steps: given.steps,
         ..Given::default()

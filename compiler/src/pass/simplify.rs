@@ -83,15 +83,20 @@ impl<'a> View<'a> {
         }
     }
 
+    fn literal(self, id: NodeId) -> Option<&'a Array> {
+        if let Op::Literal(array) = self.op(id)? {
+            Some(array)
+        } else {
+            None
+        }
+    }
+
     /// The scalar that a node is everywhere, whether real or not.
     fn constant(self, id: NodeId) -> Option<&'a Array> {
         let scalar = self
             .under(id, |op| matches!(op, Op::Broadcast))
             .unwrap_or(id);
-        match self.op(scalar)? {
-            Op::Literal(array) if array.shape.is_empty() => Some(array),
-            _ => None,
-        }
+        self.literal(scalar).filter(|array| array.shape.is_empty())
     }
 
     fn is_real(self, id: NodeId, value: f64) -> bool {
@@ -117,28 +122,64 @@ fn step(view: View, op: &Op, operands: &[NodeId], ty: &Ty) -> Step {
     if let Some(constant) = folded(view, op, operands, ty) {
         return Step::Constant(constant);
     }
-    match (op, operands) {
-        (Op::Unary(op), &[x]) => unary(view, *op, x),
-        (Op::Binary(op), &[a, b]) => binary(view, *op, a, b),
-        (Op::Select, &[condition, then, otherwise]) => select(view, condition, then, otherwise),
-        (Op::Cast(elem), &[x]) => cast(view, *elem, x),
-        (Op::Broadcast, &[x]) if view.graph.ty(x) == ty => Step::Replace(x),
-        (Op::Broadcast, &[x, ..]) => match view.under(x, |op| matches!(op, Op::Broadcast)) {
-            Some(inner) => Step::Rewrite(Op::Broadcast, [&[inner], &operands[1..]].concat()),
-            None => without_mask(view, op, operands),
-        },
-        (Op::Reduce { .. } | Op::ArgReduce { .. } | Op::ArgSort { .. }, _) => {
-            without_mask(view, op, operands)
+    let first = || Step::Replace(operands[0]);
+    match op {
+        Op::Unary(op) => unary(view, *op, operands[0]),
+        Op::Binary(op) => binary(view, *op, operands[0], operands[1]),
+        Op::Select => select(view, operands[0], operands[1], operands[2]),
+        Op::Cast(elem) => cast(view, *elem, operands[0]),
+        Op::Broadcast => broadcast(view, operands, ty),
+        Op::Reduce { .. } | Op::ArgReduce { .. } | Op::ArgSort { .. } if operands.len() == 2 => {
+            without_mask(view, op.clone(), operands)
         }
-        (Op::Scan { masked: true, .. }, _) => without_mask(view, op, operands),
-        (Op::Rename(pairs), &[x]) if pairs.iter().all(|(old, new)| old == new) => Step::Replace(x),
-        (Op::Shift { by: 0, .. }, &[x, _]) => Step::Replace(x),
-        (Op::StopGrad, &[x])
-            if view.constant(x).is_some() || matches!(view.op(x), Some(Op::StopGrad)) =>
+        Op::Scan { masked: true, .. } => {
+            let mut whole = op.clone();
+            if let Op::Scan { masked, .. } = &mut whole {
+                *masked = false;
+            }
+            without_mask(view, whole, operands)
+        }
+        Op::Rename(pairs) if pairs.iter().all(|(old, new)| old == new) => first(),
+        Op::Shift { by: 0, .. } => first(),
+        Op::StopGrad if view.constant(operands[0]).is_some() => first(),
+        Op::StopGrad
+            if view
+                .under(operands[0], |op| matches!(op, Op::StopGrad))
+                .is_some() =>
         {
-            Step::Replace(x)
+            first()
         }
-        _ => Step::Keep,
+        Op::Literal(_)
+        | Op::Input(_)
+        | Op::Mask(_)
+        | Op::Size(_)
+        | Op::Position(_)
+        | Op::Step
+        | Op::Steps
+        | Op::State(_)
+        | Op::Draw(_)
+        | Op::Field(_)
+        | Op::Model { .. }
+        | Op::Trainable(_)
+        | Op::Random { .. }
+        | Op::Text(_)
+        | Op::Rename(_)
+        | Op::Reduce { .. }
+        | Op::ArgReduce { .. }
+        | Op::Contract { .. }
+        | Op::Scan { .. }
+        | Op::Cumsum { .. }
+        | Op::Shift { .. }
+        | Op::ArgSort { .. }
+        | Op::Gather { .. }
+        | Op::ScatterAdd { .. }
+        | Op::Stack(_)
+        | Op::Split { .. }
+        | Op::Merge { .. }
+        | Op::Factor { .. }
+        | Op::Solve { .. }
+        | Op::StopGrad
+        | Op::Grad => Step::Keep,
     }
 }
 
@@ -162,19 +203,16 @@ fn folded(view: View, op: &Op, operands: &[NodeId], ty: &Ty) -> Option<Array> {
     }
     let literals: Vec<(&Ty, &Array)> = operands
         .iter()
-        .map(|&id| match view.op(id)? {
-            Op::Literal(array) => Some((view.graph.ty(id), array)),
-            _ => None,
-        })
+        .map(|&id| Some((view.graph.ty(id), view.literal(id)?)))
         .collect::<Option<_>>()?;
     eval::fold(&view.graph.dims, op, ty, &literals)
 }
 
 fn unary(view: View, op: Unary, x: NodeId) -> Step {
     let inner = view.under(x, |inner| matches!(inner, Op::Unary(inner) if *inner == op));
-    match (op, inner) {
-        (Unary::Neg | Unary::Not, Some(inner)) => Step::Replace(inner),
-        _ => Step::Keep,
+    match inner {
+        Some(inner) if matches!(op, Unary::Neg | Unary::Not) => Step::Replace(inner),
+        Some(_) | None => Step::Keep,
     }
 }
 
@@ -255,17 +293,22 @@ fn cast(view: View, elem: Elem, x: NodeId) -> Step {
     }
 }
 
-/// A mask that holds everywhere is none.
-fn without_mask(view: View, op: &Op, operands: &[NodeId]) -> Step {
-    let mut op = op.clone();
-    let has_mask = match &mut op {
-        Op::Scan { masked, .. } => std::mem::take(masked),
-        _ => operands.len() == 2,
-    };
+fn broadcast(view: View, operands: &[NodeId], ty: &Ty) -> Step {
+    let (x, mask) = (operands[0], &operands[1..]);
+    if mask.is_empty() && view.graph.ty(x) == ty {
+        return Step::Replace(x);
+    }
+    match view.under(x, |op| matches!(op, Op::Broadcast)) {
+        Some(inner) => Step::Rewrite(Op::Broadcast, [&[inner], mask].concat()),
+        None if mask.is_empty() => Step::Keep,
+        None => without_mask(view, Op::Broadcast, operands),
+    }
+}
+
+/// A mask that holds everywhere is none: `whole` is the primitive that reads none.
+fn without_mask(view: View, whole: Op, operands: &[NodeId]) -> Step {
     match operands.split_last() {
-        Some((mask, rest)) if has_mask && view.bool(*mask) == Some(true) => {
-            Step::Rewrite(op, rest.to_vec())
-        }
-        _ => Step::Keep,
+        Some((mask, rest)) if view.bool(*mask) == Some(true) => Step::Rewrite(whole, rest.to_vec()),
+        Some(_) | None => Step::Keep,
     }
 }

@@ -3,8 +3,9 @@
 use proptest::prelude::*;
 use rlp_compiler::array::{Array, Elements};
 use rlp_compiler::eval::{Given, evaluate};
-use rlp_compiler::graph::{Graph, NodeId, Op};
+use rlp_compiler::graph::{Binary, Graph, NodeId, Op, Unary};
 use rlp_compiler::pass::{PASSES, Pass, gradients};
+use rlp_compiler::ty::Elem;
 use rlp_compiler::verify::verify;
 
 use crate::example::{self, Example};
@@ -87,7 +88,7 @@ fn differentiated(example: Example) -> Option<(String, Setup, NodeId, Vec<NodeId
         mut setup,
         node,
     } = example;
-    let is_text = setup.graph.ty(node).elem == rlp_compiler::ty::Elem::Text;
+    let is_text = setup.graph.ty(node).elem == Elem::Text;
     let no_value = matches!(setup.graph.op(node), Op::Draw(_));
     if is_text || no_value {
         return None;
@@ -117,6 +118,64 @@ proptest! {
         for (name, setup, y, gradients) in example::all(shape).into_iter().filter_map(differentiated) {
             check(&name, &setup, y, &gradients, 1e-6);
         }
+    }
+}
+
+/// h ← tanh(h·v + x), v ← v·k + h, over tokens, from the last to the first: what both are at every token.
+fn two_carries(shape: Shape) -> (Setup, [NodeId; 2]) {
+    let mut s = Setup::new(shape);
+    let (over, inner) = (s.token, [s.prompt, s.sample]);
+    let dims = [s.prompt, s.sample, s.token];
+    let x = s.variable(&dims, -1.0, 1.0);
+    let k = s.variable(&[], 0.5, 0.9);
+    let initial = [s.variable(&inner, -1.0, 1.0), s.variable(&inner, -1.0, 1.0)];
+    let mask = s.mask(&dims).unwrap();
+    let body = s.body(|s| {
+        let [x, h, v] = ["x0", "c0", "c1"].map(|name| s.given(name, Elem::Real, &inner));
+        let k = s.given("k0", Elem::Real, &[]);
+        let k = s.add(Op::Broadcast, &[k], Elem::Real, &inner);
+        let (product, decayed) = (s.mul(h, v), s.mul(v, k));
+        let sum = s.binary(Binary::Add, product, x);
+        vec![s.unary(Unary::Tanh, sum), s.binary(Binary::Add, decayed, h)]
+    });
+    let body = std::sync::Arc::new(body);
+    let parts = [0, 1].map(|part| {
+        let op = Op::Scan {
+            over,
+            reverse: true,
+            xs: 1,
+            captured: 1,
+            carries: 2,
+            masked: true,
+            part,
+            body: body.clone(),
+        };
+        let operands = [x, k, initial[0], initial[1], mask];
+        s.add(op, &operands, Elem::Real, &dims)
+    });
+    (s, parts)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_parts_of_a_scan_are_differentiated_together(shape in shapes()) {
+        let (mut s, [h, v]) = two_carries(shape);
+        // The parts read each other's neighbours, so their adjoints are not known at once.
+        let decayed = s.unary(Unary::Sin, v);
+        let both = s.mul(h, decayed);
+        let y = s.weighted_sum(both);
+        let gradients = gradients(&mut s.graph, y, &s.wrt.clone());
+        check("two carries", &s, y, &gradients, 1e-6);
+        let scans = s.graph.ids().filter(|&id| matches!(s.graph.op(id), Op::Scan { reverse: false, .. }));
+        let bodies: std::collections::BTreeSet<_> = scans
+            .filter_map(|id| match s.graph.op(id) {
+                Op::Scan { body, .. } => Some(std::sync::Arc::as_ptr(body)),
+                _ => None,
+            })
+            .collect();
+        prop_assert_eq!(bodies.len(), 1, "one adjoint scan");
     }
 }
 

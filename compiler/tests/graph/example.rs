@@ -3,6 +3,7 @@
 mod elementwise;
 mod linalg;
 mod movement;
+pub(crate) mod scan;
 mod source;
 
 use rlp_compiler::array::Array;
@@ -122,7 +123,7 @@ fn of(op: &Op) -> (Vec<Build>, Option<Op>) {
             }),
         ),
         Op::Scan { .. } => (
-            movement::scan(),
+            scan::scan(),
             Some(Op::Cumsum {
                 over: d,
                 reverse: false,

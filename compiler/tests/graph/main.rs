@@ -5,7 +5,10 @@
 mod derivative;
 mod dump;
 mod example;
+mod matrix;
 mod passes;
+mod random;
 mod setup;
+mod text;
 mod typing;
 mod value;

@@ -64,7 +64,7 @@ impl Setup {
             elements: Elements::Bool(real),
         };
         // As in a test, where lists tell the lengths, or as in a run, where a draw does.
-        let op = if shape.seed % 2 == 0 {
+        let op = if shape.seed.is_multiple_of(2) {
             Op::Literal(setup.real.clone())
         } else {
             setup.tell_lengths();

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use rlp_compiler::array::{Array, Elements};
 use rlp_compiler::eval::{EvalError, Fault, evaluate, static_value};
-use rlp_compiler::graph::{Binary, Factor, NodeId, Op, Reduction, TextOp, Unary};
+use rlp_compiler::graph::{Binary, NodeId, Op, Reduction, TextOp, Unary};
 use rlp_compiler::pass::gradients;
 use rlp_compiler::ty::{DimId, Elem};
 
 use crate::setup::{Setup, Shape};
 
-const SHAPE: Shape = Shape {
+pub(crate) const SHAPE: Shape = Shape {
     prompts: 2,
     samples: 2,
     tokens: 3,
@@ -28,11 +28,11 @@ fn vector(s: &mut Setup, values: &[f64]) -> (NodeId, DimId) {
     (s.input(array, Elem::Real, &[dim]), dim)
 }
 
-fn value(s: &Setup, id: NodeId) -> Array {
+pub(crate) fn value(s: &Setup, id: NodeId) -> Array {
     evaluate(&s.graph, &s.given, &[id]).unwrap().remove(0)
 }
 
-fn reals(s: &Setup, id: NodeId) -> Vec<f64> {
+pub(crate) fn reals(s: &Setup, id: NodeId) -> Vec<f64> {
     match value(s, id).elements {
         Elements::Real(values) => values,
         other => panic!("{other:?} is not real"),
@@ -281,84 +281,6 @@ fn no_gradient_flows_from_stop_grad() {
     assert_eq!(half, [2.0, 3.0]);
 }
 
-fn text(op: TextOp, operands: &[&str]) -> Elements {
-    let mut s = Setup::new(SHAPE);
-    let elem = match op {
-        TextOp::Words | TextOp::Length | TextOp::Occurrences => Elem::Int,
-        TextOp::Contains | TextOp::Matches(_) => Elem::Bool,
-        _ => Elem::Text,
-    };
-    let operands: Vec<NodeId> = operands
-        .iter()
-        .map(|text| s.input(Array::text(*text), Elem::Text, &[]))
-        .collect();
-    let y = s.add(Op::Text(op), &operands, elem, &[]);
-    value(&s, y).elements
-}
-
-#[test]
-fn text_functions_are_total() {
-    let is = |op: TextOp, operands: &[&str], expected: &str| {
-        assert_eq!(
-            text(op, operands),
-            Elements::Text(vec![expected.to_string()])
-        )
-    };
-    is(TextOp::AfterLast, &["#8#9", "#"], "9");
-    is(TextOp::AfterLast, &["89", "#"], "");
-    is(TextOp::AfterFirst, &["#8#9", "#"], "8#9");
-    is(TextOp::Before, &["8#9", "#"], "8");
-    is(TextOp::Before, &["89", "#"], "89");
-    is(TextOp::Between, &["<a>7</a>", "<a>", "</a>"], "7");
-    is(TextOp::Between, &["<a>7", "<a>", "</a>"], "");
-    is(TextOp::Replace, &["aXbX", "X", "-"], "a-b-");
-    is(TextOp::Replace, &["ab", "", "-"], "ab");
-    is(
-        TextOp::Captures {
-            pattern: "a(b)?".to_string(),
-            group: 1,
-        },
-        &["a"],
-        "",
-    );
-    assert_eq!(
-        text(TextOp::Occurrences, &["aaaa", "aa"]),
-        Elements::Int(vec![2])
-    );
-    assert_eq!(text(TextOp::Length, &["Ärger"]), Elements::Int(vec![5]));
-    assert_eq!(
-        text(TextOp::Words, &["  two\twords\n"]),
-        Elements::Int(vec![2])
-    );
-    assert_eq!(
-        text(TextOp::Matches("^[0-9]+$".to_string()), &["42"]),
-        Elements::Bool(vec![true])
-    );
-}
-
-#[test]
-fn numbers_are_plain_decimals() {
-    let number = |text: &str| {
-        let mut s = Setup::new(SHAPE);
-        let operands = [s.input(Array::text(text), Elem::Text, &[]), s.literal(-1.0)];
-        let y = s.add(Op::Text(TextOp::Number), &operands, Elem::Real, &[]);
-        reals(&s, y)[0]
-    };
-    let cases = [
-        (" 42 ", 42.0),
-        ("-2.5e1", -25.0),
-        ("+.5", 0.5),
-        ("", -1.0),
-        ("inf", -1.0),
-        ("NaN", -1.0),
-        ("1e999", -1.0),
-        ("1 2", -1.0),
-    ];
-    for (text, expected) in cases {
-        assert_eq!(number(text), expected, "{text:?}");
-    }
-}
-
 #[test]
 fn what_cannot_be_computed_is_an_error() {
     let fault = |s: &Setup, id: NodeId| {
@@ -392,161 +314,6 @@ fn what_cannot_be_computed_is_an_error() {
         fault(&s, longer),
         Fault::SizesDisagree { dim, sizes: [2, 3] }
     );
-}
-
-/// a·b over named dimensions
-fn product(s: &mut Setup, a: NodeId, b: NodeId, over: DimId) -> NodeId {
-    let dims: Vec<DimId> = [a, b]
-        .iter()
-        .flat_map(|&id| s.graph.ty(id).dims.clone())
-        .filter(|dim| *dim != over)
-        .collect();
-    s.add(
-        Op::Contract { over: vec![over] },
-        &[a, b],
-        Elem::Real,
-        &dims,
-    )
-}
-
-#[test]
-fn factors_multiply_to_the_matrix_with_definite_signs() {
-    for (rows, cols) in [(3, 3), (2, 4), (4, 2), (1, 3)] {
-        let mut s = Setup::new(SHAPE);
-        let (row, col, rank) = (
-            s.dim("row", rows, None),
-            s.dim("col", cols, None),
-            s.dim_without_size("rank", None),
-        );
-        let x = s.constant(&[row, col], -2.0, 2.0);
-        let part = |s: &mut Setup, factor, dims: &[DimId]| {
-            s.add(
-                Op::Factor {
-                    factor,
-                    row,
-                    col,
-                    rank: Some(rank),
-                },
-                &[x],
-                Elem::Real,
-                dims,
-            )
-        };
-        let (q, r) = (
-            part(&mut s, Factor::QrQ, &[row, rank]),
-            part(&mut s, Factor::QrR, &[rank, col]),
-        );
-        let (u, values, v) = (
-            part(&mut s, Factor::SvdLeft, &[row, rank]),
-            part(&mut s, Factor::SvdValues, &[rank]),
-            part(&mut s, Factor::SvdRight, &[rank, col]),
-        );
-        let scale = s.add(Op::Broadcast, &[values], Elem::Real, &[rank, col]);
-        let scaled = s.mul(scale, v);
-        for product in [
-            product(&mut s, q, r, rank),
-            product(&mut s, u, scaled, rank),
-        ] {
-            let (expected, got) = (reals(&s, x), reals(&s, product));
-            assert!(
-                expected
-                    .iter()
-                    .zip(&got)
-                    .all(|(a, b)| (a - b).abs() < 1e-12),
-                "{expected:?} {got:?}"
-            );
-        }
-        let n = rows.min(cols);
-        let (r, u, values) = (reals(&s, r), reals(&s, u), reals(&s, values));
-        assert!((0..n).all(|k| r[k * cols + k] > 0.0));
-        assert!(values.windows(2).all(|pair| pair[0] >= pair[1]));
-        for k in 0..n {
-            let column = (0..rows).map(|i| u[i * n + k]);
-            let largest = column.fold(
-                0.0f64,
-                |best, x| if x.abs() > best.abs() { x } else { best },
-            );
-            assert!(largest > 0.0);
-        }
-    }
-}
-
-#[test]
-fn a_matrix_of_rank_one_still_has_orthonormal_vectors() {
-    let mut s = Setup::new(SHAPE);
-    let (row, col, rank) = (
-        s.dim("row", 3, None),
-        s.dim("col", 3, None),
-        s.dim_without_size("rank", None),
-    );
-    let ones = Array {
-        shape: vec![3, 3],
-        elements: Elements::Real(vec![1.0; 9]),
-    };
-    let x = s.input(ones, Elem::Real, &[row, col]);
-    let u = s.add(
-        Op::Factor {
-            factor: Factor::SvdLeft,
-            row,
-            col,
-            rank: Some(rank),
-        },
-        &[x],
-        Elem::Real,
-        &[row, rank],
-    );
-    let other = s.dim_without_size("other", None);
-    let turned = s.add(
-        Op::Rename(vec![(rank, other)]),
-        &[u],
-        Elem::Real,
-        &[row, other],
-    );
-    let gram = product(&mut s, u, turned, row);
-    let identity = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0];
-    let gram = reals(&s, gram);
-    assert!(
-        gram.iter()
-            .zip(identity)
-            .all(|(a, b)| (a - b).abs() < 1e-12),
-        "{gram:?}"
-    );
-}
-
-#[test]
-fn factors_that_do_not_exist_are_not_numbers() {
-    let mut s = Setup::new(SHAPE);
-    let (row, col) = (s.dim("row", 2, None), s.dim("col", 2, None));
-    let x = Array {
-        shape: vec![2, 2],
-        elements: Elements::Real(vec![1.0, 2.0, 2.0, 4.0]),
-    };
-    let x = s.input(x, Elem::Real, &[row, col]);
-    let inverse = s.add(
-        Op::Factor {
-            factor: Factor::Inverse,
-            row,
-            col,
-            rank: None,
-        },
-        &[x],
-        Elem::Real,
-        &[row, col],
-    );
-    assert!(reals(&s, inverse).iter().any(|x| !x.is_finite()));
-    let negative = s.unary(Unary::Neg, x);
-    let cholesky = s.add(
-        Op::Factor {
-            factor: Factor::Cholesky,
-            row,
-            col,
-            rank: None,
-        },
-        &[negative],
-        Elem::Real,
-        &[row, col],
-    );
-    assert!(reals(&s, cholesky).iter().any(|x| x.is_nan()));
 }
 
 #[test]
