@@ -76,6 +76,11 @@ fn engine(
     }
     let mut command = Command::new(engine);
     command.env("LD_LIBRARY_PATH", path);
+    if variable("OMP_WAIT_POLICY").is_none() {
+        // Threads that wait for each other sleep. By default they spin, and on a machine that others use
+        // too, they then take the cores from the very thread that they wait for.
+        command.env("OMP_WAIT_POLICY", "passive");
+    }
     Ok(command)
 }
 
