@@ -179,17 +179,16 @@ impl Elaborator<'_> {
             );
         }
         let fill = self.broadcast(fill, &slice.dims, bound.span)?;
-        // Beyond the last real element there is nothing: `fill` stands there too.
-        let dims = self.ty(x).dims.clone();
-        let x = match self.mask(&dims, bound.span)? {
-            Some(mask) if by < 0 => {
-                let whole = self.broadcast(fill, &dims, bound.span)?;
-                self.select(mask, x, whole, bound.span)?
-            }
-            _ => x,
-        };
         let ty = self.ty(x).clone();
-        self.push(Op::Shift { over: dim, by }, &[x, fill], ty, bound.span)
+        let op = Op::Shift { over: dim, by };
+        let Some(mask) = self.mask(&ty.dims, bound.span)?.filter(|_| by < 0) else {
+            return self.push(op, &[x, fill], ty, bound.span);
+        };
+        // Beyond the last real element there is nothing: `fill` stands there too, and is read from there.
+        let whole = self.push(Op::Broadcast, &[fill], ty.clone(), bound.span)?;
+        let x = self.select(mask, x, whole, bound.span)?;
+        let shifted = self.push(op, &[x, fill], ty, bound.span)?;
+        self.cleared(shifted, bound.span)
     }
 
     pub(crate) fn known_flag(&mut self, expr: Option<&Expr>) -> Result<bool> {

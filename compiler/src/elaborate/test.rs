@@ -6,6 +6,7 @@ use crate::diagnostic::Diagnostic;
 use crate::elaborate::scope::Scope;
 use crate::elaborate::value::{Record, Tensor, Value};
 use crate::elaborate::{Elaborator, Mode, Result};
+use crate::graph::{Binary, Unary};
 use crate::plan::{AssertPlan, TestPlan};
 use crate::ty::Elem;
 
@@ -56,8 +57,8 @@ impl Elaborator<'_> {
                 let x = match self.mask(&dims, stmt.span)? {
                     // What is not real does not have to hold.
                     Some(mask) => {
-                        let truth = self.literal(crate::array::Array::bool(true), stmt.span)?;
-                        self.select(mask, x, truth, stmt.span)?
+                        let unreal = self.unary(Unary::Not, mask, stmt.span)?;
+                        self.binary(Binary::Or, unreal, x, stmt.span)?
                     }
                     None => x,
                 };

@@ -122,6 +122,9 @@ impl Program {
                 size: None,
             });
         }
+        let ty = Ty::new(Elem::Bool, vec![PROMPT, SAMPLE, TOKEN]);
+        let mask = graph.add(Op::Mask(TOKEN), &[], ty, Span::default(), None);
+        graph.masks.insert(TOKEN, mask);
         let random = Stream::new(world.seed, Purpose::Program);
         Program {
             graph,
@@ -190,7 +193,7 @@ impl Program {
 
     /// Which positions over `dims`, which include `token`, are real.
     pub(crate) fn mask(&mut self, dims: &[DimId]) -> NodeId {
-        let mask = self.add(Op::Mask(TOKEN), &[], Elem::Bool, &[PROMPT, SAMPLE, TOKEN]);
+        let mask = self.graph.masks[&TOKEN];
         if dims == [PROMPT, SAMPLE, TOKEN] {
             mask
         } else {
