@@ -8,7 +8,7 @@ pub(super) const WIDTH: usize = 120;
 const INDENT: usize = 4;
 
 /// Between code and a comment on its line.
-const GAP: usize = 2;
+const GAP: usize = 1;
 
 pub(super) enum Doc {
     Text(String),

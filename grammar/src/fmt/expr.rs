@@ -56,8 +56,10 @@ impl Printer<'_> {
 
     /// Terms and the operators between them, broken before those that bind loosest.
     fn chain(&mut self, parts: &[Pair<'_, Rule>]) -> (Vec<Doc>, bool) {
-        let is_operator = |part: &&Pair<'_, Rule>| part.as_rule() == Rule::operator;
-        let Some(loosest) = parts.iter().filter(is_operator).map(binding).min() else {
+        // A power is written close together, as one term.
+        let is_spaced =
+            |part: &&Pair<'_, Rule>| part.as_rule() == Rule::operator && part.as_str() != "^";
+        let Some(loosest) = parts.iter().filter(is_spaced).map(binding).min() else {
             return (
                 parts
                     .iter()
@@ -70,7 +72,7 @@ impl Printer<'_> {
         let mut broken = false;
         let mut first = 0;
         for (index, operator) in parts.iter().enumerate() {
-            if operator.as_rule() != Rule::operator || binding(operator) != loosest {
+            if !is_spaced(&operator) || binding(operator) != loosest {
                 continue;
             }
             docs.append(&mut self.operand(&parts[first..index]));

@@ -273,17 +273,29 @@ impl Printer<'_> {
     fn assertion(&mut self, pair: Pair<'_, Rule>) -> Vec<Doc> {
         let mut docs = vec![Doc::text("assert ")];
         let mut close = Vec::new();
-        let mut separators = ["~= ", "within "].into_iter();
-        for (index, part) in pair.into_inner().filter(is_expr).enumerate() {
-            if index > 0 {
-                close.push(Doc::Line(" "));
-                close.push(Doc::text(separators.next().unwrap_or_default()));
-                close.append(&mut self.value(part));
-            } else {
+        let mut words = ["", "~= ", "within "].into_iter();
+        let mut is_hanging = false;
+        for part in pair.into_inner().filter(is_expr) {
+            let word = words.next().unwrap_or_default();
+            if word.is_empty() {
                 docs.append(&mut self.value(part));
+                continue;
             }
+            // A list begins where it is compared, and only its elements move to the next lines.
+            is_hanging |= is_list(&part);
+            close.push(if is_hanging {
+                Doc::text(" ")
+            } else {
+                Doc::Line(" ")
+            });
+            close.push(Doc::text(word));
+            close.append(&mut self.value(part));
         }
-        docs.push(Doc::Nest(vec![Doc::group(close, false)]));
+        docs.append(&mut if is_hanging {
+            close
+        } else {
+            vec![Doc::Nest(vec![Doc::group(close, false)])]
+        });
         docs
     }
 
@@ -445,21 +457,28 @@ fn is_expr(pair: &Pair<'_, Rule>) -> bool {
     pair.as_rule() == Rule::expr
 }
 
-/// Prints rows with their types, marks and values below each other.
+/// Whether an expression is a list literal alone.
+fn is_list(pair: &Pair<'_, Rule>) -> bool {
+    let mut parts = pair.clone().into_inner().map(|part| part.as_rule());
+    parts.next() == Some(Rule::list) && parts.next().is_none()
+}
+
+/// Prints rows with what follows their names below each other: types, or else marks and values.
 fn align(rows: Vec<Row>, docs: &mut Vec<Doc>) {
-    let head = widest(rows.iter().map(|row| &row.head));
-    let ty = widest(rows.iter().map(|row| &row.ty));
+    let column = widest(rows.iter().map(|row| &row.head));
     for mut row in rows {
-        let (after_head, after_type) = (fill(&row.head, head), fill(&row.ty, ty));
+        let padding = fill(&row.head, column);
         docs.append(&mut row.lead);
         docs.append(&mut row.head);
+        if !row.ty.is_empty() || !row.value.is_empty() {
+            docs.push(Doc::text(padding));
+        }
         if !row.ty.is_empty() {
-            docs.push(Doc::text(format!("{after_head} ")));
+            docs.push(Doc::text(" "));
             docs.append(&mut row.ty);
         }
         if !row.value.is_empty() {
-            let padding = if row.form.1 { after_type } else { after_head };
-            docs.push(Doc::text(format!("{padding} {} ", row.mark)));
+            docs.push(Doc::text(format!(" {} ", row.mark)));
             docs.append(&mut row.value);
         }
     }
