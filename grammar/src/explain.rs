@@ -309,7 +309,7 @@ impl Stop<'_> {
             | Around::Fields => (
                 "statement",
                 BODY,
-                "a body holds `let`, `state`, `x <- …`, and its result",
+                "a body holds `let`, `state`, `assert`, `x <- …`, and its result",
             ),
         };
         let span = self.found_span();
@@ -345,7 +345,7 @@ impl Stop<'_> {
             let place = match word {
                 "let" => "before `train`, not in its braces",
                 "stage" | "train" | "report" => "in a pipeline or a stage",
-                "assert" => "in a test",
+                "assert" => "in a test or the body of a block",
                 _ => "in the braces of `train`",
             };
             let error = SyntaxError::new(
@@ -644,7 +644,7 @@ const NAMES: &[(&[Rule], &str)] = &[
     ),
 ];
 
-const BODY: &[&str] = &["let", "state", "param"];
+const BODY: &[&str] = &["let", "state", "param", "assert"];
 const STAGE: &[&str] = &["let", "state", "param", "stage", "train", "report", "steps"];
 const TEST: &[&str] = &["let", "state", "param", "assert"];
 const TRAIN: &[&str] = &[

@@ -4,6 +4,7 @@ pub mod ast;
 mod build;
 mod error;
 mod explain;
+mod fmt;
 mod lexis;
 mod outline;
 mod parse;
@@ -12,5 +13,6 @@ mod scan;
 mod syntax;
 
 pub use error::SyntaxError;
+pub use fmt::fmt;
 pub use parse::{MAX_SIZE, Parsed, parse};
 pub use scan::Comment;

@@ -145,7 +145,7 @@ impl Item<'_> {
                 })
             }
             "minimize" | "maximize" if segment.around == Around::Train => Some(word + 1),
-            "assert" if segment.around == Around::Test => Some(word + 1),
+            "assert" if matches!(segment.around, Around::Test | Around::Body) => Some(word + 1),
             _ if outline.text(word + 1) == "<-" && token > word => Some(word + 2),
             _ => None,
         };

@@ -18,8 +18,9 @@ const PRODUCT: u8 = 6;
 const NEGATION: u8 = 7;
 const POWER: u8 = 8;
 
-fn binding(op: BinaryOp) -> u8 {
-    match op {
+/// How tightly an `operator` pair binds.
+pub(crate) fn binding(pair: &Pair<'_, Rule>) -> u8 {
+    match binary_op(pair) {
         BinaryOp::Or => OR,
         BinaryOp::And => AND,
         BinaryOp::Eq | BinaryOp::Ne | BinaryOp::Lt | BinaryOp::Le | BinaryOp::Gt | BinaryOp::Ge => {
@@ -56,8 +57,8 @@ impl Builder<'_> {
         let mut compared = false;
         while let Some(Rule::operator) = chain.peek() {
             let Some(pair) = chain.0.peek() else { break };
-            let op = binary_op(&pair);
-            if binding(op) < floor {
+            let (op, tightness) = (binary_op(&pair), binding(&pair));
+            if tightness < floor {
                 break;
             }
             let op_span = self.span(&pair);
@@ -68,13 +69,13 @@ impl Builder<'_> {
                 if op == BinaryOp::Pow {
                     POWER
                 } else {
-                    binding(op) + 1
+                    tightness + 1
                 },
             );
-            if compared && binding(op) == COMPARISON {
+            if compared && tightness == COMPARISON {
                 self.errors.push(SyntaxError::chained_comparison(op_span));
             }
-            compared = binding(op) == COMPARISON;
+            compared = tightness == COMPARISON;
             let span = left.span.to(right.span);
             left = Expr {
                 kind: ExprKind::Binary {

@@ -6,6 +6,8 @@ mod stmt;
 
 use pest::iterators::{Pair, Pairs};
 
+pub(crate) use self::expr::binding;
+
 use crate::ast::{File, Ident, Item, SourceId, Span};
 use crate::error::SyntaxError;
 use crate::lexis::unescape;
