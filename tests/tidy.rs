@@ -5,7 +5,6 @@ use std::path::Path;
 
 use regex::Regex;
 use rlp_compiler::doc;
-use rlp_compiler::explain::EXPLANATIONS;
 
 use crate::disk;
 
@@ -153,27 +152,6 @@ fn every_block_has_its_equation_its_source_and_a_test() {
         }
     }
     none("the standard library", wrong);
-}
-
-#[test]
-fn every_diagnostic_is_part_of_the_specification() {
-    let pages: String = disk::files_below("tests/language", "md")
-        .into_iter()
-        .map(|(_, text)| text)
-        .collect();
-    let elsewhere = disk::files_below("tests", "rs")
-        .into_iter()
-        .map(|(_, text)| text)
-        .collect::<String>();
-    let missing = EXPLANATIONS.iter().filter(|page| {
-        let announced = ["error", "warning"].map(|severity| format!("{severity}[{}]", page.code));
-        !announced.iter().any(|code| pages.contains(code))
-            && !elsewhere.contains(&format!("\"{}\"", page.code))
-    });
-    none(
-        "in no page of tests/language",
-        missing.map(|page| page.code.to_string()).collect(),
-    );
 }
 
 #[test]
