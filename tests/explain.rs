@@ -12,7 +12,8 @@ use rlp_frontend::{Files, Format, Look, render};
 use crate::disk;
 
 /// Codes that no file of a few lines raises; [`limits_and_commands_raise_the_rest`] does.
-const WITHOUT_EXAMPLE: [&str; 5] = [
+const WITHOUT_EXAMPLE: [&str; 6] = [
+    "file-too-large",
     "no-derivative",
     "not-evaluable",
     "too-deep",
@@ -111,7 +112,7 @@ fn pages_have_a_title_a_meaning_and_both_kinds_of_example() {
 fn every_code_in_the_sources_has_a_page_and_every_page_a_code() {
     // What is first in a constructor, and what is chosen from in a `match`.
     let code = Regex::new(
-        r#"(?:(?:error|warning|lint|SyntaxError::new)(?:::<.*?>)?\(\s*|=> )"([a-z0-9]+(?:-[a-z0-9]+)*)""#,
+        r#"(?:(?:error|warning|lint|SyntaxError::new)(?:::<.*?>)?\(\s*|=>\s*\{?\s*)"([a-z0-9]+(?:-[a-z0-9]+)*)""#,
     );
     let code = code.expect("a regular expression");
     let mut raised = BTreeSet::new();
@@ -157,6 +158,9 @@ fn limits_and_commands_raise_the_rest() {
         ")".repeat(20_000)
     );
     assert!(codes("deep.rlp", nested).contains("too-deep"));
+
+    let spaces = " ".repeat(rlp_grammar::MAX_SIZE + 1);
+    assert!(codes("large.rlp", spaces).contains("file-too-large"));
 
     // Each block calls the one before it four times: 4^12 operations.
     let mut multiplied = String::from("fn f0(x: real) -> real { x + 1 }\n");

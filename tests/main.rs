@@ -3,6 +3,9 @@
 mod boundaries;
 mod cli;
 mod disk;
+mod documents;
 mod explain;
 mod fuzz;
 mod language;
+mod picture;
+mod tidy;

@@ -86,6 +86,7 @@ pub const EXPLANATIONS: &[Explanation] = &[
         "duplicate-dimension",
         include_str!("explain/duplicate-dimension.md"),
     ),
+    page("file-too-large", include_str!("explain/file-too-large.md")),
     page("foreign", include_str!("explain/foreign.md")),
     page("group-of-one", include_str!("explain/group-of-one.md")),
     page("kind-result", include_str!("explain/kind-result.md")),
@@ -97,6 +98,7 @@ pub const EXPLANATIONS: &[Explanation] = &[
         "kl-k1-differentiated",
         include_str!("explain/kl-k1-differentiated.md"),
     ),
+    page("line-start", include_str!("explain/line-start.md")),
     page(
         "list-without-dimension",
         include_str!("explain/list-without-dimension.md"),
@@ -114,6 +116,7 @@ pub const EXPLANATIONS: &[Explanation] = &[
         "minibatch-too-small",
         include_str!("explain/minibatch-too-small.md"),
     ),
+    page("misplaced-doc", include_str!("explain/misplaced-doc.md")),
     page(
         "misplaced-resource",
         include_str!("explain/misplaced-resource.md"),
@@ -132,6 +135,7 @@ pub const EXPLANATIONS: &[Explanation] = &[
         "missing-dimension",
         include_str!("explain/missing-dimension.md"),
     ),
+    page("missing-let", include_str!("explain/missing-let.md")),
     page("missing-result", include_str!("explain/missing-result.md")),
     page(
         "missing-setting",
@@ -167,9 +171,14 @@ pub const EXPLANATIONS: &[Explanation] = &[
         "repeated-argument",
         include_str!("explain/repeated-argument.md"),
     ),
+    page("reserved-word", include_str!("explain/reserved-word.md")),
     page(
         "result-mismatch",
         include_str!("explain/result-mismatch.md"),
+    ),
+    page(
+        "result-not-last",
+        include_str!("explain/result-not-last.md"),
     ),
     page(
         "shadowed-function",
@@ -200,6 +209,7 @@ pub const EXPLANATIONS: &[Explanation] = &[
         include_str!("explain/unknown-dimension.md"),
     ),
     page("unknown-field", include_str!("explain/unknown-field.md")),
+    page("unknown-kind", include_str!("explain/unknown-kind.md")),
     page("unknown-lint", include_str!("explain/unknown-lint.md")),
     page("unknown-name", include_str!("explain/unknown-name.md")),
     page(

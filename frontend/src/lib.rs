@@ -1,5 +1,6 @@
-#![cfg_attr(test, allow(clippy::unwrap_used))]
 //! What both executables share: sources on disk, settings, diagnostics for people and for programs.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod files;
 pub mod render;
