@@ -8,27 +8,23 @@ use rlp_frontend::files::reason;
 use crate::error::Fault;
 
 /// Where lines are written.
-pub struct Console {
+pub(crate) struct Console {
     out: Box<dyn Write>,
-}
-
-impl Default for Console {
-    fn default() -> Console {
-        Console::new()
-    }
 }
 
 impl Console {
     /// The process's own streams.
-    pub fn new() -> Console {
-        Console { out: Box::new(io::stdout()) }
+    pub(crate) fn new() -> Console {
+        Console {
+            out: Box::new(io::stdout()),
+        }
     }
 
     /// A line on standard output.
     ///
     /// # Errors
     /// It cannot be written, and not because nobody reads it any more.
-    pub fn line(&mut self, text: &str) -> Result<(), Fault> {
+    pub(crate) fn line(&mut self, text: &str) -> Result<(), Fault> {
         match writeln!(self.out, "{text}").and_then(|()| self.out.flush()) {
             Err(error) if error.kind() != ErrorKind::BrokenPipe => {
                 Err(Fault::file(Path::new("standard output"), reason(&error)))
@@ -38,7 +34,7 @@ impl Console {
     }
 
     /// A line on standard error. Nothing can be said where that cannot be written.
-    pub fn complain(&mut self, text: &str) {
+    pub(crate) fn complain(&mut self, text: &str) {
         let _ = writeln!(io::stderr(), "{text}");
     }
 }

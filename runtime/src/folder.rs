@@ -13,7 +13,7 @@ use crate::report::Event;
 use crate::resource::World;
 
 /// A folder that belongs to one run.
-pub struct RunFolder {
+pub(crate) struct RunFolder {
     path: PathBuf,
     metrics: BufWriter<File>,
 }
@@ -29,7 +29,7 @@ impl RunFolder {
     ///
     /// # Errors
     /// The folder holds something already, or cannot be written.
-    pub fn create(
+    pub(crate) fn create(
         path: Option<&Path>,
         name: &str,
         pipeline: &str,
@@ -39,9 +39,18 @@ impl RunFolder {
         let path = match path {
             Some(path) => {
                 fs::create_dir_all(path).map_err(|error| Fault::file(path, reason(&error)))?;
-                if fs::read_dir(path).map_err(|error| Fault::file(path, reason(&error)))?.next().is_some() {
-                    let message = format!("`{}` holds something already, and a run overwrites nothing", path.display());
-                    return Err(Fault::input_help(message, "choose a new folder with `--run-dir`").into());
+                if fs::read_dir(path)
+                    .map_err(|error| Fault::file(path, reason(&error)))?
+                    .next()
+                    .is_some()
+                {
+                    let message = format!(
+                        "`{}` holds something already, and a run overwrites nothing",
+                        path.display()
+                    );
+                    return Err(
+                        Fault::input_help(message, "choose a new folder with `--run-dir`").into(),
+                    );
                 }
                 path.to_path_buf()
             }
@@ -54,26 +63,34 @@ impl RunFolder {
         write("pipeline.rlp", pipeline)?;
         write("run.json", &format!("{description:#}\n"))?;
         let metrics = path.join("metrics.jsonl");
-        let file = File::create_new(&metrics).map_err(|error| Fault::file(&metrics, reason(&error)))?;
-        let folder = RunFolder { path, metrics: BufWriter::new(file) };
+        let file =
+            File::create_new(&metrics).map_err(|error| Fault::file(&metrics, reason(&error)))?;
+        let folder = RunFolder {
+            path,
+            metrics: BufWriter::new(file),
+        };
         folder.write_weights(world)?;
         Ok(folder)
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Adds a line to `metrics.jsonl`.
-    pub fn record(&mut self, event: Event<'_>) -> Result<(), Fault> {
-        let written = writeln!(self.metrics, "{}", event.to_json()).and_then(|()| self.metrics.flush());
+    pub(crate) fn record(&mut self, event: Event<'_>) -> Result<(), Fault> {
+        let written =
+            writeln!(self.metrics, "{}", event.to_json()).and_then(|()| self.metrics.flush());
         written.map_err(|error| Fault::file(&self.path.join("metrics.jsonl"), reason(&error)))
     }
 
     /// Leaves the weights under `name`, whole or not at all: `MODEL.safetensors` each.
-    pub fn finish(mut self, name: &str, world: &World) -> Result<PathBuf> {
+    pub(crate) fn finish(mut self, name: &str, world: &World) -> Result<PathBuf> {
         self.write_weights(world)?;
-        let metrics = self.metrics.flush().and_then(|()| self.metrics.get_ref().sync_all());
+        let metrics = self
+            .metrics
+            .flush()
+            .and_then(|()| self.metrics.get_ref().sync_all());
         metrics.map_err(|error| Fault::file(&self.path.join("metrics.jsonl"), reason(&error)))?;
         let (from, to) = (self.path.join(UNFINISHED), self.path.join(name));
         let renamed = fs::rename(&from, &to).and_then(|()| File::open(&self.path)?.sync_all());
@@ -86,7 +103,11 @@ impl RunFolder {
         fs::create_dir_all(&folder).map_err(|error| Fault::file(&folder, reason(&error)))?;
         for model in &world.models {
             let path = folder.join(format!("{}.safetensors", model.name));
-            let tensors = model.network.parameters().iter().map(|parameter| (parameter.name.as_str(), &parameter.value));
+            let tensors = model
+                .network
+                .parameters()
+                .iter()
+                .map(|parameter| (parameter.name.as_str(), &parameter.value));
             write_tensors(&path, tensors).map_err(|error| Fault::file(&path, error.message))?;
             let synced = File::open(&path).and_then(|file| file.sync_all());
             synced.map_err(|error| Fault::file(&path, reason(&error)))?;
@@ -98,10 +119,16 @@ impl RunFolder {
 /// A folder below `parent` that was not there before.
 fn new_folder(parent: &Path, name: &str) -> Result<PathBuf, Fault> {
     fs::create_dir_all(parent).map_err(|error| Fault::file(parent, reason(&error)))?;
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or(Duration::ZERO);
     let started = format!("{name}-{}", stamp(since.as_secs()));
     for attempt in 1.. {
-        let path = if attempt == 1 { parent.join(&started) } else { parent.join(format!("{started}-{attempt}")) };
+        let path = if attempt == 1 {
+            parent.join(&started)
+        } else {
+            parent.join(format!("{started}-{attempt}"))
+        };
         match fs::create_dir(&path) {
             Ok(()) => return Ok(path),
             // Another run started in the same second.
@@ -123,8 +150,16 @@ fn stamp(seconds: u64) -> String {
     let day = day - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month = (5 * day + 2) / 153;
     let day = day - (153 * month + 2) / 5 + 1;
-    let (year, month) = (era * 400 + year_of_era + u64::from(month >= 10), if month < 10 { month + 3 } else { month - 9 });
-    format!("{year:04}{month:02}{day:02}-{:02}{:02}{:02}", second / 3_600, second / 60 % 60, second % 60)
+    let (year, month) = (
+        era * 400 + year_of_era + u64::from(month >= 10),
+        if month < 10 { month + 3 } else { month - 9 },
+    );
+    format!(
+        "{year:04}{month:02}{day:02}-{:02}{:02}{:02}",
+        second / 3_600,
+        second / 60 % 60,
+        second % 60
+    )
 }
 
 #[cfg(test)]

@@ -11,16 +11,18 @@ use crate::summary::{Summary, number};
 
 /// How a run is shown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Style {
+pub(crate) enum Style {
     Bar,
     /// A line a second at most; every step if `all`.
-    Lines { all: bool },
+    Lines {
+        all: bool,
+    },
     Json,
     Nothing,
 }
 
 /// The display of a run, and its summary.
-pub struct Progress {
+pub(crate) struct Progress {
     style: Style,
     bar: Option<ProgressBar>,
     /// The stage that the bar belongs to.
@@ -33,16 +35,22 @@ pub struct Progress {
 const PAUSE: Duration = Duration::from_secs(1);
 
 impl Progress {
-    pub fn new(style: Style) -> Progress {
-        Progress { style, bar: None, stage: String::new(), told: None, summary: Summary::default() }
+    pub(crate) fn new(style: Style) -> Progress {
+        Progress {
+            style,
+            bar: None,
+            stage: String::new(),
+            told: None,
+            summary: Summary::default(),
+        }
     }
 
-    pub fn summary(&self) -> &Summary {
+    pub(crate) fn summary(&self) -> &Summary {
         &self.summary
     }
 
     /// Shows one piece of news.
-    pub fn tell(&mut self, event: Event<'_>, console: &mut Console) -> Result<(), Fault> {
+    pub(crate) fn tell(&mut self, event: Event<'_>, console: &mut Console) -> Result<(), Fault> {
         self.summary.add(event);
         match (self.style, event) {
             (Style::Nothing, _) => Ok(()),
@@ -58,20 +66,29 @@ impl Progress {
                 Ok(())
             }
             (Style::Lines { all }, Event::Step(step)) => {
-                let is_due = self.told.is_none_or(|told| told.elapsed() >= PAUSE) || step.step == step.steps;
+                let is_due =
+                    self.told.is_none_or(|told| told.elapsed() >= PAUSE) || step.step == step.steps;
                 if !all && !is_due && step.stage == self.stage {
                     return Ok(());
                 }
                 self.told = Some(Instant::now());
                 self.stage = step.stage.clone();
-                console.line(&format!("{} {}/{}  {}", step.stage, step.step, step.steps, self.numbers(step, all)))
+                console.line(&format!(
+                    "{} {}/{}  {}",
+                    step.stage,
+                    step.step,
+                    step.steps,
+                    self.numbers(step, all)
+                ))
             }
-            (Style::Lines { .. }, Event::Evaluation(evaluation)) => console.line(&evaluated(evaluation)),
+            (Style::Lines { .. }, Event::Evaluation(evaluation)) => {
+                console.line(&evaluated(evaluation))
+            }
         }
     }
 
     /// Leaves the display as it is.
-    pub fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         if let Some(bar) = self.bar.take() {
             bar.abandon();
         }
@@ -96,20 +113,43 @@ impl Progress {
     }
 
     fn numbers(&self, step: &StepRecord, all: bool) -> String {
-        let mut numbers: Vec<String> =
-            step.losses().iter().chain(&step.metrics).map(|(name, value)| format!("{name} {}", number(*value))).collect();
-        numbers.extend(step.without_update.iter().map(|targets| format!("no group left for {targets}: no update")));
+        let mut numbers: Vec<String> = step
+            .losses()
+            .iter()
+            .chain(&step.metrics)
+            .map(|(name, value)| format!("{name} {}", number(*value)))
+            .collect();
+        numbers.extend(
+            step.without_update
+                .iter()
+                .map(|targets| format!("no group left for {targets}: no update")),
+        );
         if all {
-            numbers.extend(step.trained.iter().map(|trained| format!("grad_norm {}", number(trained.grad_norm))));
+            numbers.extend(
+                step.trained
+                    .iter()
+                    .map(|trained| format!("grad_norm {}", number(trained.grad_norm))),
+            );
             numbers.extend(step.logp_gap.map(|gap| format!("logp_gap {}", number(gap))));
         }
-        numbers.push(format!("{} tokens/s", number(self.summary.tokens_per_second().round())));
+        numbers.push(format!(
+            "{} tokens/s",
+            number(self.summary.tokens_per_second().round())
+        ));
         numbers.join("  ")
     }
 }
 
 fn evaluated(evaluation: &EvaluationRecord) -> String {
-    let EvaluationRecord { stage, step, metrics, .. } = evaluation;
-    let numbers: Vec<String> = metrics.iter().map(|(name, value)| format!("{name} {}", number(*value))).collect();
+    let EvaluationRecord {
+        stage,
+        step,
+        metrics,
+        ..
+    } = evaluation;
+    let numbers: Vec<String> = metrics
+        .iter()
+        .map(|(name, value)| format!("{name} {}", number(*value)))
+        .collect();
     format!("{stage} {step}  evaluated: {}", numbers.join("  "))
 }

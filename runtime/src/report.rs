@@ -1,5 +1,7 @@
 //! What a run tells while it goes on.
 
+use std::ops::ControlFlow;
+
 use serde_json::{Map, Value as Json, json};
 
 /// One step of a stage, once its updates are done.
@@ -51,6 +53,9 @@ pub enum Event<'a> {
     Evaluation(&'a EvaluationRecord),
 }
 
+/// Hears of a run while it goes on; `Break` ends it after the current step.
+pub type Observer<'o> = dyn FnMut(Event<'_>) -> ControlFlow<()> + 'o;
+
 impl StepRecord {
     /// The losses by name: `loss`, or `loss.policy`, `loss.critic` where several clauses train.
     pub fn losses(&self) -> Vec<(String, f64)> {
@@ -59,8 +64,17 @@ impl StepRecord {
 
     fn of_clauses(&self, name: &str, of: impl Fn(&Trained) -> f64) -> Vec<(String, f64)> {
         let is_one = self.trained.len() + self.without_update.len() == 1;
-        let named = |trained: &Trained| if is_one { name.to_string() } else { format!("{name}.{}", trained.targets) };
-        self.trained.iter().map(|trained| (named(trained), of(trained))).collect()
+        let named = |trained: &Trained| {
+            if is_one {
+                name.to_string()
+            } else {
+                format!("{name}.{}", trained.targets)
+            }
+        };
+        self.trained
+            .iter()
+            .map(|trained| (named(trained), of(trained)))
+            .collect()
     }
 }
 
@@ -79,8 +93,17 @@ impl Event<'_> {
                 ]);
                 let norms = step.of_clauses("grad_norm", |trained| trained.grad_norm);
                 let updates = step.of_clauses("updates", |trained| trained.updates as f64);
-                object.extend(step.losses().into_iter().chain(norms).map(|(name, value)| (name, json!(value))));
-                object.extend(updates.into_iter().map(|(name, value)| (name, json!(value as u64))));
+                object.extend(
+                    step.losses()
+                        .into_iter()
+                        .chain(norms)
+                        .map(|(name, value)| (name, json!(value))),
+                );
+                object.extend(
+                    updates
+                        .into_iter()
+                        .map(|(name, value)| (name, json!(value as u64))),
+                );
                 if !step.without_update.is_empty() {
                     object.extend([named("without_update", json!(step.without_update))]);
                 }
@@ -94,7 +117,12 @@ impl Event<'_> {
                 }
             }
             Event::Evaluation(evaluation) => {
-                let EvaluationRecord { stage, step, metrics: told, seconds } = evaluation;
+                let EvaluationRecord {
+                    stage,
+                    step,
+                    metrics: told,
+                    seconds,
+                } = evaluation;
                 return json!({ "event": "evaluation", "stage": stage, "step": step, "metrics": metrics(told), "seconds": seconds });
             }
         }
@@ -103,7 +131,11 @@ impl Event<'_> {
 }
 
 fn metrics(told: &[(String, f64)]) -> Json {
-    Json::Object(told.iter().map(|(name, value)| (name.clone(), json!(value))).collect())
+    Json::Object(
+        told.iter()
+            .map(|(name, value)| (name.clone(), json!(value)))
+            .collect(),
+    )
 }
 
 /// Whether something is due after a step: every so many steps, or each, and at the last.

@@ -5,9 +5,9 @@ use std::ops::ControlFlow;
 use rlp_compiler::plan::Plan;
 
 use crate::error::Result;
+use crate::report::Observer;
 use crate::resource::World;
-use crate::stage::{Limits, Observer, run_stage};
-use crate::update::Carried;
+use crate::stage::{Carried, Limits, run_stage};
 
 /// How a run ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

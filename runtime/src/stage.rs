@@ -1,31 +1,41 @@
 //! The loop of a stage: draw, then minibatches and updates, then reports.
 
+mod clause;
+mod draw;
+mod gap;
+mod gradient;
+mod group;
+mod guard;
+mod host;
+mod minibatch;
+mod redraw;
+mod rows;
+mod sequence;
+mod steady;
+mod tell;
+mod update;
+
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
 use rlp_compiler::graph::{Graph, NodeId, Op};
-use rlp_compiler::phase::{Phase, upstream};
-use rlp_compiler::plan::{ReportPlan, StagePlan};
+use rlp_compiler::phase::upstream;
+use rlp_compiler::plan::StagePlan;
 
-use crate::clause::Clause;
 use crate::eager::Executor;
-use crate::error::{Fault, Result, RunError};
-use crate::gap;
-use crate::gradient::{Gradient, gradient};
-use crate::guard;
-use crate::host::StageHost;
-use crate::minibatch;
+use crate::error::Result;
 use crate::random::{Purpose, Stream};
-use crate::report::{EvaluationRecord, Event, StepRecord, Trained, is_due};
+use crate::report::{EvaluationRecord, Event, Observer, StepRecord, Trained, is_due};
 use crate::resource::World;
-use crate::steady::Steady;
-use crate::tensor::{Tensor, Value, elements, without_gradient};
+use crate::tensor::{Value, without_gradient};
 use crate::torch::Context;
-use crate::update::{Carried, Optimizer};
-
-/// Hears of a run while it goes on; `Break` ends it after the current step.
-pub type Observer<'o> = dyn FnMut(Event<'_>) -> ControlFlow<()> + 'o;
+use clause::Clause;
+use gradient::gradient;
+pub(crate) use group::Carried;
+use host::StageHost;
+use steady::Steady;
+use update::Optimizer;
 
 /// How far a stage is to go.
 #[derive(Clone, Copy, Debug)]
@@ -57,7 +67,7 @@ pub(crate) fn run_stage(
         }
     }
     for clause in &stage.clauses {
-        clause.1.carry(stage.host.world, carried)?;
+        clause.1.leave(carried)?;
     }
     Ok(ControlFlow::Continue(()))
 }
@@ -239,33 +249,6 @@ impl<'s> Stage<'s> {
         Ok(empty)
     }
 
-    /// The sinks of a step besides its losses: reports that are due, and the states' next values.
-    fn told_each_step(&self, step: u64) -> Vec<NodeId> {
-        let due = self
-            .plan
-            .reports
-            .iter()
-            .filter(|report| is_due(report.every, step, self.steps));
-        let reported = due.flat_map(|report| report.entries.iter().map(|(_, node)| *node));
-        reported
-            .chain(self.graph.states.iter().map(|state| state.next))
-            .collect()
-    }
-
-    /// The nodes before the update phase that a sink reads.
-    fn early(&self, sink: NodeId) -> Vec<NodeId> {
-        let is_early = |id: &NodeId| self.plan.phases[id.index()] != Phase::Minibatch;
-        let needed = upstream(self.graph, &[sink]);
-        let late = needed
-            .iter()
-            .filter(|id| !is_early(id))
-            .flat_map(|&id| self.graph.operands(id));
-        let read: BTreeSet<NodeId> = late.chain([sink]).filter(|id| is_early(id)).collect();
-        read.into_iter()
-            .filter(|&id| !matches!(self.graph.op(id), Op::Draw(_)))
-            .collect()
-    }
-
     fn depends(&self, node: NodeId, draws: &BTreeSet<NodeId>) -> bool {
         !draws.is_empty()
             && upstream(self.graph, &[node])
@@ -308,7 +291,7 @@ impl<'s> Stage<'s> {
                     let found = gap::logp_gap(&self.host, &minibatch, &gradient, &portions)?;
                     *logp_gap = logp_gap.iter().copied().chain(found).reduce(f64::max);
                 }
-                let norm = clip(&mut gradient, plan.clip_norm)?;
+                let norm = gradient.clip(plan.clip_norm)?;
                 if !norm.is_finite() {
                     return Err(guard::not_finite(
                         "the norm of the gradient",
@@ -336,62 +319,6 @@ impl<'s> Stage<'s> {
         names.join("+")
     }
 
-    /// The entries of a report as they are now, without those that depend on an empty draw.
-    fn tell(
-        &mut self,
-        batch: &mut Executor<'_>,
-        report: &ReportPlan,
-        empty: &BTreeSet<NodeId>,
-    ) -> Result<Vec<(String, f64)>> {
-        let entries: Vec<&(String, NodeId)> = report
-            .entries
-            .iter()
-            .filter(|(_, node)| !self.depends(*node, empty))
-            .collect();
-        let nodes: Vec<NodeId> = entries.iter().map(|(_, node)| *node).collect();
-        let values = self.steady.evaluate(batch, &nodes, &mut self.host)?;
-        let number = |value: &Value| {
-            elements::<f64>(value.tensor()?)?
-                .first()
-                .copied()
-                .ok_or_else(|| Fault::broken("a report is a number"))
-        };
-        let told = entries
-            .iter()
-            .zip(&values)
-            .map(|((name, _), value)| Ok((name.clone(), number(value)?)));
-        told.collect::<Result<_, Fault>>().map_err(RunError::from)
-    }
-
-    fn evaluations(
-        &mut self,
-        batch: &mut Executor<'_>,
-        step: u64,
-        empty: &BTreeSet<NodeId>,
-    ) -> Result<Vec<EvaluationRecord>> {
-        let mut records = Vec::new();
-        for index in 0..self.clauses.len() {
-            let plan = self.clauses[index].0.plan;
-            let last = plan.steps.min(self.steps);
-            for report in plan
-                .evaluations
-                .iter()
-                .filter(|report| step <= last && is_due(report.every, step, last))
-            {
-                let start = Instant::now();
-                let metrics = self.tell(batch, report, empty)?;
-                let seconds = start.elapsed().as_secs_f64();
-                records.push(EvaluationRecord {
-                    stage: self.plan.name.clone(),
-                    step,
-                    metrics,
-                    seconds,
-                });
-            }
-        }
-        Ok(records)
-    }
-
     /// Every next value reads the old ones; a state that depends on an empty draw stays.
     fn next_states(&mut self, batch: &mut Executor<'_>, empty: &BTreeSet<NodeId>) -> Result<()> {
         let states = &self.graph.states;
@@ -405,28 +332,4 @@ impl<'s> Stage<'s> {
         }
         Ok(())
     }
-}
-
-/// Scales a gradient down to a global norm; its norm before that.
-fn clip(gradient: &mut Gradient, limit: Option<f64>) -> Result<f64, Fault> {
-    let mut squares = 0.0;
-    for part in gradient.of.iter().flatten() {
-        squares += part
-            .f_to_kind(crate::tensor::Kind::Double)?
-            .f_square()?
-            .f_sum(None)?
-            .f_double_value(&[])?;
-    }
-    let norm = squares.sqrt();
-    if let Some(limit) = limit
-        && norm > limit
-    {
-        let scale = limit / norm;
-        gradient
-            .of
-            .iter_mut()
-            .flatten()
-            .try_for_each(|part: &mut Tensor| part.f_mul_scalar_(scale).map(|_| ()))?;
-    }
-    Ok(norm)
 }

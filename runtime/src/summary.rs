@@ -8,7 +8,7 @@ use crate::report::Event;
 
 /// The numbers of a run so far.
 #[derive(Clone, PartialEq, Debug, Default)]
-pub struct Summary {
+pub(crate) struct Summary {
     stages: Vec<Stage>,
 }
 
@@ -29,69 +29,118 @@ struct Number {
 }
 
 impl Summary {
-    pub fn add(&mut self, event: Event<'_>) {
+    pub(crate) fn add(&mut self, event: Event<'_>) {
         match event {
             Event::Step(step) => {
                 let stage = self.stage(&step.stage);
                 stage.steps = step.step;
                 stage.tokens += step.tokens;
                 stage.seconds += step.seconds;
-                step.losses().iter().chain(&step.metrics).for_each(|(name, value)| stage.add(name, *value));
+                step.losses()
+                    .iter()
+                    .chain(&step.metrics)
+                    .for_each(|(name, value)| stage.add(name, *value));
             }
             Event::Evaluation(evaluation) => {
                 let stage = self.stage(&evaluation.stage);
                 let shown = |name: &str| format!("{name} (evaluated)");
-                evaluation.metrics.iter().for_each(|(name, value)| stage.add(&shown(name), *value));
+                evaluation
+                    .metrics
+                    .iter()
+                    .for_each(|(name, value)| stage.add(&shown(name), *value));
             }
         }
     }
 
     /// Tokens a second of the latest stage.
-    pub fn tokens_per_second(&self) -> f64 {
-        self.stages.last().map_or(0.0, |stage| stage.tokens as f64 / stage.seconds.max(1e-9))
+    pub(crate) fn tokens_per_second(&self) -> f64 {
+        self.stages
+            .last()
+            .map_or(0.0, |stage| stage.tokens as f64 / stage.seconds.max(1e-9))
     }
 
     fn stage(&mut self, name: &str) -> &mut Stage {
         if self.stages.last().is_none_or(|stage| stage.name != name) {
             let name = name.to_string();
-            self.stages.push(Stage { name, steps: 0, tokens: 0, seconds: 0.0, numbers: Vec::new() });
+            self.stages.push(Stage {
+                name,
+                steps: 0,
+                tokens: 0,
+                seconds: 0.0,
+                numbers: Vec::new(),
+            });
         }
         let last = self.stages.len() - 1;
         &mut self.stages[last]
     }
 
     /// Lines of a table, its heading first.
-    pub fn table(&self) -> Vec<String> {
+    pub(crate) fn table(&self) -> Vec<String> {
         let mut rows = vec![["stage", "steps", "time", "", "first", "last"].map(str::to_string)];
         for stage in &self.stages {
-            let mut head = [stage.name.clone(), stage.steps.to_string(), time(stage.seconds)];
+            let mut head = [
+                stage.name.clone(),
+                stage.steps.to_string(),
+                time(stage.seconds),
+            ];
             for Number { name, first, last } in &stage.numbers {
                 let [name_of_stage, steps, seconds] = std::mem::take(&mut head);
-                rows.push([name_of_stage, steps, seconds, name.clone(), number(*first), number(*last)]);
+                rows.push([
+                    name_of_stage,
+                    steps,
+                    seconds,
+                    name.clone(),
+                    number(*first),
+                    number(*last),
+                ]);
             }
             if stage.numbers.is_empty() {
                 let [name, steps, seconds] = head;
-                rows.push([name, steps, seconds, String::new(), String::new(), String::new()]);
+                rows.push([
+                    name,
+                    steps,
+                    seconds,
+                    String::new(),
+                    String::new(),
+                    String::new(),
+                ]);
             }
         }
-        let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
+        let width = |column: usize| {
+            rows.iter()
+                .map(|row| row[column].chars().count())
+                .max()
+                .unwrap_or_default()
+        };
         let widths: Vec<usize> = (0..6).map(width).collect();
         let cell = |column: usize, text: &str| {
             let width = widths[column];
             // Names to the left, numbers to the right.
-            if matches!(column, 0 | 3) { format!("{text:<width$}") } else { format!("{text:>width$}") }
+            if matches!(column, 0 | 3) {
+                format!("{text:<width$}")
+            } else {
+                format!("{text:>width$}")
+            }
         };
         let line = |row: &[String; 6]| {
-            let cells: Vec<String> = row.iter().enumerate().map(|(column, text)| cell(column, text)).collect();
+            let cells: Vec<String> = row
+                .iter()
+                .enumerate()
+                .map(|(column, text)| cell(column, text))
+                .collect();
             cells.join("  ").trim_end().to_string()
         };
         rows.iter().map(line).collect()
     }
 
     /// One object a stage, with the last value of each number.
-    pub fn to_json(&self) -> Json {
+    pub(crate) fn to_json(&self) -> Json {
         let stage = |stage: &Stage| {
-            let last: Map<String, Json> = stage.numbers.iter().map(|own| (own.name.clone(), json!(own.last))).collect();
+            let last: Map<String, Json> = stage
+                .numbers
+                .iter()
+                .map(|own| (own.name.clone(), json!(own.last)))
+                .collect();
             json!({ "stage": stage.name, "steps": stage.steps, "tokens": stage.tokens, "seconds": stage.seconds, "last": last })
         };
         self.stages.iter().map(stage).collect()
@@ -102,7 +151,11 @@ impl Stage {
     fn add(&mut self, name: &str, value: f64) {
         match self.numbers.iter_mut().find(|number| number.name == name) {
             Some(number) => number.last = value,
-            None => self.numbers.push(Number { name: name.to_string(), first: value, last: value }),
+            None => self.numbers.push(Number {
+                name: name.to_string(),
+                first: value,
+                last: value,
+            }),
         }
     }
 }
@@ -117,7 +170,11 @@ pub(crate) fn number(value: f64) -> String {
         return format!("{value:.3e}");
     }
     let text = format!("{value:.*}", (3 - magnitude).max(0) as usize);
-    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_string() } else { text }
+    if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.').to_string()
+    } else {
+        text
+    }
 }
 
 /// `12.3 s`, `4 min 5 s`, `2 h 3 min`.

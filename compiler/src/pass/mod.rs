@@ -17,6 +17,7 @@ pub use roots::{Roots, sinks_of};
 pub use snapshot::Snapshot;
 
 use crate::graph::{Graph, NodeId};
+use crate::plan::Plan;
 
 /// Rebuilds a graph, given the nodes of it that must stay.
 pub type Pass = fn(&Graph, &[NodeId]) -> Rewritten;
@@ -44,6 +45,17 @@ pub const PASSES: &[(&str, Pass)] = &[
 pub fn run(plan: &mut impl Roots) {
     for (_, pass) in PASSES {
         apply(*pass, plan);
+    }
+}
+
+/// Runs all passes on every graph of a pipeline: its stages, and the rules of their optimizers.
+pub fn run_pipeline(plan: &mut Plan) {
+    for stage in &mut plan.stages {
+        run(stage);
+        for rule in stage.trains.iter_mut().flat_map(|train| &mut train.rules) {
+            run(&mut rule.vector);
+            run(&mut rule.matrix);
+        }
     }
 }
 

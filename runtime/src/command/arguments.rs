@@ -183,10 +183,17 @@ impl Output {
         let terminal = io::stderr().is_terminal();
         let set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
         let color = match self.color {
-            Color::Auto => terminal && !set("NO_COLOR") && env::var_os("TERM").is_none_or(|term| term != "dumb"),
+            Color::Auto => {
+                terminal
+                    && !set("NO_COLOR")
+                    && env::var_os("TERM").is_none_or(|term| term != "dumb")
+            }
             Color::Always => true,
             Color::Never => false,
         };
-        Look { color, width: (!terminal).then_some(PLAIN_WIDTH) }
+        Look {
+            color,
+            width: (!terminal).then_some(PLAIN_WIDTH),
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! `rlpc eval`: one block on tensors from files.
 
 use rlp_compiler::source::SourceMap;
-use rlp_compiler::{Settings, block as plan_block};
+use rlp_compiler::{Settings, block as plan_block, pass};
 use rlp_frontend::Files;
 
 use super::arguments::Eval;
@@ -28,18 +28,29 @@ pub(crate) fn eval(arguments: &Eval) -> Exit {
     }
 }
 
-fn evaluated(arguments: &Eval, device: Device, sources: &mut SourceMap, console: &mut Console) -> Result<Exit> {
+fn evaluated(
+    arguments: &Eval,
+    device: Device,
+    sources: &mut SourceMap,
+    console: &mut Console,
+) -> Result<Exit> {
     let (step, steps) = (counter(arguments, "step")?, counter(arguments, "steps")?);
-    let settings = arguments.settings.iter().filter(|(name, _)| name != "step" && name != "steps").cloned().collect();
+    let settings = arguments
+        .settings
+        .iter()
+        .filter(|(name, _)| name != "step" && name != "steps")
+        .cloned()
+        .collect();
     let (plan, map) = plan_block(&Files::new(), &arguments.block, &Settings(settings));
     *sources = map;
-    let plan = match plan {
+    let mut plan = match plan {
         Ok(plan) => plan,
         Err(diagnostics) => {
             show(&diagnostics, sources, arguments.output, console);
             return Ok(Exit::Problems);
         }
     };
+    pass::run(&mut plan);
     let options = Options {
         executor: arguments.executor.into(),
         device,
@@ -64,11 +75,14 @@ fn evaluated(arguments: &Eval, device: Device, sources: &mut SourceMap, console:
 
 /// `--set step=3`: the number of an update, from 1.
 fn counter(arguments: &Eval, name: &str) -> Result<Option<u64>> {
-    let Some((_, text)) = arguments.settings.iter().rev().find(|(own, _)| own == name) else { return Ok(None) };
+    let Some((_, text)) = arguments.settings.iter().rev().find(|(own, _)| own == name) else {
+        return Ok(None);
+    };
     match text.parse() {
         Ok(number) if number >= 1 => Ok(Some(number)),
         Ok(_) | Err(_) => {
-            let message = format!("`--set {name}={text}`: `{name}` is a whole number of at least 1");
+            let message =
+                format!("`--set {name}={text}`: `{name}` is a whole number of at least 1");
             Err(RunError::from(Fault::input(message)))
         }
     }

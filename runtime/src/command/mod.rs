@@ -26,7 +26,10 @@ pub fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => return usage(&error).into(),
     };
-    let obeyed = thread::Builder::new().stack_size(STACK).spawn(move || obey(&arguments)).map(thread::JoinHandle::join);
+    let obeyed = thread::Builder::new()
+        .stack_size(STACK)
+        .spawn(move || obey(&arguments))
+        .map(thread::JoinHandle::join);
     match obeyed {
         Ok(Ok(exit)) => exit.into(),
         // The thread has already said what it met.
@@ -50,7 +53,13 @@ fn obey(arguments: &Arguments) -> Exit {
 fn usage(error: &clap::Error) -> Exit {
     let mut console = Console::new();
     let text = error.render();
-    let shown = |is_terminal: bool| if is_terminal { text.ansi().to_string() } else { text.to_string() };
+    let shown = |is_terminal: bool| {
+        if is_terminal {
+            text.ansi().to_string()
+        } else {
+            text.to_string()
+        }
+    };
     if error.use_stderr() {
         console.complain(shown(io::stderr().is_terminal()).trim_end());
         Exit::Unusable

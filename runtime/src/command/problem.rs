@@ -35,7 +35,10 @@ impl From<Exit> for ExitCode {
 impl Exit {
     pub(crate) fn of(fault: &Fault) -> Exit {
         match fault {
-            Fault::Input { .. } | Fault::Argument(_) | Fault::Pattern { .. } | Fault::File { .. } => Exit::Problems,
+            Fault::Input { .. }
+            | Fault::Argument(_)
+            | Fault::Pattern { .. }
+            | Fault::File { .. } => Exit::Problems,
             Fault::Device { .. } => Exit::Unusable,
             Fault::NotFinite { .. }
             | Fault::Index { .. }
@@ -51,30 +54,58 @@ impl Exit {
 }
 
 /// Shows diagnostics, those for programs on standard output; whether there is an error among them.
-pub(crate) fn show(diagnostics: &[Diagnostic], sources: &SourceMap, output: Output, console: &mut Console) -> bool {
+pub(crate) fn show(
+    diagnostics: &[Diagnostic],
+    sources: &SourceMap,
+    output: Output,
+    console: &mut Console,
+) -> bool {
     let text = render(diagnostics, sources, output.format(), output.look());
     say(text.trim_end(), output, console);
-    diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
+    diagnostics
+        .iter()
+        .any(|diagnostic| diagnostic.severity == Severity::Error)
 }
 
 /// Shows an error of a run, at its place in the program if it has one.
-pub(crate) fn show_error(error: &RunError, sources: &SourceMap, output: Output, console: &mut Console) -> Exit {
+pub(crate) fn show_error(
+    error: &RunError,
+    sources: &SourceMap,
+    output: Output,
+    console: &mut Console,
+) -> Exit {
     match &error.place {
         Some(place) => {
-            let mut diagnostic = Diagnostic::error(error.fault.code(), place.span, error.fault.to_string());
+            let mut diagnostic =
+                Diagnostic::error(error.fault.code(), place.span, error.fault.to_string());
             diagnostic.help = error.fault.help();
             diagnostic.calls = place.calls.clone();
             show(&[diagnostic], sources, output, console);
         }
-        None => refuse(error.fault.code(), &error.fault.to_string(), error.fault.help().as_deref(), output, console),
+        None => refuse(
+            error.fault.code(),
+            &error.fault.to_string(),
+            error.fault.help().as_deref(),
+            output,
+            console,
+        ),
     }
     Exit::of(&error.fault)
 }
 
 /// Says what has no place in a program.
-pub(crate) fn refuse(code: &str, message: &str, help: Option<&str>, output: Output, console: &mut Console) {
+pub(crate) fn refuse(
+    code: &str,
+    message: &str,
+    help: Option<&str>,
+    output: Output,
+    console: &mut Console,
+) {
     let text = match output.format() {
-        Format::Human => format!("error: {message}{}", help.map_or(String::new(), |help| format!("\nhelp: {help}"))),
+        Format::Human => format!(
+            "error: {message}{}",
+            help.map_or(String::new(), |help| format!("\nhelp: {help}"))
+        ),
         Format::Short => format!("error[{code}]: {message}"),
         Format::Json => {
             let nothing: [(); 0] = [];
@@ -111,7 +142,13 @@ pub(crate) fn open(
         Device::Cuda => match open_cuda() {
             Ok(_) => tensor::Device::Cuda(0),
             Err(error) => {
-                refuse("device", &error.to_string(), Some(error.help()), output, console);
+                refuse(
+                    "device",
+                    &error.to_string(),
+                    Some(error.help()),
+                    output,
+                    console,
+                );
                 return Err(Exit::Unusable);
             }
         },

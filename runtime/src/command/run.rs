@@ -10,7 +10,7 @@ use std::time::Instant;
 use rlp_compiler::array::{Array, Elements};
 use rlp_compiler::plan::Plan;
 use rlp_compiler::source::SourceMap;
-use rlp_compiler::{Settings, check};
+use rlp_compiler::{Settings, check, pass};
 use rlp_frontend::Files;
 use rlp_frontend::files::{read_text, reason};
 use serde_json::{Map, Value as Json, json};
@@ -45,36 +45,78 @@ pub(crate) fn run(arguments: &Run) -> Exit {
         Files::path_of(&arguments.file)
     };
     let checked = check(&files, &path, &Settings(arguments.settings.clone()));
-    if show(&checked.diagnostics, &checked.sources, arguments.output, &mut console) {
+    if show(
+        &checked.diagnostics,
+        &checked.sources,
+        arguments.output,
+        &mut console,
+    ) {
         return Exit::Problems;
     }
-    let plan = match choose(&checked.plans, arguments.pipeline.as_deref()) {
-        Ok(plan) => plan,
+    let mut plan = match choose(&checked.plans, arguments.pipeline.as_deref()) {
+        Ok(plan) => plan.clone(),
         Err((exit, message)) => {
-            refuse("which-pipeline", &message, None, arguments.output, &mut console);
+            refuse(
+                "which-pipeline",
+                &message,
+                None,
+                arguments.output,
+                &mut console,
+            );
             return exit;
         }
     };
-    let world = World::open(plan, arguments.seed, Kind::Float, device);
+    pass::run_pipeline(&mut plan);
+    let world = World::open(&plan, arguments.seed, Kind::Float, device);
     let done = world.and_then(|mut world| {
-        let text = checked.sources.find(&path).map_or("", |id| &checked.sources.get(id).text);
-        let description = describe(arguments, plan, &checked.sources);
-        let folder = RunFolder::create(arguments.run_dir.as_deref(), &plan.name, text, &description, &world)?;
-        follow(arguments, plan, &mut world, folder, &checked.sources, &mut console)
+        let text = checked
+            .sources
+            .find(&path)
+            .map_or("", |id| &checked.sources.get(id).text);
+        let description = describe(arguments, &plan, &checked.sources);
+        let folder = RunFolder::create(
+            arguments.run_dir.as_deref(),
+            &plan.name,
+            text,
+            &description,
+            &world,
+        )?;
+        follow(
+            arguments,
+            &plan,
+            &mut world,
+            folder,
+            &checked.sources,
+            &mut console,
+        )
     });
-    done.unwrap_or_else(|error| show_error(&error, &checked.sources, arguments.output, &mut console))
+    done.unwrap_or_else(|error| {
+        show_error(&error, &checked.sources, arguments.output, &mut console)
+    })
 }
 
 /// The pipeline that is meant.
 fn choose<'p>(plans: &'p [Plan], name: Option<&str>) -> Result<&'p Plan, (Exit, String)> {
-    let names: Vec<String> = plans.iter().map(|plan| format!("`{}`", plan.name)).collect();
+    let names: Vec<String> = plans
+        .iter()
+        .map(|plan| format!("`{}`", plan.name))
+        .collect();
     match (plans, name) {
         ([], _) => Err((Exit::Problems, "this file has no pipeline".to_string())),
         (_, Some(name)) => plans.iter().find(|plan| plan.name == name).ok_or_else(|| {
-            (Exit::Unusable, format!("this file has no pipeline `{name}`, but {}", names.join(", ")))
+            (
+                Exit::Unusable,
+                format!(
+                    "this file has no pipeline `{name}`, but {}",
+                    names.join(", ")
+                ),
+            )
         }),
         ([plan], None) => Ok(plan),
-        (_, None) => Err((Exit::Unusable, format!("choose one with `--pipeline`: {}", names.join(", ")))),
+        (_, None) => Err((
+            Exit::Unusable,
+            format!("choose one with `--pipeline`: {}", names.join(", ")),
+        )),
     }
 }
 
@@ -91,7 +133,9 @@ fn follow(
     // The first Ctrl-C lets the step end; the second ends the process.
     flag::register_conditional_shutdown(SIGINT, Exit::Interrupted as i32, Arc::clone(&is_stopped))
         .and_then(|_| flag::register(SIGINT, Arc::clone(&is_stopped)))
-        .map_err(|error| Fault::Device { reason: format!("interrupts cannot be noticed: {}", reason(&error)) })?;
+        .map_err(|error| Fault::Device {
+            reason: format!("interrupts cannot be noticed: {}", reason(&error)),
+        })?;
     let path = folder.path().display().to_string();
     if arguments.json {
         let threads = tch::get_num_threads();
@@ -102,16 +146,28 @@ fn follow(
     let mut progress = Progress::new(style(arguments));
     let mut lost: Option<Fault> = None;
     let ending = run_plan(plan, world, arguments.steps, &mut |event: Event<'_>| {
-        let told = folder.record(event).and_then(|()| progress.tell(event, console));
+        let told = folder
+            .record(event)
+            .and_then(|()| progress.tell(event, console));
         lost = lost.take().or(told.err());
-        if lost.is_some() || is_stopped.load(Ordering::SeqCst) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if lost.is_some() || is_stopped.load(Ordering::SeqCst) {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
     });
     progress.end();
     let (exit, name) = match (&ending, &lost) {
         (Ok(Ending::Done), None) => (Exit::Done, "final"),
         (Ok(Ending::Interrupted), None) => (Exit::Interrupted, "stopped"),
-        (Err(error), _) => (show_error(error, sources, arguments.output, console), "stopped"),
-        (Ok(_), Some(fault)) => (show_error(&fault.clone().into(), sources, arguments.output, console), "stopped"),
+        (Err(error), _) => (
+            show_error(error, sources, arguments.output, console),
+            "stopped",
+        ),
+        (Ok(_), Some(fault)) => (
+            show_error(&fault.clone().into(), sources, arguments.output, console),
+            "stopped",
+        ),
     };
     let weights = folder.finish(name, world)?.display().to_string();
     if arguments.json {
@@ -142,15 +198,25 @@ fn style(arguments: &Run) -> Style {
     } else if io::stdout().is_terminal() && !arguments.verbose {
         Style::Bar
     } else {
-        Style::Lines { all: arguments.verbose }
+        Style::Lines {
+            all: arguments.verbose,
+        }
     }
 }
 
 /// What is needed to run the same once more.
 fn describe(arguments: &Run, plan: &Plan, sources: &SourceMap) -> Json {
-    let settings: Map<String, Json> = plan.settings.iter().map(|(name, value)| (name.clone(), plain(value))).collect();
-    let used = sources.iter().filter(|source| !source.path.starts_with("std/"));
-    let used: Map<String, Json> = used.map(|source| (source.path.clone(), json!(source.text.as_ref()))).collect();
+    let settings: Map<String, Json> = plan
+        .settings
+        .iter()
+        .map(|(name, value)| (name.clone(), plain(value)))
+        .collect();
+    let used = sources
+        .iter()
+        .filter(|source| !source.path.starts_with("std/"));
+    let used: Map<String, Json> = used
+        .map(|source| (source.path.clone(), json!(source.text.as_ref())))
+        .collect();
     json!({
         "rlpc": env!("CARGO_PKG_VERSION"),
         "pipeline": plan.name,

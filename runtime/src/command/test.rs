@@ -3,7 +3,7 @@
 use rlp_compiler::diagnostic::Diagnostic;
 use rlp_compiler::plan::TestPlan;
 use rlp_compiler::source::SourceMap;
-use rlp_compiler::{Settings, check};
+use rlp_compiler::{Settings, check, pass};
 use rlp_frontend::Files;
 
 use super::arguments::Test;
@@ -15,20 +15,36 @@ use crate::tensor::Device;
 pub(crate) fn test(arguments: &Test) -> Exit {
     tch::set_num_threads(1);
     let mut console = Console::new();
-    let mut paths: Vec<String> = arguments.files.iter().map(|path| Files::path_of(path)).collect();
+    let mut paths: Vec<String> = arguments
+        .files
+        .iter()
+        .map(|path| Files::path_of(path))
+        .collect();
     if arguments.std {
         paths.extend(rlp_stdlib::files().map(|(path, _)| format!("std/{path}")));
     }
     let files = Files::new();
     let (mut passed, mut failed, mut is_sound) = (0, 0, true);
     for path in &paths {
-        let checked = check(&files, path, &Settings::default());
-        if show(&checked.diagnostics, &checked.sources, arguments.output, &mut console) {
+        let mut checked = check(&files, path, &Settings::default());
+        if show(
+            &checked.diagnostics,
+            &checked.sources,
+            arguments.output,
+            &mut console,
+        ) {
             is_sound = false;
             continue;
         }
-        let is_wanted = |test: &&TestPlan| arguments.filter.as_ref().is_none_or(|text| test.title.contains(text));
-        for test in checked.tests.iter().filter(is_wanted) {
+        let is_wanted = |test: &TestPlan| {
+            arguments
+                .filter
+                .as_ref()
+                .is_none_or(|text| test.title.contains(text))
+        };
+        checked.tests.retain(is_wanted);
+        for test in &mut checked.tests {
+            pass::run(test);
             if holds(arguments, test, &checked.sources, &mut console) {
                 passed += 1;
             } else {
@@ -47,7 +63,10 @@ pub(crate) fn test(arguments: &Test) -> Exit {
 fn holds(arguments: &Test, test: &TestPlan, sources: &SourceMap, console: &mut Console) -> bool {
     match run(test, Device::Cpu) {
         Ok(failures) => {
-            let diagnostics: Vec<Diagnostic> = failures.iter().map(|failure| describe(test, failure)).collect();
+            let diagnostics: Vec<Diagnostic> = failures
+                .iter()
+                .map(|failure| describe(test, failure))
+                .collect();
             show(&diagnostics, sources, arguments.output, console);
             failures.is_empty()
         }
@@ -71,8 +90,16 @@ fn describe(test: &TestPlan, failure: &Failure) -> Diagnostic {
 
 /// `[prompt 0, sample 1]: 0.5 is not 1`
 fn element(differing: &Differing) -> String {
-    let at: Vec<String> = differing.at.iter().map(|(dim, position)| format!("{dim} {position}")).collect();
-    let at = if at.is_empty() { String::new() } else { format!("[{}]: ", at.join(", ")) };
+    let at: Vec<String> = differing
+        .at
+        .iter()
+        .map(|(dim, position)| format!("{dim} {position}"))
+        .collect();
+    let at = if at.is_empty() {
+        String::new()
+    } else {
+        format!("[{}]: ", at.join(", "))
+    };
     match differing.sides {
         Some((left, right)) => format!("{at}{left} is not {right}"),
         None => format!("{at}false"),

@@ -33,6 +33,9 @@ fn program(loss: &str, train: &str) -> String {
 
 const TOKEN_MEAN: &str = "loss.ppo_clip(logp(policy, rollouts), rollouts.logp, adv) + 0.1 * loss.entropy_bonus(entropy(policy, rollouts))";
 const SEQUENCE_MEAN: &str = "loss.grpo(logp(policy, rollouts), rollouts.logp, adv)";
+/// With a value that has only one of the dimensions that number the rows.
+const GROUP_WEIGHTED: &str =
+    "mean(mean(rollouts.length, over: sample) * mean(logp(policy, rollouts), over: token))";
 const GROUP_COUPLED: &str =
     "mean(logsumexp(sum(logp(policy, rollouts), over: token), over: sample))";
 
@@ -101,6 +104,7 @@ fn minibatches_are_parts_of_the_batch() {
     for (loss, rows, updates) in [
         (SEQUENCE_MEAN, 4, 3),
         (SEQUENCE_MEAN, 2, 6),
+        (GROUP_WEIGHTED, 4, 3),
         (GROUP_COUPLED, 4, 3),
         (GROUP_COUPLED, 7, 3),
     ] {

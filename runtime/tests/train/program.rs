@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rlp_compiler::diagnostic::Severity;
 use rlp_compiler::plan::Plan;
 use rlp_compiler::source::{SourceMap, Sources};
-use rlp_compiler::{Settings, check};
+use rlp_compiler::{Settings, check, pass};
 use rlp_runtime::error::Result;
 use rlp_runtime::report::{EvaluationRecord, Event, StepRecord};
 use rlp_runtime::resource::World;
@@ -39,7 +39,7 @@ impl Sources for Text {
 }
 
 /// The plan of a program with one pipeline, and its text for messages.
-pub fn compile(text: &str) -> (Plan, SourceMap) {
+pub(crate) fn compile(text: &str) -> (Plan, SourceMap) {
     let mut checked = check(&Text(text.to_string()), "test.rlp", &Settings::default());
     let errors: Vec<_> = checked
         .diagnostics
@@ -47,20 +47,22 @@ pub fn compile(text: &str) -> (Plan, SourceMap) {
         .filter(|diagnostic| diagnostic.severity == Severity::Error)
         .collect();
     assert!(errors.is_empty(), "{errors:#?}");
-    (checked.plans.remove(0), checked.sources)
+    let mut plan = checked.plans.remove(0);
+    pass::run_pipeline(&mut plan);
+    (plan, checked.sources)
 }
 
 /// What a run told, and the weights it left.
 #[derive(Debug, Default)]
-pub struct Told {
-    pub steps: Vec<StepRecord>,
-    pub evaluations: Vec<EvaluationRecord>,
+pub(crate) struct Told {
+    pub(crate) steps: Vec<StepRecord>,
+    pub(crate) evaluations: Vec<EvaluationRecord>,
     /// Name and values of every parameter of every model.
-    pub weights: Vec<(String, Tensor)>,
+    pub(crate) weights: Vec<(String, Tensor)>,
 }
 
 impl Told {
-    pub fn metric(&self, name: &str) -> Vec<f64> {
+    pub(crate) fn metric(&self, name: &str) -> Vec<f64> {
         let of_step = |step: &StepRecord| {
             step.metrics
                 .iter()
@@ -70,7 +72,7 @@ impl Told {
         self.steps.iter().filter_map(of_step).collect()
     }
 
-    pub fn losses(&self) -> Vec<f64> {
+    pub(crate) fn losses(&self) -> Vec<f64> {
         self.steps
             .iter()
             .flat_map(|step| step.trained.iter().map(|trained| trained.loss))
@@ -79,11 +81,11 @@ impl Told {
 }
 
 /// Runs a program on one thread.
-pub fn told(text: &str, seed: u64, kind: Kind) -> Told {
+pub(crate) fn told(text: &str, seed: u64, kind: Kind) -> Told {
     try_told(text, seed, kind).unwrap_or_else(|error| panic!("{error:?}"))
 }
 
-pub fn try_told(text: &str, seed: u64, kind: Kind) -> Result<Told> {
+pub(crate) fn try_told(text: &str, seed: u64, kind: Kind) -> Result<Told> {
     tch::set_num_threads(1);
     let (plan, _) = compile(text);
     let mut world = World::open(&plan, seed, kind, Device::Cpu)?;

@@ -3,10 +3,10 @@
 use rlp_compiler::graph::{Graph, NodeId};
 use rlp_compiler::phase::live;
 
-use crate::clause::Clause;
+use super::clause::Clause;
+use super::host::StageHost;
 use crate::eager::Executor;
 use crate::error::{Fault, Result, RunError};
-use crate::host::StageHost;
 use crate::tensor::{Tensor, gradients};
 
 /// `what` is not finite, at a node.

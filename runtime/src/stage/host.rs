@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use rlp_compiler::graph::{Draw, DrawArg, Graph, ModelRef, NodeId, Op};
 use rlp_compiler::ty::DimId;
 
+use super::rows;
+use super::sequence::Sequences;
 use crate::data::ProblemOrder;
 use crate::eager::{Drawn, Executor, Host};
 use crate::error::{Fault, Result};
 use crate::model::Pass;
 use crate::random::{Purpose, Stream};
 use crate::resource::{Frozen, World};
-use crate::rows;
-use crate::sequence::Sequences;
 use crate::tensor::Value;
 use crate::torch::{Context, axis};
 
@@ -164,10 +164,15 @@ impl Host for StageHost<'_> {
 
 /// The draw that a `Draw` node makes.
 pub(crate) fn draw_of(graph: &Graph, node: NodeId) -> Result<&Draw, Fault> {
-    match graph.op(node) {
-        Op::Draw(index) => Ok(&graph.draws[*index]),
-        _ => Err(Fault::broken("a draw is made by a `Draw` node")),
-    }
+    Ok(&graph.draws[draw_index(graph, node)?])
+}
+
+/// Its index among the draws of the graph.
+pub(crate) fn draw_index(graph: &Graph, node: NodeId) -> Result<usize, Fault> {
+    let Op::Draw(index) = graph.op(node) else {
+        return Err(Fault::broken("a draw is made by a `Draw` node"));
+    };
+    Ok(*index)
 }
 
 /// The same tensors once more.
@@ -230,18 +235,16 @@ pub(crate) fn renew(draw: &Draw, value: &Value, dims: &[DimId]) -> Result<Value,
 }
 
 fn model_refs(graph: &Graph) -> Vec<&ModelRef> {
-    let of_nodes = graph.ids().filter_map(|id| match graph.op(id) {
-        Op::Model { model, .. } | Op::Trainable(model) => Some(model),
-        _ => None,
-    });
-    let of_draws =
-        graph
-            .draws
-            .iter()
-            .flat_map(|draw| &draw.args)
-            .filter_map(|(_, arg)| match arg {
-                DrawArg::Model(model) => Some(model),
-                _ => None,
-            });
-    of_nodes.chain(of_draws).collect()
+    let mut refs = Vec::new();
+    for id in graph.ids() {
+        if let Op::Model { model, .. } | Op::Trainable(model) = graph.op(id) {
+            refs.push(model);
+        }
+    }
+    for (_, arg) in graph.draws.iter().flat_map(|draw| &draw.args) {
+        if let DrawArg::Model(model) = arg {
+            refs.push(model);
+        }
+    }
+    refs
 }

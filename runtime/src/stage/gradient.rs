@@ -6,13 +6,13 @@
 
 use rlp_compiler::graph::{Graph, ModelOutput, ModelRef, NodeId, Op};
 
-use crate::clause::Clause;
+use super::clause::Clause;
+use super::guard;
+use super::host::StageHost;
+use super::sequence::{Differentiated, Sequences};
 use crate::eager::Executor;
 use crate::error::{Fault, Result, RunError};
-use crate::guard;
-use crate::host::StageHost;
-use crate::sequence::{Differentiated, Sequences};
-use crate::tensor::{Tensor, Value, gradients};
+use crate::tensor::{Kind, Tensor, Value, gradients};
 
 /// What a minibatch says.
 pub(crate) struct Gradient {
@@ -21,6 +21,29 @@ pub(crate) struct Gradient {
     pub(crate) of: Vec<Vec<Tensor>>,
     /// The outputs of the models through which it flowed.
     pub(crate) outputs: Vec<(NodeId, Tensor)>,
+}
+
+impl Gradient {
+    /// Scales it down to a global norm; its norm before that.
+    pub(crate) fn clip(&mut self, limit: Option<f64>) -> Result<f64, Fault> {
+        let mut squares = 0.0;
+        for part in self.of.iter().flatten() {
+            squares += part
+                .f_to_kind(Kind::Double)?
+                .f_square()?
+                .f_sum(None)?
+                .f_double_value(&[])?;
+        }
+        let norm = squares.sqrt();
+        if let Some(limit) = limit
+            && norm > limit
+        {
+            for part in self.of.iter_mut().flatten() {
+                let _ = part.f_mul_scalar_(limit / norm)?;
+            }
+        }
+        Ok(norm)
+    }
 }
 
 /// `Model` nodes of one trained model that read the same sequences, and so share a pass.

@@ -3,11 +3,11 @@
 use rlp_compiler::graph::{Draw, Graph, NodeId, Op};
 use rlp_compiler::ty::DimId;
 
-use crate::draw::Args;
+use super::draw::Args;
+use super::host::{Record, StageHost, draw_of, renew};
+use super::rows;
 use crate::eager::{Drawn, Executor};
 use crate::error::{Fault, Result};
-use crate::host::{Record, StageHost, draw_of, renew};
-use crate::rows;
 use crate::tensor::{Device, Kind, Tensor, Value};
 use crate::torch::axis;
 

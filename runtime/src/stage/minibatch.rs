@@ -7,10 +7,10 @@
 use rlp_compiler::plan::BatchPlan;
 use rlp_compiler::ty::DimId;
 
+use super::rows;
 use crate::error::Fault;
 use crate::extent::Extents;
 use crate::random::Stream;
-use crate::rows;
 use crate::tensor::{Tensor, Value};
 use crate::torch::axis;
 

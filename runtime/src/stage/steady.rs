@@ -32,18 +32,20 @@ impl Steady {
             .collect();
         for id in graph.ids() {
             let operands = graph.operands(id);
-            let from_operands = || operands.iter().all(|operand| steady[operand.index()]);
-            steady[id.index()] = match graph.op(id) {
-                Op::Draw(index) => graph.draws[*index].block == "sampler.once",
-                Op::State(_) | Op::Step | Op::Steps | Op::Random { .. } => false,
-                Op::Model { model, .. } | Op::Trainable(model) => {
-                    phases[id.index()] != Phase::Minibatch
-                        && model.frozen.is_none_or(|every| every == 0)
-                        && from_operands()
-                }
-                _ => from_operands() && graph.ty(id).dims.iter().all(|dim| !changing.contains(dim)),
+            let op = graph.op(id);
+            let stays = if let Op::Draw(index) = op {
+                graph.draws[*index].block == "sampler.once"
+            } else if let Op::Model { model, .. } | Op::Trainable(model) = op {
+                phases[id.index()] != Phase::Minibatch
+                    && model.frozen.is_none_or(|every| every == 0)
+            } else {
+                !matches!(op, Op::State(_) | Op::Step | Op::Steps | Op::Random { .. })
             };
-            if let (Op::Draw(index), true) = (graph.op(id), steady[id.index()]) {
+            let is_draw = matches!(op, Op::Draw(_));
+            steady[id.index()] = stays
+                && (is_draw || operands.iter().all(|operand| steady[operand.index()]))
+                && graph.ty(id).dims.iter().all(|dim| !changing.contains(dim));
+            if let (Op::Draw(index), true) = (op, steady[id.index()]) {
                 draws.insert(id);
                 graph.draws[*index].fresh.iter().for_each(|dim| {
                     changing.remove(dim);
@@ -73,20 +75,24 @@ impl Steady {
         wanted: &[NodeId],
         host: &mut dyn Host,
     ) -> Result<Vec<Value>> {
-        let needed = upstream(batch.graph(), wanted);
-        for node in needed.into_iter().filter(|node| self.kept.contains(node)) {
-            let value = match self.values.get(&node) {
-                Some(value) => value.clone(),
-                None => {
-                    let [value] = batch
-                        .evaluate(&[node], host)?
-                        .try_into()
-                        .unwrap_or_else(|_| unreachable!("one value a node"));
-                    self.values.insert(node, value.clone());
-                    value
-                }
-            };
-            batch.give(node, value, format_args!("a value here"))?;
+        let needed: Vec<NodeId> = upstream(batch.graph(), wanted)
+            .into_iter()
+            .filter(|node| self.kept.contains(node))
+            .collect();
+        let (known, unknown): (Vec<NodeId>, Vec<NodeId>) = needed
+            .iter()
+            .partition(|node| self.values.contains_key(node));
+        for node in known {
+            batch.give(
+                node,
+                self.values[&node].clone(),
+                format_args!("a value here"),
+            )?;
+        }
+        let values = batch.evaluate(&unknown, host)?;
+        for (node, value) in unknown.into_iter().zip(values) {
+            batch.give(node, value.clone(), format_args!("a value here"))?;
+            self.values.insert(node, value);
         }
         let values = batch.evaluate(wanted, host)?;
         for (&node, value) in wanted.iter().zip(&values) {

@@ -7,10 +7,10 @@ use rlp_compiler::phase::{Phase, upstream};
 use rlp_compiler::plan::{StagePlan, TrainPlan};
 use rlp_compiler::ty::DimId;
 
+use super::minibatch::{Portion, Rows};
 use crate::eager::Executor;
 use crate::error::Result;
 use crate::extent::Extents;
-use crate::minibatch::{Portion, Rows};
 use crate::tensor::Value;
 
 /// What does not change while a stage runs.

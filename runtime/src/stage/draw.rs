@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rlp_compiler::array::Elements;
-use rlp_compiler::graph::{DataRef, Draw, DrawArg, Graph, ModelRef, NodeId, Op};
+use rlp_compiler::graph::{DataRef, Draw, DrawArg, Graph, ModelRef, NodeId};
 
+use super::host::{Record, StageHost, draw_index, draw_of};
 use crate::data::{Problem, Split, evaluation};
 use crate::eager::Drawn;
 use crate::error::{Fault, Result};
 use crate::generate::{Sampling, rollout};
-use crate::host::{Record, StageHost, draw_of};
 use crate::random::Purpose;
 use crate::tensor::{Kind, Tensor, TextArray, Value, elements};
 
@@ -39,17 +39,15 @@ impl StageHost<'_> {
             operands: &[],
         };
         let (data, count) = (args.data("task")?, args.whole("prompts")? as u64);
-        let Op::Draw(index) = graph.op(node) else {
-            return Err(Fault::broken("a draw is a `Draw` node").into());
-        };
-        let stream = self.stream(Purpose::Order, *index);
+        let index = draw_index(graph, node)?;
+        let stream = self.stream(Purpose::Order, index);
         let task = self.world.tasks[data.data].as_ref();
         if data.held_out {
             let mut problems = evaluation(task, count);
             problems.retain(|problem| !seen.contains(&problem.id));
             return Ok(problems);
         }
-        let walk = self.walks.entry(*index).or_default();
+        let walk = self.walks.entry(index).or_default();
         if seen.is_empty() {
             return Ok(walk.draw(task, Split::Train, stream, count));
         }
@@ -80,10 +78,8 @@ impl StageHost<'_> {
         let draw = draw_of(graph, node)?;
         let args = Args { draw, operands };
         let batch = if draw.block == "sampler.rollout" {
-            let Op::Draw(index) = graph.op(node) else {
-                return Err(Fault::broken("a draw is a `Draw` node").into());
-            };
-            let stream = self.stream(Purpose::Sample, *index).at(self.step).at(round);
+            let index = draw_index(graph, node)?;
+            let stream = self.stream(Purpose::Sample, index).at(self.step).at(round);
             self.rollout(&args, problems, stream)?
         } else {
             self.demonstrations(problems)

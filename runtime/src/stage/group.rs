@@ -1,0 +1,323 @@
+//! Parameters that one run of an update rule changes: one alone, or several end to end.
+
+use std::collections::BTreeMap;
+
+use rlp_compiler::graph::{NodeId, Op};
+use rlp_compiler::plan::{ParameterGroup, RulePlan, TrainPlan, UpdatePlan, UpdateState};
+
+use super::guard;
+use crate::error::Fault;
+use crate::model::CausalLm;
+use crate::resource::World;
+use crate::tensor::{Tensor, Value};
+
+/// Rules that treat every element alike update many parameters at once, up to this many elements: more would only
+/// make the temporaries of an update larger.
+const MOST_ELEMENTS: i64 = 1 << 22;
+
+pub(crate) struct Group<'p> {
+    pub(crate) rule: &'p RulePlan,
+    pub(crate) update: &'p UpdatePlan,
+    is_matrix: bool,
+    /// Whether the parameters are joined end to end, or there is one alone in its own form.
+    is_joined: bool,
+    members: Vec<Member>,
+    /// One a state of the rule, once there was a gradient.
+    pub(crate) states: Option<Vec<Value>>,
+}
+
+struct Member {
+    /// Place among the clause's targets, and index of that model in the plan.
+    target: usize,
+    model: usize,
+    /// Place among the parameters of the model.
+    parameter: usize,
+    name: String,
+    shape: Vec<i64>,
+}
+
+/// What rules leave behind at the end of their stage, for `keep state`.
+#[derive(Clone, Default)]
+pub(crate) struct Carried(BTreeMap<Key, Left>);
+
+/// The block of a rule, a model and one of its parameters.
+type Key = (String, usize, String);
+
+#[derive(Clone)]
+struct Left {
+    updates: u64,
+    states: Vec<(String, Value)>,
+}
+
+/// The parameters of a clause's targets, grouped. The first rule that names a parameter has it; one that none names
+/// stays as it is.
+pub(crate) fn groups<'p>(plan: &'p TrainPlan, world: &World) -> Vec<Group<'p>> {
+    let mut groups: Vec<Group> = Vec::new();
+    for (target, &model) in plan.targets.iter().enumerate() {
+        let network = &world.models[model].network;
+        for (parameter, own) in network.parameters().iter().enumerate() {
+            let names = |rule: &&RulePlan| belongs(&rule.on, network, parameter);
+            let Some(rule) = plan.rules.iter().find(names) else {
+                continue;
+            };
+            let shape = own.value.size();
+            let is_matrix = shape.len() > 1;
+            let update = if is_matrix {
+                &rule.matrix
+            } else {
+                &rule.vector
+            };
+            let is_joined = is_elementwise(update);
+            let member = Member {
+                target,
+                model,
+                parameter,
+                name: own.name.clone(),
+                shape,
+            };
+            let has_room = |group: &&mut Group| {
+                let elements: i64 = group.members.iter().map(Member::elements).sum();
+                is_joined
+                    && std::ptr::eq(group.update, update)
+                    && elements + member.elements() <= MOST_ELEMENTS
+            };
+            match groups.iter_mut().find(has_room) {
+                Some(group) => group.members.push(member),
+                None => groups.push(Group {
+                    rule,
+                    update,
+                    is_matrix,
+                    is_joined,
+                    members: vec![member],
+                    states: None,
+                }),
+            }
+        }
+    }
+    groups
+}
+
+impl Group<'_> {
+    /// The parameters in the form that the rule takes.
+    pub(crate) fn parameters(&self, world: &World) -> Result<Tensor, Fault> {
+        let own = |member: &Member| {
+            &world.models[member.model].network.parameters()[member.parameter].value
+        };
+        self.form(self.members.iter().map(own).collect())
+    }
+
+    /// Their gradients, of those by the parameters of each target.
+    pub(crate) fn gradients(&self, of_targets: &[Vec<Tensor>]) -> Result<Tensor, Fault> {
+        self.form(
+            self.members
+                .iter()
+                .map(|member| &of_targets[member.target][member.parameter])
+                .collect(),
+        )
+    }
+
+    /// One alone in its own form, more dimensions than two flattened; or all end to end.
+    fn form(&self, tensors: Vec<&Tensor>) -> Result<Tensor, Fault> {
+        if let ([tensor], false) = (tensors.as_slice(), self.is_joined) {
+            let rows = tensor.size().first().copied().unwrap_or(1);
+            return Ok(if self.is_matrix {
+                tensor.f_reshape([rows, -1])?
+            } else {
+                tensor.f_reshape([-1])?
+            });
+        }
+        let flat = tensors
+            .iter()
+            .map(|tensor| Ok(tensor.f_reshape([-1])?))
+            .collect::<Result<Vec<_>, Fault>>()?;
+        let joined = Tensor::f_cat(&flat, 0)?;
+        Ok(if self.is_matrix {
+            joined.f_unsqueeze(-1)?
+        } else {
+            joined
+        })
+    }
+
+    /// What belongs to one member of something in the form of the rule.
+    fn part(&self, whole: &Tensor, place: usize) -> Result<Tensor, Fault> {
+        if !self.is_joined {
+            return Ok(whole.shallow_clone());
+        }
+        let start = self.members[..place]
+            .iter()
+            .map(Member::elements)
+            .sum::<i64>();
+        Ok(whole.f_narrow(0, start, self.members[place].elements())?)
+    }
+
+    pub(crate) fn write(&self, parameters: &Tensor, world: &mut World) -> Result<(), Fault> {
+        for (place, member) in self.members.iter().enumerate() {
+            let own = self.part(parameters, place)?.f_reshape(&member.shape)?;
+            let network = &mut world.models[member.model].network;
+            network.parameters_mut()[member.parameter]
+                .value
+                .f_copy_(&own)?;
+        }
+        Ok(())
+    }
+
+    /// Refuses new values that are not finite.
+    pub(crate) fn check(&self, parameters: &Tensor) -> Result<(), Fault> {
+        if guard::all_finite(&[parameters.shallow_clone()])? {
+            return Ok(());
+        }
+        for (place, member) in self.members.iter().enumerate() {
+            if !guard::all_finite(&[self.part(parameters, place)?])? {
+                let what = format!("`{}` after an update by `{}`", member.name, self.rule.block);
+                return Err(Fault::NotFinite { what });
+            }
+        }
+        Err(Fault::broken("every element belongs to a parameter"))
+    }
+
+    fn key(&self, member: &Member) -> Key {
+        (self.rule.block.clone(), member.model, member.name.clone())
+    }
+
+    /// Whether each member has a part of its own in a state.
+    fn divides(&self, state: &UpdateState) -> bool {
+        self.is_joined && !state.ty.dims.is_empty()
+    }
+
+    /// Leaves the states behind for a later stage.
+    pub(crate) fn leave(&self, updates: u64, carried: &mut Carried) -> Result<(), Fault> {
+        let Some(values) = &self.states else {
+            return Ok(());
+        };
+        for (place, member) in self.members.iter().enumerate() {
+            let mut states = Vec::new();
+            for (state, value) in self.update.states.iter().zip(values) {
+                let own = if self.divides(state) {
+                    self.part(value.tensor()?, place)?.into()
+                } else {
+                    value.clone()
+                };
+                states.push((state.name.clone(), own));
+            }
+            carried.0.insert(self.key(member), Left { updates, states });
+        }
+        Ok(())
+    }
+
+    /// Replaces initial states by those that an earlier stage left.
+    pub(crate) fn recall(&self, states: &mut [Value], carried: &Carried) -> Result<(), Fault> {
+        for (place, member) in self.members.iter().enumerate() {
+            let Some(left) = carried.0.get(&self.key(member)) else {
+                continue;
+            };
+            for (state, value) in self.update.states.iter().zip(states.iter_mut()) {
+                let Some((_, old)) = left.states.iter().find(|(name, _)| *name == state.name)
+                else {
+                    continue;
+                };
+                if self.divides(state) {
+                    // An initial value may share the elements of something else.
+                    let whole = value.tensor()?.copy();
+                    self.part(&whole, place)?.f_copy_(old.tensor()?)?;
+                    *value = whole.into();
+                } else {
+                    *value = old.clone();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The updates that an earlier stage made with what it left.
+    pub(crate) fn updates_left(&self, carried: &Carried) -> u64 {
+        let left = self
+            .members
+            .iter()
+            .filter_map(|member| carried.0.get(&self.key(member)));
+        left.map(|left| left.updates).max().unwrap_or(0)
+    }
+}
+
+impl Member {
+    fn elements(&self) -> i64 {
+        self.shape.iter().product()
+    }
+}
+
+fn belongs(group: &ParameterGroup, network: &CausalLm, parameter: usize) -> bool {
+    match group {
+        ParameterGroup::All => true,
+        ParameterGroup::Matrices => network.matrices().contains(&parameter),
+        ParameterGroup::Others => !network.matrices().contains(&parameter),
+        ParameterGroup::Named(pattern) => matches(pattern, &network.parameters()[parameter].name),
+    }
+}
+
+/// Whether a name is as the pattern says, in which `*` stands for any characters.
+fn matches(pattern: &str, name: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let first = parts.next().unwrap_or_default();
+    let Some(mut rest) = name.strip_prefix(first) else {
+        return false;
+    };
+    let parts: Vec<&str> = parts.collect();
+    let Some((last, middle)) = parts.split_last() else {
+        return rest.is_empty();
+    };
+    for part in middle {
+        match rest.find(part) {
+            Some(place) => rest = &rest[place + part.len()..],
+            None => return false,
+        }
+    }
+    rest.ends_with(last)
+}
+
+/// Whether an update treats each element of a parameter by itself, whatever its form.
+fn is_elementwise(update: &UpdatePlan) -> bool {
+    let graph = &update.graph;
+    let of_param = &graph.ty(update.param).dims;
+    let is_alike = |id: NodeId| graph.ty(id).dims.is_empty() || graph.ty(id).dims == *of_param;
+    graph.ids().all(is_alike)
+        && graph.ids().all(|id| match graph.op(id) {
+            Op::Literal(array) => array.shape.is_empty(),
+            Op::Input(name) => !matches!(name.as_str(), "index" | "count"),
+            Op::Step
+            | Op::Steps
+            | Op::Unary(_)
+            | Op::Binary(_)
+            | Op::Select
+            | Op::Cast(_)
+            | Op::StopGrad => true,
+            Op::Broadcast => graph
+                .operands(id)
+                .iter()
+                .all(|&operand| graph.ty(operand).dims.is_empty()),
+            Op::Mask(_)
+            | Op::Size(_)
+            | Op::Position(_)
+            | Op::State(_)
+            | Op::Draw(_)
+            | Op::Field(_)
+            | Op::Model { .. }
+            | Op::Trainable(_)
+            | Op::Random { .. }
+            | Op::Text(_)
+            | Op::Rename(_)
+            | Op::Reduce { .. }
+            | Op::ArgReduce { .. }
+            | Op::Contract { .. }
+            | Op::Scan { .. }
+            | Op::Cumsum { .. }
+            | Op::Shift { .. }
+            | Op::ArgSort { .. }
+            | Op::Gather { .. }
+            | Op::ScatterAdd { .. }
+            | Op::Stack(_)
+            | Op::Split { .. }
+            | Op::Merge { .. }
+            | Op::Factor { .. }
+            | Op::Solve { .. }
+            | Op::Grad => false,
+        })
+}

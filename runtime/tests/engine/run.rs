@@ -1,0 +1,396 @@
+//! `run`: what is printed and kept, and what stops it.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value as Json;
+
+use crate::{Folder, Said};
+
+/// A pipeline of a few milliseconds a step.
+const SMALL: &str = r#"
+pipeline small {
+    param lr: real = 1e-2
+
+    let task   = data.arithmetic(digits: 1, ops: "+")
+    let policy = model.causal_lm(layers: 1, hidden: 16, heads: 2, ffn: 32)
+    let held   = sampler.rollout(policy, held_out(task), prompts: 4, samples: 1, max_tokens: 3, temperature: 0)
+
+    stage warmup {
+        train policy {
+            minimize loss.nll(logp(policy, sampler.demonstrations(task, prompts: 8)))
+            with     optimizer.adamw(lr: lr)
+            steps    STEPS
+            evaluate length = mean(held.length) every 2
+        }
+    }
+    stage rl {
+        let rollouts = sampler.rollout(policy, task, prompts: 2, samples: 4, max_tokens: 3)
+        train policy {
+            minimize  loss.ppo_clip(logp(policy, rollouts), rollouts.logp, advantage.group_norm(rollouts.length))
+            with      optimizer.adamw(lr: lr)
+            steps     3
+            epochs    2
+            minibatch 4
+        }
+        report length = mean(rollouts.length)
+    }
+}
+"#;
+
+fn folder(name: &str, steps: u64) -> Folder {
+    let folder = Folder::new(name);
+    folder.write("small.rlp", &SMALL.replace("STEPS", &steps.to_string()));
+    folder
+}
+
+fn run(folder: &Folder, more: &[&str]) -> Said {
+    folder.said(&[&["run", "small.rlp", "--threads", "1"], more].concat())
+}
+
+#[test]
+fn a_run_tells_its_steps_and_keeps_what_came_of_it() {
+    let folder = folder("run", 4);
+    let said = run(
+        &folder,
+        &[
+            "--json",
+            "--run-dir",
+            "out",
+            "--set",
+            "lr=0.02",
+            "--seed",
+            "3",
+        ],
+    );
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    let told = said.json();
+    let events: Vec<&str> = told
+        .iter()
+        .map(|line| line["event"].as_str().unwrap())
+        .collect();
+    let warmup = ["step", "step", "evaluation", "step", "step", "evaluation"];
+    assert_eq!(
+        events,
+        [&["start"], &warmup[..], &["step"; 3], &["result"]].concat()
+    );
+    assert_eq!(told[1]["stage"], "warmup");
+    assert!(told[1]["loss"].as_f64().unwrap() > told[5]["loss"].as_f64().unwrap());
+    assert_eq!(told[7]["updates"], 4);
+    assert!(told[7]["logp_gap"].as_f64().unwrap() < 1e-4);
+    assert!(told[7]["metrics"]["length"].as_f64().unwrap() >= 1.0);
+    let result = told.last().unwrap();
+    assert_eq!(
+        (&result["ending"], &result["weights"]),
+        (&"done".into(), &"out/final".into())
+    );
+    assert_eq!(result["stages"][1]["steps"], 3);
+
+    let out = folder.0.join("out");
+    let mut names: Vec<_> = fs::read_dir(&out)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    assert_eq!(
+        names,
+        ["final", "metrics.jsonl", "pipeline.rlp", "run.json"]
+    );
+    assert!(
+        fs::metadata(out.join("final/policy.safetensors"))
+            .unwrap()
+            .len()
+            > 1000
+    );
+    let kept: Vec<Json> = fs::read_to_string(out.join("metrics.jsonl"))
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(kept, told[1..told.len() - 1]);
+    let description: Json =
+        serde_json::from_str(&fs::read_to_string(out.join("run.json")).unwrap()).unwrap();
+    assert_eq!(
+        (&description["settings"]["lr"], &description["seed"]),
+        (&0.02.into(), &3.into())
+    );
+    assert!(
+        fs::read_to_string(out.join("pipeline.rlp"))
+            .unwrap()
+            .contains("pipeline small")
+    );
+}
+
+#[test]
+fn the_same_seed_leaves_the_same_bits() {
+    let folder = folder("repeat", 4);
+    for (out, seed) in [("a", "1"), ("b", "1"), ("c", "2")] {
+        assert_eq!(
+            run(&folder, &["--quiet", "--run-dir", out, "--seed", seed]).code,
+            Some(0)
+        );
+    }
+    let weights =
+        |out: &str| fs::read(folder.0.join(out).join("final/policy.safetensors")).unwrap();
+    assert!(weights("a") == weights("b"));
+    assert!(weights("a") != weights("c"));
+    let metrics = |out: &str| -> Vec<Json> {
+        let text = fs::read_to_string(folder.0.join(out).join("metrics.jsonl")).unwrap();
+        let without_time = |line: &str| {
+            let mut line: Json = serde_json::from_str(line).unwrap();
+            line["seconds"] = Json::Null;
+            line
+        };
+        text.lines().map(without_time).collect()
+    };
+    assert_eq!(metrics("a"), metrics("b"));
+    assert_ne!(metrics("a"), metrics("c"));
+}
+
+#[test]
+fn plain_lines_end_with_a_table() {
+    let folder = folder("lines", 2);
+    let said = run(&folder, &["--verbose"]);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    let lines: Vec<&str> = said.out.lines().collect();
+    assert!(
+        lines[0].starts_with("warmup 1/2  loss ") && lines[0].contains("grad_norm"),
+        "{}",
+        lines[0]
+    );
+    assert!(
+        said.out.contains("warmup 2  evaluated: length "),
+        "{}",
+        said.out
+    );
+    assert!(said.out.contains("\nstage   steps   time"), "{}", said.out);
+    // Without `--run-dir`, a new folder named after the pipeline and the time.
+    let weights = lines
+        .last()
+        .unwrap()
+        .strip_prefix("weights: runs/small-")
+        .unwrap();
+    assert!(weights.ends_with("/final"));
+    let quiet = run(&folder, &["--quiet"]);
+    assert!(quiet.out.starts_with("\nstage"), "{}", quiet.out);
+    assert_eq!(fs::read_dir(folder.0.join("runs")).unwrap().count(), 2);
+}
+
+#[test]
+fn at_most_so_many_steps_of_each_stage() {
+    let folder = folder("steps", 50);
+    let told = run(&folder, &["--json", "--steps", "2"]).json();
+    let steps = told.iter().filter(|line| line["event"] == "step").count();
+    assert_eq!(steps, 4);
+    assert_eq!(told[1]["steps"], 2);
+}
+
+#[test]
+fn mistakes_in_a_program_are_shown_before_anything_is_run() {
+    let folder = folder("mistakes", 2);
+    folder.write(
+        "wrong.rlp",
+        "pipeline p { stage s { train q { minimize 1 } } }",
+    );
+    folder.write("none.rlp", "fn f(x: real) -> real { x }");
+    folder.write(
+        "two.rlp",
+        &[SMALL, &SMALL.replace("small", "other")]
+            .concat()
+            .replace("STEPS", "2"),
+    );
+    for (arguments, code, words) in [
+        (&["run", "wrong.rlp"][..], 1, "q"),
+        (&["run", "missing.rlp"], 1, "missing.rlp"),
+        (&["run", "none.rlp"], 1, "this file has no pipeline"),
+        (
+            &["run", "two.rlp"],
+            2,
+            "choose one with `--pipeline`: `small`, `other`",
+        ),
+        (
+            &["run", "two.rlp", "--pipeline", "third"],
+            2,
+            "no pipeline `third`",
+        ),
+        (&["run", "small.rlp", "--set", "rate=1"], 1, "rate"),
+        (&["run", "small.rlp", "--set", "lr=fast"], 1, "fast"),
+    ] {
+        let said = folder.said(arguments);
+        assert_eq!(said.code, Some(code), "{arguments:?}: {}", said.err);
+        assert!(said.err.contains(words), "{arguments:?}: {}", said.err);
+    }
+    assert!(!folder.0.join("runs").exists());
+    let said = folder.said(&["run", "wrong.rlp", "--message-format", "json"]);
+    assert_eq!(said.json()[0]["severity"], "error");
+    assert_eq!(
+        folder
+            .said(&["run", "two.rlp", "--pipeline", "other", "--quiet"])
+            .code,
+        Some(0)
+    );
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_known_before_the_run() {
+    let folder = folder("unwritable", 2);
+    folder.write("file", "");
+    let said = run(&folder, &["--run-dir", "file/out", "--json"]);
+    assert_eq!((said.code, said.out.as_str()), (Some(1), ""));
+    assert!(
+        said.err
+            .contains("a part of its path is a file, not a folder"),
+        "{}",
+        said.err
+    );
+}
+
+#[test]
+fn an_earlier_run_is_left_as_it_is() {
+    let folder = folder("earlier", 2);
+    assert_eq!(run(&folder, &["--quiet", "--run-dir", "out"]).code, Some(0));
+    let weights = || fs::read(folder.0.join("out/final/policy.safetensors")).unwrap();
+    let before = weights();
+    let said = run(&folder, &["--quiet", "--run-dir", "out", "--seed", "9"]);
+    assert_eq!(said.code, Some(1));
+    assert!(
+        said.err.contains("`out` holds something already"),
+        "{}",
+        said.err
+    );
+    assert!(before == weights());
+}
+
+#[test]
+fn a_run_that_fails_says_where_and_keeps_the_weights_before() {
+    let folder = folder("fails", 2);
+    let text = SMALL.replace("STEPS", "2").replace(
+        "loss.ppo_clip(",
+        "log(0 * mean(rollouts.length)) + loss.ppo_clip(",
+    );
+    folder.write("small.rlp", &text);
+    let said = run(&folder, &["--json", "--run-dir", "out"]);
+    assert_eq!(said.code, Some(3), "{}", said.err);
+    assert!(
+        said.err
+            .contains("error[not-finite]: a value here is not finite"),
+        "{}",
+        said.err
+    );
+    assert!(
+        said.err.contains("log(0 * mean(rollouts.length))"),
+        "{}",
+        said.err
+    );
+    assert_eq!(said.json().last().unwrap()["ending"], "failed");
+    assert!(folder.0.join("out/stopped/policy.safetensors").exists());
+    assert!(!folder.0.join("out/final").exists());
+}
+
+/// Starts a run and waits until it has told its first step.
+fn started(folder: &Folder) -> (Child, BufReader<std::process::ChildStdout>) {
+    let mut command = folder.engine(&[
+        "run",
+        "small.rlp",
+        "--threads",
+        "1",
+        "--json",
+        "--run-dir",
+        "out",
+    ]);
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("\"step\"") {
+        line.clear();
+        assert!(
+            out.read_line(&mut line).unwrap() > 0,
+            "the run ended too early"
+        );
+    }
+    (child, out)
+}
+
+fn interrupt(child: &Child) {
+    assert!(
+        Command::new("kill")
+            .args(["-INT", &child.id().to_string()])
+            .status()
+            .unwrap()
+            .success()
+    );
+}
+
+#[test]
+fn an_interrupt_ends_the_run_after_its_step() {
+    let folder = folder("interrupt", 1_000_000);
+    let (mut child, out) = started(&folder);
+    interrupt(&child);
+    let told: Vec<Json> = out
+        .lines()
+        .map(|line| serde_json::from_str(&line.unwrap()).unwrap())
+        .collect();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(told.last().unwrap()["ending"], "interrupted");
+    let kept = fs::read_to_string(folder.0.join("out/metrics.jsonl")).unwrap();
+    let steps = told.last().unwrap()["stages"][0]["steps"].as_u64().unwrap();
+    assert_eq!(
+        kept.lines()
+            .filter(|line| line.contains("\"event\":\"step\""))
+            .count() as u64,
+        steps
+    );
+    assert!(folder.0.join("out/stopped/policy.safetensors").exists());
+}
+
+/// The second step would take minutes.
+#[test]
+fn a_second_interrupt_ends_it_at_once() {
+    let folder = folder("interrupt-twice", 1);
+    let text = SMALL.replace("STEPS", "1").replace(
+        "prompts: 2, samples: 4, max_tokens: 3",
+        "prompts: 40, samples: 1000, max_tokens: 200",
+    );
+    folder.write("small.rlp", &text.replace("minibatch 4", ""));
+    let (mut child, _out) = started(&folder);
+    std::thread::sleep(Duration::from_millis(300));
+    interrupt(&child);
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(child.try_wait().unwrap().is_none(), "the step is not over");
+    let start = Instant::now();
+    interrupt(&child);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(start.elapsed() < Duration::from_secs(5));
+    assert!(!folder.0.join("out/stopped").exists());
+}
+
+/// `rlpc run … | head -1`
+#[test]
+fn a_reader_who_has_seen_enough_is_no_failure() {
+    let folder = folder("reader", 20);
+    let (mut child, out) = started(&folder);
+    drop(out);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(folder.0.join("out/final/policy.safetensors").exists());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn output_that_cannot_be_written_ends_the_run_with_a_sentence() {
+    let folder = folder("full", 20);
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let said: Said = folder
+        .engine(&["run", "small.rlp", "--threads", "1", "--run-dir", "out"])
+        .stdout(full)
+        .output()
+        .unwrap()
+        .into();
+    assert_eq!(said.code, Some(1));
+    assert!(
+        said.err.contains("`standard output`: the disk is full"),
+        "{}",
+        said.err
+    );
+}
