@@ -164,7 +164,7 @@ fn causal_lm_config(resource: &Resource) -> Result<CausalLmConfig, Fault> {
         vocab: int(resource, "vocab")?,
         positions: int(resource, "positions")?,
         tied: flag(resource, "tied")?,
-        rope_theta: base.rope_theta,
+        rope_theta: real(resource, "rope_theta")?,
         norm_eps: base.norm_eps,
     })
 }
@@ -201,6 +201,16 @@ fn int(resource: &Resource, name: &str) -> Result<i64, Fault> {
             .copied()
             .ok_or_else(|| missing(resource, name)),
         Elements::Real(_) | Elements::Bool(_) | Elements::Text(_) => Err(missing(resource, name)),
+    }
+}
+
+fn real(resource: &Resource, name: &str) -> Result<f64, Fault> {
+    match value(resource, name)? {
+        Elements::Real(values) => values
+            .first()
+            .copied()
+            .ok_or_else(|| missing(resource, name)),
+        Elements::Int(_) | Elements::Bool(_) | Elements::Text(_) => Err(missing(resource, name)),
     }
 }
 

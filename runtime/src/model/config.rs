@@ -40,7 +40,7 @@ impl CausalLmConfig {
             vocab: 256,
             positions: 256,
             tied: true,
-            rope_theta: 10_000.0,
+            rope_theta: 100.0,
             norm_eps: 1e-5,
         };
         match name {
