@@ -27,6 +27,16 @@ impl fmt::Debug for Span {
 }
 
 impl Span {
+    /// The span of bytes of a source, which holds fewer than 4 GiB.
+    pub fn new(source: SourceId, start: usize, end: usize) -> Span {
+        let place = |byte: usize| u32::try_from(byte).unwrap_or(u32::MAX);
+        Span {
+            source,
+            start: place(start),
+            end: place(end),
+        }
+    }
+
     /// The smallest span that covers both; they must be of one source.
     pub fn to(self, other: Span) -> Span {
         Span {

@@ -45,11 +45,7 @@ impl SyntaxError {
         let message = format!("this text has {size} bytes, and at most {MAX_SIZE} are read");
         SyntaxError::new(
             "file-too-large",
-            Span {
-                source,
-                start: 0,
-                end: 0,
-            },
+            Span::new(source, 0, 0),
             message,
             "the text begins here",
         )

@@ -41,7 +41,36 @@ pub(crate) const RESERVED: &[&str] = &[
     "and", "or", "not", "true", "false",
 ];
 
-/// Something that other languages have and this one has not.
+/// What other languages write, and what to write instead.
+const FOREIGN: &[(&str, &str)] = &[
+    ("&&", "write `and`"),
+    ("&", "write `and`"),
+    ("||", "write `or`"),
+    ("**", "write `^` for a power"),
+    ("+=", "write `x <- x + …` for the next value of `x`"),
+    ("-=", "write `x <- x - …` for the next value of `x`"),
+    ("*=", "write `x <- x * …` for the next value of `x`"),
+    ("/=", "write `x <- x / …` for the next value of `x`"),
+    (":=", "write `let x = …`"),
+    (
+        "=>",
+        "write `->` before a result, `|x| …` for a function of `x`",
+    ),
+    ("?", "write `if c { a } else { b }`"),
+    ("−", "write `-`"),
+    ("–", "write `-`"),
+    ("—", "write `-`"),
+    ("×", "write `*`"),
+    ("·", "write `*`"),
+    ("÷", "write `/`"),
+    ("≤", "write `<=`"),
+    ("≥", "write `>=`"),
+    ("≠", "write `!=`"),
+    ("→", "write `->`"),
+    ("←", "write `<-`"),
+];
+
+/// Something that is not part of the language.
 pub(crate) struct Foreign {
     pub(crate) length: usize,
     pub(crate) help: &'static str,
@@ -50,81 +79,56 @@ pub(crate) struct Foreign {
 }
 
 impl Foreign {
+    /// What a text that is no word, number, text or bracket begins with, unless it is a mark of the language.
     pub(crate) fn at(rest: &str) -> Option<Foreign> {
-        let found = |length, help| {
-            Some(Foreign {
+        if let Some((mark, help)) = FOREIGN.iter().find(|(mark, _)| rest.starts_with(mark)) {
+            let (length, can_go) = (mark.len(), false);
+            return Some(Foreign {
                 length,
                 help,
-                can_go: false,
-            })
-        };
-        let spare = |length, help| {
-            Some(Foreign {
-                length,
-                help,
-                can_go: true,
-            })
-        };
-        let character = rest.chars().next()?;
-        match character {
-            ';' => spare(1, "leave it out: a statement ends where the next begins"),
-            '#' => spare(line_length(rest), "a comment begins with `//`"),
-            '\'' => {
-                let line = &rest[..line_length(rest)];
-                found(
-                    line[1..].find('\'').map_or(1, |length| length + 2),
-                    "a text stands in double quotes",
-                )
-            }
-            '&' if rest.starts_with("&&") => found(2, "write `and`"),
-            '&' => found(1, "write `and`"),
-            '|' if rest.starts_with("||") => found(2, "write `or`"),
-            '!' if !rest.starts_with("!=") => found(1, "write `not`"),
-            '*' if rest.starts_with("**") => found(2, "write `^` for a power"),
-            '+' | '-' | '*' | '/' if rest[1..].starts_with('=') => {
-                found(2, "write `x <- x + …` for the next value of `x`")
-            }
-            ':' if rest.starts_with(":=") => found(2, "write `let x = …`"),
-            '=' if rest.starts_with("=>") => found(
-                2,
-                "write `->` before a result, `|x| …` for a function of `x`",
-            ),
-            '~' if !rest.starts_with("~=") => found(
-                1,
-                "write `not`; values that nearly agree are compared by `~=`",
-            ),
-            '−' | '–' | '—' => found(character.len_utf8(), "write `-`"),
-            '×' | '·' | '∗' => found(character.len_utf8(), "write `*`"),
-            '÷' => found(character.len_utf8(), "write `/`"),
-            '≤' => found(character.len_utf8(), "write `<=`"),
-            '≥' => found(character.len_utf8(), "write `>=`"),
-            '≠' => found(character.len_utf8(), "write `!=`"),
-            '→' => found(character.len_utf8(), "write `->`"),
-            '←' => found(character.len_utf8(), "write `<-`"),
-            '“' | '”' | '„' | '‘' | '’' => {
-                found(line_length(rest), "a text stands in double quotes: `\"`")
-            }
-            '?' => found(1, "write `if c { a } else { b }`"),
-            '%' => found(1, "there is no remainder operator"),
-            '\u{200b}' | '\u{feff}' => spare(character.len_utf8(), "leave it out"),
-            _ if character.is_whitespace() => spare(character.len_utf8(), "write a plain space"),
-            _ if character.is_alphabetic() => {
-                let length = rest
-                    .find(|c: char| !c.is_alphanumeric() && c != '_')
-                    .unwrap_or(rest.len());
-                found(
-                    length,
-                    "names are made of the letters a to z, Greek letters, digits and `_`",
-                )
-            }
-            '+' | '-' | '*' | '/' | '^' | '=' | '!' | '<' | '>' | '~' | ':' | ',' | '.' | '|'
-            | '@' => None,
-            _ => found(character.len_utf8(), ""),
+                can_go,
+            });
         }
+        let character = rest.chars().next()?;
+        let line = &rest[..line_length(rest)];
+        let one = character.len_utf8();
+        let (length, help, can_go) = match character {
+            '+' | '-' | '*' | '/' | '^' | '=' | '<' | '>' | ':' | ',' | '.' | '|' | '@' => {
+                return None;
+            }
+            '!' | '~' if rest[1..].starts_with('=') => return None,
+            '!' | '~' => (1, "write `not`", false),
+            ';' => (
+                1,
+                "leave it out: a statement ends where the next begins",
+                true,
+            ),
+            '#' => (line.len(), "a comment begins with `//`", true),
+            '\'' => {
+                let length = line[1..].find('\'').map_or(1, |length| length + 2);
+                (length, "a text stands in double quotes", false)
+            }
+            '“' | '”' | '„' | '‘' | '’' => {
+                (line.len(), "a text stands in double quotes: `\"`", false)
+            }
+            '\u{200b}' | '\u{feff}' => (one, "leave it out", true),
+            _ if character.is_whitespace() => (one, "write a plain space", true),
+            _ if character.is_alphabetic() => {
+                let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_');
+                let help = "names are made of the letters a to z, Greek letters, digits and `_`";
+                (end.unwrap_or(rest.len()), help, false)
+            }
+            _ => (one, "", false),
+        };
+        Some(Foreign {
+            length,
+            help,
+            can_go,
+        })
     }
 }
 
-pub(crate) fn line_length(rest: &str) -> usize {
+fn line_length(rest: &str) -> usize {
     let line = &rest[..rest.find('\n').unwrap_or(rest.len())];
     line.trim_end().len()
 }

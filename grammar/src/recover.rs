@@ -199,37 +199,36 @@ impl Item<'_> {
         }
     }
 
-    /// Blanks tokens, all but a hole in their place; false if nothing would change or no place is left.
+    /// Blanks tokens, but for a hole in their place; false if nothing would change or no place is left.
     fn fill(&self, readable: &mut [u8], first: usize, end: usize, hole: bool) -> bool {
         let tokens = self.outline.tokens();
-        let Some(before) = first.checked_sub(1).map_or(Some(self.start), |token| {
-            tokens.get(token).map(|token| token.end)
-        }) else {
+        let is_empty = first >= end;
+        let range = if is_empty {
+            // A hole for what is missing takes the white space behind what is there.
+            first
+                .checked_sub(1)
+                .and_then(|before| tokens.get(before))
+                .map(|before| before.end..before.end + 1)
+        } else {
+            tokens
+                .get(first)
+                .zip(tokens.get(end - 1))
+                .map(|(first, last)| first.start..last.end)
+        };
+        let inside = range.and_then(|range| {
+            Some(range.start.checked_sub(self.start)?..range.end.checked_sub(self.start)?)
+        });
+        let Some(range) = inside.and_then(|range| readable.get_mut(range)) else {
             return false;
         };
-        let start = tokens
-            .get(first)
-            .filter(|_| first < end)
-            .map_or(before, |token| token.start);
-        let stop = tokens
-            .get(end.wrapping_sub(1))
-            .filter(|_| first < end)
-            .map_or(before, |token| token.end);
-        // An empty range takes the character behind it, if that is white space.
-        let stop = if hole { stop.max(start + 1) } else { stop };
-        let Some(range) =
-            readable.get_mut(start.wrapping_sub(self.start)..stop.wrapping_sub(self.start))
-        else {
-            return false;
-        };
-        if start == before && !range.first().is_some_and(u8::is_ascii_whitespace) && first >= end {
+        if is_empty && !(hole && range[0].is_ascii_whitespace()) {
             return false;
         }
-        let old = range.to_vec();
+        let before = range.to_vec();
         range.fill(b' ');
         if hole {
             range[0] = HOLE;
         }
-        range != old
+        range != before
     }
 }

@@ -71,13 +71,7 @@ impl<'a> Builder<'a> {
 
     /// The span of bytes of the text that is being parsed.
     fn span_at(&self, start: usize, end: usize) -> Span {
-        // Sources are limited to a few mebibytes before they come here.
-        let place = |byte: usize| u32::try_from(self.offset + byte).unwrap_or(u32::MAX);
-        Span {
-            source: self.source,
-            start: place(start),
-            end: place(end),
-        }
+        Span::new(self.source, self.offset + start, self.offset + end)
     }
 
     fn ident(&self, pair: Pair<'_, Rule>) -> Ident {

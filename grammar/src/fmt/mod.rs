@@ -7,6 +7,7 @@ mod doc;
 mod expr;
 mod item;
 mod stmt;
+mod train;
 
 use pest::Parser;
 use pest::iterators::Pair;

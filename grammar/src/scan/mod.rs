@@ -1,13 +1,12 @@
 //! One pass over the characters, before the grammar: tokens, comments, brackets, and what no grammar can read.
 
+mod brackets;
+
 use crate::ast::{SourceId, Span};
 use crate::error::SyntaxError;
 use crate::lexis::{
     Foreign, ITEM_WORDS, STATEMENT_WORDS, is_word_char, is_word_start, word_length,
 };
-
-/// How deep brackets, branches and lambdas may stand in each other: the parser recurses.
-pub(crate) const MAX_NESTING: usize = 128;
 
 /// How many mistakes of one text are reported.
 pub(crate) const MAX_ERRORS: usize = 50;
@@ -172,12 +171,7 @@ impl<'a> Scanner<'a> {
     }
 
     fn span(&self, start: usize, end: usize) -> Span {
-        let place = |byte: usize| u32::try_from(byte).unwrap_or(u32::MAX);
-        Span {
-            source: self.source,
-            start: place(start),
-            end: place(end),
-        }
+        Span::new(self.source, start, end)
     }
 
     fn column(&mut self) -> usize {
@@ -339,207 +333,11 @@ impl<'a> Scanner<'a> {
         self.token(TokenKind::Word, length);
     }
 
-    /// A branch or a lambda begins: it ends at the next comma, `let` or closing bracket at the latest.
-    fn deepen(&mut self, at: usize) {
-        if let Some(open) = self.open.last_mut() {
-            open.inner += 1;
-            self.inner += 1;
-        }
-        self.check_depth(at);
-    }
-
-    fn settle(&mut self) {
-        if let Some(open) = self.open.last_mut() {
-            self.inner -= open.inner;
-            open.inner = 0;
-        }
-    }
-
-    fn check_depth(&mut self, at: usize) {
-        if self.open.len() + self.inner > MAX_NESTING && !self.given_up {
-            let error = SyntaxError::too_deep(self.span(at, at + 1));
-            self.report(at, Some(Reach::Item), error);
-        }
-    }
-
-    fn open_bracket(&mut self) {
-        let bracket = self.text.as_bytes()[self.at];
-        let start = self.at;
-        if bracket == b'(' {
-            self.mark_fresh(FRESH_PAREN);
-        }
-        self.token(TokenKind::Open, 1);
-        let (token, indent) = (self.scan.tokens.len() - 1, self.indent);
-        self.open.push(Open {
-            token,
-            bracket,
-            column: None,
-            inner: 0,
-            line: self.line,
-            indent,
-        });
-        self.check_depth(start);
-    }
-
-    /// Marks the next token if it begins a line no deeper than the first token of the braces around it.
-    fn mark_fresh(&mut self, mark: u8) {
-        let column = self.column();
-        let Some(open) = self.open.last() else { return };
-        if self.first && open.bracket == b'{' && open.column.is_none_or(|first| column <= first) {
-            self.readable[self.at] = mark;
-        }
-    }
-
-    fn close_bracket(&mut self) {
-        let close = self.text.as_bytes()[self.at];
-        let start = self.at;
-        let wanted = match close {
-            b')' => b'(',
-            b']' => b'[',
-            _ => b'{',
-        };
-        // A `)` or `]` does not reach over an open brace.
-        let reachable = self
-            .open
-            .iter()
-            .rev()
-            .take_while(|open| wanted == b'{' || open.bracket != b'{');
-        if !reachable.into_iter().any(|open| open.bracket == wanted) {
-            self.token(TokenKind::Close, 1);
-            self.blank(start, start + 1);
-            let error = SyntaxError::unopened_bracket(self.span(start, start + 1), close as char);
-            let reach = if self.open.is_empty() {
-                Some(Reach::Item)
-            } else {
-                None
-            };
-            return self.report(start, reach, error);
-        }
-        self.close_until(wanted, start);
-        let first = self.first;
-        self.token(TokenKind::Close, 1);
-        let token = self.scan.tokens.len() - 1;
-        if let Some(open) = self.open.pop() {
-            self.inner -= open.inner;
-            self.scan.tokens[token].closes = Some(open.token);
-            self.scan.tokens[open.token].until = token + 1;
-            if first && close == b'}' && open.indent != self.indent && self.askew.is_none() {
-                self.askew = Some((open.token, token));
-            }
-        }
-    }
-
-    /// Gives up brackets until one of this kind is innermost.
-    fn close_until(&mut self, bracket: u8, at: usize) {
-        while let Some(open) = self.open.pop_if(|open| open.bracket != bracket) {
-            self.inner -= open.inner;
-            self.scan.tokens[open.token].until = self.scan.tokens.len();
-            let start = self.scan.tokens[open.token].start;
-            let span = self.span(start, start + 1);
-            let error =
-                SyntaxError::unclosed_bracket(span, open.bracket as char, self.end_before(at));
-            self.report_on(open.line, start, Some(Reach::Statement), error);
-        }
-    }
-
-    /// The end of the last token before a place.
-    fn end_before(&self, at: usize) -> Span {
-        let end = self
-            .scan
-            .tokens
-            .iter()
-            .rev()
-            .map(|token| token.end)
-            .find(|end| *end <= at)
-            .unwrap_or(at);
-        self.span(end, end)
-    }
-
-    fn begin_item(&mut self, at: usize) {
-        let follows_head = self.open.is_empty()
-            && self.scan.tokens.last().is_some_and(|token| {
-                let word = &self.text[token.start..token.end];
-                token.kind == TokenKind::Doc && word.starts_with("///") || word == "native"
-            });
-        if !follows_head {
-            self.end_item(at);
-            self.scan.items.push(self.scan.tokens.len());
-        }
-    }
-
-    /// At the end of an item every bracket should be closed.
-    fn end_item(&mut self, at: usize) {
-        self.close_all(at);
-        self.given_up = false;
-        self.askew = None;
-    }
-
-    fn close_all(&mut self, at: usize) {
-        if self.open.iter().any(|open| open.bracket == b'{') {
-            self.close_until(b'{', at);
-        }
-        if let Some(outer) = self.open.first() {
-            let suspect = self.askew.filter(|_| outer.bracket == b'{');
-            let token = suspect.map_or(outer.token, |(open, _)| open);
-            let start = self.scan.tokens[token].start;
-            let bracket = self.text.as_bytes()[start] as char;
-            let mut error = SyntaxError::unclosed_bracket(
-                self.span(start, start + 1),
-                bracket,
-                self.end_before(at),
-            );
-            if let Some((_, close)) = suspect {
-                let close = self.scan.tokens[close].start;
-                error = error.related(
-                    self.span(close, close + 1),
-                    "this one stands at another depth",
-                );
-            }
-            let line = self.text[..start]
-                .rfind('\n')
-                .map_or(0, |newline| newline + 1);
-            self.report_on(line, start, Some(Reach::Item), error);
-        }
-        for open in self.open.drain(..) {
-            self.scan.tokens[open.token].until = self.scan.tokens.len();
-        }
-        self.inner = 0;
-    }
-
     fn mark(&mut self, character: char) {
         let rest = self.rest();
         let start = self.at;
         if let Some(mistake) = Foreign::at(rest) {
-            let length = mistake.length;
-            if character.is_alphabetic()
-                && let Some(word) = self
-                    .scan
-                    .tokens
-                    .pop_if(|token| token.kind == TokenKind::Word && token.end == start)
-            {
-                self.at = word.start;
-                self.first = word.first;
-                self.token(TokenKind::Word, start + length - word.start);
-                let span = self.span(word.start, start + length);
-                let error = SyntaxError::foreign(
-                    span,
-                    &self.text[word.start..start + length],
-                    mistake.help,
-                );
-                return self.report(word.start, Some(Reach::Statement), error);
-            }
-            let error = SyntaxError::foreign(
-                self.span(start, start + length),
-                &self.text[start..start + length],
-                mistake.help,
-            );
-            if mistake.can_go {
-                self.blank(start, start + length);
-                self.at += length;
-                return self.report(start, None, error);
-            }
-            self.token(TokenKind::Mark, length);
-            return self.report(start, Some(Reach::Statement), error);
+            return self.foreign(character, mistake);
         }
         let length = ["|>", "<-", "->", "==", "!=", "<=", ">=", "~=", ".."]
             .iter()
@@ -554,6 +352,32 @@ impl<'a> Scanner<'a> {
             _ => {}
         }
         self.token(TokenKind::Mark, length);
+    }
+
+    /// Something of another language: blanked where the text reads well without it.
+    fn foreign(&mut self, character: char, mistake: Foreign) {
+        let mut start = self.at;
+        let end = start + mistake.length;
+        // Letters that no name can hold make one mistake with those before them.
+        if character.is_alphabetic()
+            && let Some(word) = self
+                .scan
+                .tokens
+                .pop_if(|token| token.kind == TokenKind::Word && token.end == start)
+        {
+            start = word.start;
+            (self.at, self.first) = (word.start, word.first);
+        }
+        let span = self.span(start, end);
+        let error = SyntaxError::foreign(span, &self.text[start..end], mistake.help);
+        if mistake.can_go {
+            self.blank(start, end);
+            self.at = end;
+            self.report(start, None, error);
+        } else {
+            self.token(TokenKind::Mark, end - start);
+            self.report(start, Some(Reach::Statement), error);
+        }
     }
 }
 
