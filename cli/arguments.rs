@@ -24,6 +24,8 @@ const EXITS: &str = "Exit codes: 0 done, 1 problems in the files, 2 wrong usage 
 pub(crate) enum Task {
     /// Finds what is wrong with pipelines and blocks, without running them
     Check(Check),
+    /// Writes files in the one style
+    Fmt(Fmt),
     /// Describes blocks: signature, equation, source
     Doc(Doc),
     /// Shows the graph of a pipeline
@@ -83,6 +85,21 @@ pub(crate) struct Check {
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Deny {
     Warnings,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Fmt {
+    /// Files, folders (all `.rlp` files below), or `-` for standard input to standard output
+    #[arg(default_value = ".")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Write nothing; fail if a file would change
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// Write nothing; show what would change
+    #[arg(long)]
+    pub(crate) diff: bool,
+    #[command(flatten)]
+    pub(crate) output: Output,
 }
 
 #[derive(Args, Debug)]

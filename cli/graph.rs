@@ -10,7 +10,7 @@ use rlp_frontend::Files;
 
 use crate::answer::{Answer, Exit};
 use crate::arguments::{Graph, Output, Picture, Stage};
-use crate::check::Found;
+use crate::found::Found;
 use crate::inputs;
 
 pub(crate) fn run(arguments: &Graph) -> Answer {
@@ -58,7 +58,10 @@ pub(crate) fn run(arguments: &Graph) -> Answer {
             Picture::Svg => out += &dump::svg(graph, phases, sinks),
         }
     }
-    Answer { out, ..warnings }
+    Answer {
+        out: warnings.out + &out,
+        ..warnings
+    }
 }
 
 fn unknown_pass(pass: &str) -> Answer {
@@ -83,8 +86,9 @@ pub(crate) fn checked(
     let checked = check(&files, &path, &Settings(stage.settings.clone()));
     let mut found = Found::new(output);
     found.add(&checked.diagnostics, &checked.sources);
-    if found.has_errors() {
-        return Err(found.answer("checked 1 file", false));
+    if found.n_errors() > 0 {
+        let done = format!("checked 1 file: {}", found.counted().unwrap_or_default());
+        return Err(found.answer(&done, Exit::Problems));
     }
     if checked.plans.is_empty() {
         return Err(Answer::refusal(
@@ -93,7 +97,7 @@ pub(crate) fn checked(
             None,
         ));
     }
-    Ok((checked, found.warnings_only()))
+    Ok((checked, found.answer("", Exit::Done)))
 }
 
 /// The stages that are asked for, each with its pipeline.

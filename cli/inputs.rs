@@ -4,8 +4,11 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rlp_compiler::diagnostic::Diagnostic;
+use rlp_compiler::source::SourceMap;
 use rlp_frontend::Files;
 use rlp_frontend::files::{read_text, reason};
+use rlp_grammar::ast::Span;
 
 /// The path that the text of standard input goes by.
 pub(crate) const STANDARD_INPUT: &str = "<stdin>";
@@ -67,6 +70,21 @@ fn below(folder: &Path, files: &mut Files, found: &mut Vec<String>) {
             found.push(Files::path_of(&path));
         }
     }
+}
+
+/// The diagnostic of a file that cannot be read, as the compiler gives it.
+pub(crate) fn refused(path: &str, why: &str, sources: &mut SourceMap) -> Diagnostic {
+    let source = sources.add(path, "".into());
+    let span = Span {
+        source,
+        start: 0,
+        end: 0,
+    };
+    Diagnostic::error(
+        "unreadable-file",
+        span,
+        format!("`{path}` cannot be read: {why}"),
+    )
 }
 
 fn unreadable(path: &Path, why: &str, files: &mut Files) -> String {

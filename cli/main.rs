@@ -3,9 +3,12 @@
 mod answer;
 mod arguments;
 mod check;
+mod diff;
 mod doc;
 mod engine;
 mod explain;
+mod fmt;
+mod found;
 mod graph;
 mod inputs;
 mod new;
@@ -52,6 +55,7 @@ fn answer() -> Answer {
 fn obey(task: &Task) -> Answer {
     match task {
         Task::Check(arguments) => check::run(arguments),
+        Task::Fmt(arguments) => fmt::run(arguments),
         Task::Doc(arguments) => doc::run(arguments),
         Task::Graph(arguments) => graph::run(arguments),
         Task::Why(arguments) => why::run(arguments),

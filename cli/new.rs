@@ -8,7 +8,7 @@ use rlp_frontend::files::{reason, write_file};
 use crate::answer::Answer;
 use crate::arguments::{New, Template};
 
-/// Names and texts of the files; `{name}` stands for the name of the project.
+/// Names and texts of the files; `my_project` stands for its name.
 fn files(template: Template) -> [(&'static str, &'static str); 4] {
     let pipeline = match template {
         Template::Grpo => include_str!("template/grpo.rlp"),
@@ -40,7 +40,7 @@ pub(crate) fn run(arguments: &New) -> Answer {
     }
     for (file, text) in files(arguments.template) {
         let path = folder.join(file);
-        if let Err(why) = write_file(&path, &text.replace("{name}", &name)) {
+        if let Err(why) = write_file(&path, &text.replace("my_project", &name)) {
             return Answer::misused(
                 &format!("`{}` cannot be written: {why}", path.display()),
                 None,

@@ -38,7 +38,10 @@ pub(crate) fn run(arguments: &Why) -> Answer {
     if out.is_empty() {
         return unknown(&arguments.node, &checked);
     }
-    Answer { out, ..warnings }
+    Answer {
+        out: warnings.out + &out,
+        ..warnings
+    }
 }
 
 fn unknown(node: &str, checked: &Checked) -> Answer {

@@ -1,5 +1,6 @@
 //! What a user is told: code, message, the places involved and how to mend it.
 
+use rlp_grammar::SyntaxError;
 use rlp_grammar::ast::Span;
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -91,6 +92,18 @@ impl Diagnostic {
 
     pub fn span(&self) -> Span {
         self.labels[0].span
+    }
+}
+
+impl From<SyntaxError> for Diagnostic {
+    fn from(error: SyntaxError) -> Diagnostic {
+        let mut diagnostic =
+            Diagnostic::error(error.code, error.span, error.message).here(error.label);
+        diagnostic.help = error.help;
+        for (span, text) in error.related {
+            diagnostic = diagnostic.label(span, text);
+        }
+        diagnostic
     }
 }
 

@@ -111,15 +111,8 @@ impl<'s> Library<'s> {
             return None;
         }
         let parsed = rlp_grammar::parse(id, &text);
-        for error in parsed.errors {
-            let mut diagnostic =
-                Diagnostic::error(error.code, error.span, error.message).here(error.label);
-            diagnostic.help = error.help;
-            for (span, text) in error.related {
-                diagnostic = diagnostic.label(span, text);
-            }
-            self.diagnostics.push(diagnostic);
-        }
+        self.diagnostics
+            .extend(parsed.errors.into_iter().map(Diagnostic::from));
         let file = Rc::new(parsed.file);
         let blocks = self.definitions(id, &file);
         self.loaded.insert(
