@@ -8,4 +8,5 @@ mod explain;
 mod fuzz;
 mod language;
 mod picture;
+mod speed;
 mod tidy;

@@ -204,6 +204,7 @@ pub const EXPLANATIONS: &[Explanation] = &[
         include_str!("explain/unknown-argument.md"),
     ),
     page("unknown-block", include_str!("explain/unknown-block.md")),
+    page("unknown-clause", include_str!("explain/unknown-clause.md")),
     page(
         "unknown-dimension",
         include_str!("explain/unknown-dimension.md"),
@@ -217,6 +218,10 @@ pub const EXPLANATIONS: &[Explanation] = &[
         include_str!("explain/unknown-setting.md"),
     ),
     page("unknown-state", include_str!("explain/unknown-state.md")),
+    page(
+        "unknown-statement",
+        include_str!("explain/unknown-statement.md"),
+    ),
     page("unknown-type", include_str!("explain/unknown-type.md")),
     page(
         "unopened-bracket",
