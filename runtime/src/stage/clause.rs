@@ -18,6 +18,8 @@ pub(crate) struct Clause<'p> {
     pub(crate) plan: &'p TrainPlan,
     /// The nodes of earlier phases that the loss reads: computed on the whole batch, then cut.
     pub(crate) given: Vec<NodeId>,
+    /// The nodes that are computed on each minibatch.
+    pub(crate) late: Vec<NodeId>,
     pub(crate) rows: Vec<Rows>,
     /// The draws that the loss depends on.
     pub(crate) draws: Vec<NodeId>,
@@ -62,6 +64,7 @@ impl<'p> Clause<'p> {
         Clause {
             plan,
             given,
+            late,
             rows,
             draws,
             dims,

@@ -94,6 +94,13 @@ pub(crate) fn gradient(
     }
     let leaves: Vec<&Tensor> = outputs.iter().map(|(_, leaf)| leaf).collect();
     let by_output = gradients(loss, &leaves, false)?;
+    // What stands where nothing is real is anything.
+    let by_output = outputs.iter().zip(by_output).map(|((node, _), gradient)| {
+        minibatch
+            .extents()
+            .keep_real(gradient, &graph.ty(*node).dims)
+    });
+    let by_output = by_output.collect::<Result<Vec<_>, Fault>>()?;
     if !guard::all_finite(&by_output)? {
         return Err(guard::gradient_not_finite(clause, minibatch, host)?);
     }

@@ -56,7 +56,7 @@ pub(crate) fn gradient_not_finite(
     let loss = clause.plan.loss;
     let nodes: Vec<NodeId> = live(graph, loss)
         .into_iter()
-        .filter(|id| !clause.given.contains(id))
+        .filter(|id| clause.late.contains(id))
         .collect();
     let values = minibatch.clone().evaluate(&nodes, host)?;
     let mut traced: Vec<(NodeId, Tensor)> = Vec::new();
@@ -78,6 +78,9 @@ pub(crate) fn gradient_not_finite(
     )?;
     // The latest: the gradients of all that read it are finite.
     for ((node, _), gradient) in traced.iter().zip(by_node).rev() {
+        let gradient = minibatch
+            .extents()
+            .keep_real(gradient, &graph.ty(*node).dims)?;
         if !all_finite(&[gradient])? {
             let reader = graph
                 .users(*node)

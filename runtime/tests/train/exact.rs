@@ -32,6 +32,9 @@ fn program(loss: &str, train: &str) -> String {
 }
 
 const TOKEN_MEAN: &str = "loss.ppo_clip(logp(policy, rollouts), rollouts.logp, adv) + 0.1 * loss.entropy_bonus(entropy(policy, rollouts))";
+/// Whose gradient is not a number at positions that are not real.
+const TOKEN_MEAN_BY_DIVISION: &str =
+    "-mean(adv * 0.2 * tanh((logp(policy, rollouts) - rollouts.logp) / (0.2 + 0 * rollouts.logp)))";
 const SEQUENCE_MEAN: &str = "loss.grpo(logp(policy, rollouts), rollouts.logp, adv)";
 /// With a value that has only one of the dimensions that number the rows.
 const GROUP_WEIGHTED: &str =
@@ -66,7 +69,12 @@ fn gradient(loss: &str, cut: &str, kind: Kind) -> Tensor {
 
 #[test]
 fn micro_batches_leave_the_gradient_as_it_is() {
-    for loss in [TOKEN_MEAN, SEQUENCE_MEAN, GROUP_COUPLED] {
+    for loss in [
+        TOKEN_MEAN,
+        TOKEN_MEAN_BY_DIVISION,
+        SEQUENCE_MEAN,
+        GROUP_COUPLED,
+    ] {
         for (kind, tolerance) in [(Kind::Float, 1e-6), (Kind::Double, 1e-12)] {
             let whole = gradient(loss, "", kind);
             assert!(
