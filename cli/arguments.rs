@@ -42,18 +42,12 @@ pub(crate) enum Task {
     /// Runs a pipeline
     #[command(disable_help_flag = true)]
     Run(Handed),
-    /// Continues a run that was stopped
-    #[command(disable_help_flag = true)]
-    Resume(Handed),
     /// Runs the tests that stand beside blocks
     #[command(disable_help_flag = true)]
     Test(Handed),
     /// Evaluates one block on tensors from files
     #[command(disable_help_flag = true)]
     Eval(Handed),
-    /// Measures a pipeline or a block
-    #[command(disable_help_flag = true)]
-    Bench(Handed),
 }
 
 /// Arguments that the engine reads.
