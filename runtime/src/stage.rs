@@ -168,12 +168,15 @@ impl<'s> Stage<'s> {
         let mut given = Vec::new();
         for &index in &active {
             let clause = &self.clauses[index].0;
-            given.push(match clause.draws.iter().any(|draw| empty.contains(draw)) {
-                true => None,
-                false => Some(without_gradient(|| {
+            let is_empty = clause.draws.iter().any(|draw| empty.contains(draw));
+            given.push(if is_empty {
+                None
+            } else {
+                let evaluate = || {
                     self.steady
                         .evaluate(&mut batch, &clause.given, &mut self.host)
-                })?),
+                };
+                Some(without_gradient(evaluate)?)
             });
         }
         let early: Vec<NodeId> = self
@@ -218,12 +221,20 @@ impl<'s> Stage<'s> {
     /// Makes the draws of the step; those that a filter left empty.
     fn draw(&mut self, batch: &mut Executor<'_>, step: u64) -> Result<BTreeSet<NodeId>> {
         let mut sinks = self.told_each_step(step);
-        sinks.extend(
-            self.clauses
-                .iter()
-                .filter(|(clause, _)| step <= clause.plan.steps)
-                .map(|(clause, _)| clause.plan.loss),
-        );
+        for (clause, _) in self
+            .clauses
+            .iter()
+            .filter(|(clause, _)| step <= clause.plan.steps)
+        {
+            sinks.push(clause.plan.loss);
+            sinks.extend(
+                clause
+                    .plan
+                    .rules
+                    .iter()
+                    .flat_map(|rule| rule.args.iter().map(|(_, node)| *node)),
+            );
+        }
         let draws = upstream(self.graph, &sinks)
             .into_iter()
             .filter(|&id| matches!(self.graph.op(id), Op::Draw(_)));

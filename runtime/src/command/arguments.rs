@@ -12,7 +12,7 @@ use crate::block::ExecutorChoice;
 
 /// The part of rlpc that runs: pipelines, tests, single blocks.
 #[derive(Parser, Debug)]
-#[command(name = "rlpc", version, max_term_width = 100, after_help = EXITS)]
+#[command(name = "rlpc", bin_name = "rlpc", version, max_term_width = 100, after_help = EXITS)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) task: Task,

@@ -442,6 +442,23 @@ fn a_schedule_counts_updates() {
     assert!((second - unscaled * 0.5).abs().max().double_value(&[]) < 1e-15);
 }
 
+/// Also on one that nothing else reads, drawn before the update.
+#[test]
+fn an_argument_of_a_rule_may_depend_on_a_draw() {
+    let text = |lr: &str| {
+        program(&format!(
+            "stage s {{ let other = sampler.rollout(policy, task, prompts: 2, samples: 2, max_tokens: 3)
+             train policy {{ minimize loss.nll(logp(policy, sampler.demonstrations(task, prompts: 4)))
+             with optimizer.sgd(lr: {lr}) steps 2 }} }}"
+        ))
+    };
+    let name = "model.norm.weight";
+    let constant = told(&text("0.1"), 0, Kind::Double);
+    let computed = told(&text("0.1 + 0 * mean(other.length)"), 0, Kind::Double);
+    assert!(weight(&constant, name).equal(weight(&computed, name)));
+    assert!(computed.steps[0].tokens > constant.steps[0].tokens);
+}
+
 /// The text that an error points at.
 fn place(text: &str, seed: u64) -> (Fault, String) {
     let (_, sources) = compile(text);
