@@ -90,7 +90,6 @@ impl Foreign {
             });
         }
         let character = rest.chars().next()?;
-        let line = &rest[..line_length(rest)];
         let one = character.len_utf8();
         let (length, help, can_go) = match character {
             '+' | '-' | '*' | '/' | '^' | '=' | '<' | '>' | ':' | ',' | '.' | '|' | '@' => {
@@ -103,14 +102,17 @@ impl Foreign {
                 "leave it out: a statement ends where the next begins",
                 true,
             ),
-            '#' => (line.len(), "a comment begins with `//`", true),
+            '#' => (line_length(rest), "a comment begins with `//`", true),
             '\'' => {
-                let length = line[1..].find('\'').map_or(1, |length| length + 2);
+                let line = &rest[1..line_length(rest)];
+                let length = line.find('\'').map_or(1, |length| length + 2);
                 (length, "a text stands in double quotes", false)
             }
-            '“' | '”' | '„' | '‘' | '’' => {
-                (line.len(), "a text stands in double quotes: `\"`", false)
-            }
+            '“' | '”' | '„' | '‘' | '’' => (
+                line_length(rest),
+                "a text stands in double quotes: `\"`",
+                false,
+            ),
             '\u{200b}' | '\u{feff}' => (one, "leave it out", true),
             _ if character.is_whitespace() => (one, "write a plain space", true),
             _ if character.is_alphabetic() => {

@@ -34,8 +34,14 @@ pub fn parse(source: SourceId, text: &str) -> Parsed {
         };
     }
     let scan = scan(source, text);
-    let (file, mut errors) = match Syntax::parse(Rule::file, &scan.readable) {
-        Ok(pairs) if scan.errors.is_empty() => {
+    // What the scanner refuses may be too deep for the parser.
+    let whole = if scan.errors.is_empty() {
+        Syntax::parse(Rule::file, &scan.readable).ok()
+    } else {
+        None
+    };
+    let (file, mut errors) = match whole {
+        Some(pairs) => {
             let mut file = File::default();
             let mut builder = Builder::new(source, 0, &scan);
             for pair in pairs {
@@ -43,7 +49,7 @@ pub fn parse(source: SourceId, text: &str) -> Parsed {
             }
             (file, builder.errors)
         }
-        Ok(_) | Err(_) => recover(source, text, &scan),
+        None => recover(source, text, &scan),
     };
     errors.sort_by_key(|error| error.span.start);
     errors.truncate(MAX_ERRORS);

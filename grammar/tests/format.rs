@@ -15,28 +15,20 @@ fn meaning(text: &str) -> (String, Vec<String>) {
         .into_iter()
         .map(|comment| comment.text)
         .collect();
-    (without_places(&format!("{:#?}", parsed.file)), comments)
+    (without_places(&format!("{:?}", parsed.file)), comments)
 }
 
 /// Leaves out the spans of a printed tree: `0:12..34`.
 fn without_places(tree: &str) -> String {
-    let is_place = |line: &str| {
-        let rest = line
-            .trim_end_matches(',')
-            .rsplit(' ')
-            .next()
-            .unwrap_or_default();
-        rest.split_once(':').is_some_and(|(source, bytes)| {
-            source.parse::<u32>().is_ok()
-                && bytes.split_once("..").is_some_and(|(start, end)| {
-                    [start, end].iter().all(|byte| byte.parse::<u32>().is_ok())
-                })
+    let is_number = |digits: &str| digits.parse::<u32>().is_ok();
+    let is_place = |word: &str| {
+        let place = word.trim_matches(|c: char| !c.is_ascii_digit());
+        place.split_once(':').is_some_and(|(source, bytes)| {
+            let ends = bytes.split_once("..");
+            is_number(source) && ends.is_some_and(|(start, end)| is_number(start) && is_number(end))
         })
     };
-    tree.lines()
-        .filter(|line| !is_place(line))
-        .collect::<Vec<_>>()
-        .join("\n")
+    tree.split(' ').filter(|word| !is_place(word)).collect()
 }
 
 /// Formats a text, and checks that nothing is lost and that doing it again changes nothing.
@@ -132,5 +124,27 @@ proptest! {
         if parse(SourceId(0), &text).errors.is_empty() {
             format(&text);
         }
+    }
+}
+
+#[test]
+fn deep_and_long_texts_are_formatted() {
+    let nested = [
+        ("(", "a", ")"),
+        ("f(", "a", ")"),
+        ("[", "", "]"),
+        ("{ a: ", "1", " }"),
+        ("if a { ", "b", " } else { c }"),
+        ("|x| ", "a", ""),
+    ];
+    for (before, within, after) in nested {
+        let inner = [&before.repeat(60), within, &after.repeat(60)].concat();
+        format(&format!("fn f(a: real) -> real {{ {inner} }}"));
+    }
+    for link in [" + a", " * a", "^a", " |> f(a)", ".a", "(a)", " and a"] {
+        format(&format!(
+            "fn f(a: real) -> real {{ a{} }}",
+            link.repeat(200)
+        ));
     }
 }
