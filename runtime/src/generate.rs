@@ -7,7 +7,10 @@
 use tch::{Kind, Tensor, no_grad};
 
 use crate::error::ArgumentError;
-use crate::model::{CausalLm, CausalLmConfig, Rotation, SequenceBatch, Weights, causal_attention, embed, linear, rms_norm};
+use crate::model::{
+    CausalLm, CausalLmConfig, Rotation, SequenceBatch, Weights, causal_attention, embed, linear,
+    rms_norm,
+};
 use crate::random::Stream;
 
 /// How responses are drawn; the arguments of `sampler.rollout`.
@@ -40,19 +43,40 @@ impl Sampling {
     fn validate(&self, config: &CausalLmConfig, longest_prompt: i64) -> Result<(), ArgumentError> {
         let refuse = |argument, message: String| Err(ArgumentError::new(argument, message));
         if self.samples < 1 {
-            return refuse("samples", format!("`samples` must be at least 1, found {}", self.samples));
+            return refuse(
+                "samples",
+                format!("`samples` must be at least 1, found {}", self.samples),
+            );
         }
         if self.max_tokens < 1 {
-            return refuse("max_tokens", format!("`max_tokens` must be at least 1, found {}", self.max_tokens));
+            return refuse(
+                "max_tokens",
+                format!("`max_tokens` must be at least 1, found {}", self.max_tokens),
+            );
         }
         if !(self.temperature.is_finite() && self.temperature >= 0.0) {
-            return refuse("temperature", format!("`temperature` must be at least 0, found {}", self.temperature));
+            return refuse(
+                "temperature",
+                format!(
+                    "`temperature` must be at least 0, found {}",
+                    self.temperature
+                ),
+            );
         }
         if self.top_k < 0 {
-            return refuse("top_k", format!("`top_k` must be at least 0, found {}", self.top_k));
+            return refuse(
+                "top_k",
+                format!("`top_k` must be at least 0, found {}", self.top_k),
+            );
         }
         if !(self.top_p > 0.0 && self.top_p <= 1.0) {
-            return refuse("top_p", format!("`top_p` must be above 0 and at most 1, found {}", self.top_p));
+            return refuse(
+                "top_p",
+                format!(
+                    "`top_p` must be above 0 and at most 1, found {}",
+                    self.top_p
+                ),
+            );
         }
         if longest_prompt + self.max_tokens > config.positions {
             let message = format!(
@@ -70,7 +94,11 @@ impl Sampling {
 
     /// The temperature that log-probabilities are recorded at.
     fn recorded_temperature(&self) -> f64 {
-        if self.is_greedy() { 1.0 } else { self.temperature }
+        if self.is_greedy() {
+            1.0
+        } else {
+            self.temperature
+        }
     }
 }
 
@@ -83,18 +111,34 @@ pub fn rollout(
     end: i64,
     stream: Stream,
 ) -> Result<Rollout, ArgumentError> {
-    let longest = prompts.iter().map(|prompt| prompt.len() as i64).max().unwrap_or_default();
+    let longest = prompts
+        .iter()
+        .map(|prompt| prompt.len() as i64)
+        .max()
+        .unwrap_or_default();
     sampling.validate(model.config(), longest)?;
     if prompts.iter().any(Vec::is_empty) {
-        return Err(ArgumentError::new("task", "a prompt must have at least one token"));
+        return Err(ArgumentError::new(
+            "task",
+            "a prompt must have at least one token",
+        ));
     }
     if prompts.is_empty() {
-        return Err(ArgumentError::new("prompts", "`prompts` must be at least 1"));
+        return Err(ArgumentError::new(
+            "prompts",
+            "`prompts` must be at least 1",
+        ));
     }
     Ok(no_grad(|| generate(model, prompts, sampling, end, stream)))
 }
 
-fn generate(model: &CausalLm, prompts: &[Vec<i64>], sampling: &Sampling, end: i64, stream: Stream) -> Rollout {
+fn generate(
+    model: &CausalLm,
+    prompts: &[Vec<i64>],
+    sampling: &Sampling,
+    end: i64,
+    stream: Stream,
+) -> Rollout {
     let device = model.device();
     let uniforms = uniforms(prompts.len(), sampling, stream).to_device(device);
     let values = model.leaves(false);
@@ -108,7 +152,10 @@ fn generate(model: &CausalLm, prompts: &[Vec<i64>], sampling: &Sampling, end: i6
         let logits = linear(&hidden, head) / sampling.recorded_temperature();
         let drawn = draw(&logits, sampling, &uniforms.select(1, tokens.len() as i64));
         let token = drawn.masked_fill(&ended, end);
-        let logp = logits.log_softmax(-1, None).gather(-1, &token.unsqueeze(-1), false).squeeze_dim(-1);
+        let logp = logits
+            .log_softmax(-1, None)
+            .gather(-1, &token.unsqueeze(-1), false)
+            .squeeze_dim(-1);
         logps.push(logp.masked_fill(&ended, 0.0));
         live.push(ended.logical_not());
         // A row that has ended repeats its end token.
@@ -127,7 +174,10 @@ fn generate(model: &CausalLm, prompts: &[Vec<i64>], sampling: &Sampling, end: i6
     let lengths = Tensor::stack(&live, 1).sum_dim_intlist(1, false, Kind::Int64);
     let (tokens, lengths) = (to_vec(&Tensor::stack(&tokens, 1)), to_vec(&lengths));
     let width = logps.len();
-    let responses = tokens.chunks(width).zip(&lengths).map(|(row, &length)| &row[..length as usize]);
+    let responses = tokens
+        .chunks(width)
+        .zip(&lengths)
+        .map(|(row, &length)| &row[..length as usize]);
     let samples = sampling.samples as usize;
     let rows: Vec<(&[i64], &[i64])> = responses
         .enumerate()
@@ -136,7 +186,10 @@ fn generate(model: &CausalLm, prompts: &[Vec<i64>], sampling: &Sampling, end: i6
     Rollout {
         batch: SequenceBatch::new(&rows, sampling.recorded_temperature(), device),
         logp: Tensor::stack(&logps, 1),
-        finished: to_vec(&ended.to_kind(Kind::Int64)).iter().map(|&ended| ended == 1).collect(),
+        finished: to_vec(&ended.to_kind(Kind::Int64))
+            .iter()
+            .map(|&ended| ended == 1)
+            .collect(),
     }
 }
 
@@ -170,7 +223,9 @@ fn draw(logits: &Tensor, sampling: &Sampling, uniforms: &Tensor) -> Tensor {
     }
     let likelier = p.cumsum(-1, None) - &p;
     let p = &p * likelier.lt(sampling.top_p);
-    order.gather(-1, &inverse_cdf(&p, uniforms).unsqueeze(-1), false).squeeze_dim(-1)
+    order
+        .gather(-1, &inverse_cdf(&p, uniforms).unsqueeze(-1), false)
+        .squeeze_dim(-1)
 }
 
 /// The index where `uniforms` `[rows]` fall in the cumulative sums of the weights `p` `[rows, index]`.
@@ -201,24 +256,41 @@ struct Decoder<'a> {
 }
 
 impl<'a> Decoder<'a> {
-    fn new(model: &'a CausalLm, values: &'a [Tensor], prompts: &[Vec<i64>], sampling: &Sampling) -> Decoder<'a> {
+    fn new(
+        model: &'a CausalLm,
+        values: &'a [Tensor],
+        prompts: &[Vec<i64>],
+        sampling: &Sampling,
+    ) -> Decoder<'a> {
         let (config, kind, device) = (model.config(), model.kind(), model.device());
         let lengths: Vec<i64> = prompts.iter().map(|prompt| prompt.len() as i64).collect();
-        let rows: Vec<(&[i64], &[i64])> = prompts.iter().map(|prompt| (prompt.as_slice(), [].as_slice())).collect();
+        let rows: Vec<(&[i64], &[i64])> = prompts
+            .iter()
+            .map(|prompt| (prompt.as_slice(), [].as_slice()))
+            .collect();
         let tokens = SequenceBatch::new(&rows, 1.0, device).tokens;
         let longest = tokens.size()[1];
 
         let lengths = Tensor::from_slice(&lengths).to_device(device);
         let lengths = lengths.repeat_interleave_self_int(sampling.samples, 0, None);
         let slots = longest + sampling.max_tokens;
-        let shape = [lengths.size()[0], slots, config.kv_heads, config.head_width()];
+        let shape = [
+            lengths.size()[0],
+            slots,
+            config.kv_heads,
+            config.head_width(),
+        ];
         let cache = || Tensor::zeros(shape, (kind, device));
         let has_padding = prompts.iter().any(|prompt| (prompt.len() as i64) < longest);
         let mask = has_padding.then(|| {
             let slot = Tensor::arange(slots, (Kind::Int64, device));
-            let is_padding = slot.lt(longest).logical_and(&slot.ge_tensor(&lengths.unsqueeze(-1)));
+            let is_padding = slot
+                .lt(longest)
+                .logical_and(&slot.ge_tensor(&lengths.unsqueeze(-1)));
             let mask = Tensor::zeros(is_padding.size(), (kind, device));
-            mask.masked_fill(&is_padding, f64::NEG_INFINITY).unsqueeze(1).unsqueeze(1)
+            mask.masked_fill(&is_padding, f64::NEG_INFINITY)
+                .unsqueeze(1)
+                .unsqueeze(1)
         });
         Decoder {
             config,
@@ -251,7 +323,11 @@ impl<'a> Decoder<'a> {
         let row = Tensor::arange(self.prompt_length.size()[0], (Kind::Int64, stream.device()));
         let prompt = row.floor_divide_scalar(self.samples);
         let last = prompt * longest + &self.prompt_length - 1;
-        rms_norm(self.config, &stream.flatten(0, 1).index_select(0, &last), self.weights.norm)
+        rms_norm(
+            self.config,
+            &stream.flatten(0, 1).index_select(0, &last),
+            self.weights.norm,
+        )
     }
 
     /// Reads the next token `[rows]` of every row into the next slot; `[rows, hidden]` there.
@@ -280,7 +356,9 @@ impl<'a> Decoder<'a> {
             &query.view([-1, kv_heads, self.config.heads / kv_heads, width]),
             &heads_first(keys),
             &heads_first(values),
-            self.mask.as_ref().map(|mask| mask.narrow(-1, 0, self.filled)),
+            self.mask
+                .as_ref()
+                .map(|mask| mask.narrow(-1, 0, self.filled)),
             0.0,
             false,
             None,

@@ -36,9 +36,15 @@ impl Tokenizer {
     pub fn decode(self, tokens: &[i64]) -> String {
         match self {
             Tokenizer::Bytes => {
-                let text = tokens.split(|&token| token == BYTES_END).next().unwrap_or_default();
+                let text = tokens
+                    .split(|&token| token == BYTES_END)
+                    .next()
+                    .unwrap_or_default();
                 // 0xFE is no byte of UTF-8 either, so an id beyond a byte shows as one U+FFFD.
-                let bytes: Vec<u8> = text.iter().map(|&token| u8::try_from(token).unwrap_or(0xFE)).collect();
+                let bytes: Vec<u8> = text
+                    .iter()
+                    .map(|&token| u8::try_from(token).unwrap_or(0xFE))
+                    .collect();
                 String::from_utf8_lossy(&bytes).into_owned()
             }
         }

@@ -44,7 +44,9 @@ const LENGTHS: [(usize, usize); 5] = [(3, 4), (1, 6), (7, 2), (2, 0), (4, 1)];
 const TEMPERATURE: f64 = 0.7;
 
 fn token_ids(stream: Stream, count: usize) -> Vec<i64> {
-    (0..count as u64).map(|i| stream.below(i, 11) as i64).collect()
+    (0..count as u64)
+        .map(|i| stream.below(i, 11) as i64)
+        .collect()
 }
 
 fn batch() -> SequenceBatch {
@@ -52,10 +54,16 @@ fn batch() -> SequenceBatch {
     let rows: Vec<(Vec<i64>, Vec<i64>)> = (0..)
         .zip(LENGTHS)
         .map(|(row, (prompt, response))| {
-            (token_ids(stream.at(row).at(0), prompt), token_ids(stream.at(row).at(1), response))
+            (
+                token_ids(stream.at(row).at(0), prompt),
+                token_ids(stream.at(row).at(1), response),
+            )
         })
         .collect();
-    let rows: Vec<(&[i64], &[i64])> = rows.iter().map(|(p, r)| (p.as_slice(), r.as_slice())).collect();
+    let rows: Vec<(&[i64], &[i64])> = rows
+        .iter()
+        .map(|(p, r)| (p.as_slice(), r.as_slice()))
+        .collect();
     SequenceBatch::new(&rows, TEMPERATURE, Device::Cpu)
 }
 
@@ -80,11 +88,20 @@ struct Outputs {
 
 fn outputs(model: &CausalLm, batch: &SequenceBatch) -> Outputs {
     let pass = model.forward(batch, false);
-    Outputs { logp: pass.logp(), entropy: pass.entropy(), value: pass.value(), logits: pass.logits() }
+    Outputs {
+        logp: pass.logp(),
+        entropy: pass.entropy(),
+        value: pass.value(),
+        logits: pass.logits(),
+    }
 }
 
 /// The same by autograd alone, a row at a time and so without padding, with full logits.
-fn reference(model: &CausalLm, batch: &SequenceBatch, upstream: &Upstream) -> (Outputs, Vec<Tensor>) {
+fn reference(
+    model: &CausalLm,
+    batch: &SequenceBatch,
+    upstream: &Upstream,
+) -> (Outputs, Vec<Tensor>) {
     let leaves = model.leaves(true);
     let (rows, width, vocab) = (batch.rows(), batch.width(), model.config().vocab);
     let zeros = |shape: &[i64]| Tensor::zeros(shape, (Kind::Double, Device::Cpu));
@@ -110,13 +127,30 @@ fn reference(model: &CausalLm, batch: &SequenceBatch, upstream: &Upstream) -> (O
         let all = (&logits / batch.temperature).log_softmax(-1, None);
         let targets = tokens.get(0).narrow(0, prompt, response).unsqueeze(-1);
         let results = [
-            (&outputs.logp, &upstream.logp, all.gather(-1, &targets, false).squeeze_dim(-1)),
-            (&outputs.entropy, &upstream.entropy, -(all.exp() * &all).sum_dim_intlist(-1, false, None)),
-            (&outputs.value, &upstream.value, predicting(&hidden).matmul(&leaves.last().unwrap().tr()).squeeze_dim(-1)),
+            (
+                &outputs.logp,
+                &upstream.logp,
+                all.gather(-1, &targets, false).squeeze_dim(-1),
+            ),
+            (
+                &outputs.entropy,
+                &upstream.entropy,
+                -(all.exp() * &all).sum_dim_intlist(-1, false, None),
+            ),
+            (
+                &outputs.value,
+                &upstream.value,
+                predicting(&hidden)
+                    .matmul(&leaves.last().unwrap().tr())
+                    .squeeze_dim(-1),
+            ),
             (&outputs.logits, &upstream.logits, logits.shallow_clone()),
         ];
         for (output, upstream, result) in results {
-            output.get(row).narrow(0, 0, response).copy_(&result.detach());
+            output
+                .get(row)
+                .narrow(0, 0, response)
+                .copy_(&result.detach());
             if let Some(upstream) = upstream {
                 total += (upstream.get(row).narrow(0, 0, response) * result).sum(Kind::Double);
             }
@@ -124,14 +158,22 @@ fn reference(model: &CausalLm, batch: &SequenceBatch, upstream: &Upstream) -> (O
     }
     let gradients = Tensor::run_backward(&[total], &leaves, false, false);
     let gradients = gradients.into_iter().zip(&leaves).map(|(gradient, leaf)| {
-        if gradient.defined() { gradient } else { leaf.detach().zeros_like() }
+        if gradient.defined() {
+            gradient
+        } else {
+            leaf.detach().zeros_like()
+        }
     });
     (outputs, gradients.collect())
 }
 
 fn gap(a: &Tensor, b: &Tensor) -> f64 {
     assert_eq!(a.size(), b.size());
-    if a.numel() == 0 { 0.0 } else { (a - b).abs().max().double_value(&[]) }
+    if a.numel() == 0 {
+        0.0
+    } else {
+        (a - b).abs().max().double_value(&[])
+    }
 }
 
 fn assert_agrees(config: CausalLmConfig) {
@@ -145,8 +187,17 @@ fn assert_agrees(config: CausalLmConfig) {
     assert!(gap(&found.value, &expected.value) < 1e-10);
     assert!(gap(&found.logits, &expected.logits) < 1e-10);
     let gradients = model.forward(&batch, true).backward(&upstream);
-    for (parameter, (found, expected)) in model.parameters().iter().zip(gradients.iter().zip(&expected_gradients)) {
-        assert!(gap(found, expected) < 1e-10, "{}: {}", parameter.name, gap(found, expected));
+    for (parameter, (found, expected)) in model
+        .parameters()
+        .iter()
+        .zip(gradients.iter().zip(&expected_gradients))
+    {
+        assert!(
+            gap(found, expected) < 1e-10,
+            "{}: {}",
+            parameter.name,
+            gap(found, expected)
+        );
     }
 }
 

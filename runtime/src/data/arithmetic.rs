@@ -55,7 +55,9 @@ impl Operation {
 impl Arithmetic {
     /// `digits` is in 1..=6; `ops` holds some of `+`, `-`, `*`, each at most once and equally frequent.
     pub fn new(digits: i64, ops: &str) -> Result<Arithmetic, ArgumentError> {
-        let power = u32::try_from(digits).ok().filter(|power| (1..=6).contains(power));
+        let power = u32::try_from(digits)
+            .ok()
+            .filter(|power| (1..=6).contains(power));
         let Some(power) = power else {
             let message = format!("`digits` must be from 1 to 6, found {digits}");
             return Err(ArgumentError::new("digits", message));
@@ -79,7 +81,12 @@ impl Arithmetic {
         }
         let operands = 10u64.pow(power);
         let pairs = Partition::new(operands * (operands - 1) / 2);
-        Ok(Arithmetic { operations, operands, pairs, doubles: Partition::new(operands) })
+        Ok(Arithmetic {
+            operations,
+            operands,
+            pairs,
+            doubles: Partition::new(operands),
+        })
     }
 }
 
@@ -98,7 +105,11 @@ impl Task for Arithmetic {
         let ordered_pairs = 2 * self.pairs.size(split);
         let (left, right) = if place < ordered_pairs {
             let (smaller, larger) = pair(self.pairs.element(split, place / 2));
-            if place % 2 == 0 { (smaller, larger) } else { (larger, smaller) }
+            if place % 2 == 0 {
+                (smaller, larger)
+            } else {
+                (larger, smaller)
+            }
         } else {
             let operand = self.doubles.element(split, place - ordered_pairs);
             (operand, operand)

@@ -54,7 +54,11 @@ struct Partition {
 impl Partition {
     fn new(size: u64) -> Partition {
         let order = Permutation::new(Stream::new(0, Purpose::Problem), size);
-        Partition { held_out: size.div_ceil(10), size, order }
+        Partition {
+            held_out: size.div_ceil(10),
+            size,
+            order,
+        }
     }
 
     fn size(&self, split: Split) -> u64 {
@@ -65,7 +69,10 @@ impl Partition {
     }
 
     fn element(&self, split: Split, index: u64) -> u64 {
-        assert!(index < self.size(split), "problem {index} lies outside its split");
+        assert!(
+            index < self.size(split),
+            "problem {index} lies outside its split"
+        );
         match split {
             Split::Train => self.order.at(self.held_out + index),
             Split::HeldOut => self.order.at(index),

@@ -28,7 +28,10 @@ impl ProblemOrder {
         let size = task.size(split);
         let next = |_| {
             if self.position == size {
-                *self = ProblemOrder { epoch: self.epoch + 1, position: 0 };
+                *self = ProblemOrder {
+                    epoch: self.epoch + 1,
+                    position: 0,
+                };
             }
             let epoch = stream.at(self.epoch);
             let index = Permutation::new(epoch.at(0), size).at(self.position);

@@ -19,7 +19,9 @@ const MOST_TERMS: u32 = 12;
 impl RunningSum {
     /// `terms` is in 2..=12, `redundancy` at least 0.
     pub fn new(terms: i64, redundancy: i64) -> Result<RunningSum, ArgumentError> {
-        let most = u32::try_from(terms).ok().filter(|n| (FEWEST_TERMS..=MOST_TERMS).contains(n));
+        let most = u32::try_from(terms)
+            .ok()
+            .filter(|n| (FEWEST_TERMS..=MOST_TERMS).contains(n));
         let Some(most) = most else {
             let message =
                 format!("`terms` must be from {FEWEST_TERMS} to {MOST_TERMS}, found {terms}");
@@ -29,7 +31,9 @@ impl RunningSum {
             let message = format!("`redundancy` must be at least 0, found {redundancy}");
             return Err(ArgumentError::new("redundancy", message));
         };
-        let sums = (FEWEST_TERMS..=most).map(|n| Partition::new(10u64.pow(n))).collect();
+        let sums = (FEWEST_TERMS..=most)
+            .map(|n| Partition::new(10u64.pow(n)))
+            .collect();
         Ok(RunningSum { redundancy, sums })
     }
 }
@@ -41,7 +45,12 @@ impl Task for RunningSum {
 
     /// The longest sums once, and the shorter ones as often as makes every number of terms equally frequent.
     fn size(&self, split: Split) -> u64 {
-        let longest = self.sums.iter().map(|sums| sums.size(split)).max().unwrap_or_default();
+        let longest = self
+            .sums
+            .iter()
+            .map(|sums| sums.size(split))
+            .max()
+            .unwrap_or_default();
         longest * self.sums.len() as u64
     }
 

@@ -18,7 +18,10 @@ pub struct SequenceBatch {
 impl SequenceBatch {
     /// The rows `(prompt, response)`, on the device of a model.
     pub fn new(rows: &[(&[i64], &[i64])], temperature: f64, device: Device) -> SequenceBatch {
-        let length = rows.iter().map(|(prompt, response)| prompt.len() + response.len()).max();
+        let length = rows
+            .iter()
+            .map(|(prompt, response)| prompt.len() + response.len())
+            .max();
         let length = length.unwrap_or_default();
         let mut tokens = Vec::with_capacity(rows.len() * length);
         for (prompt, response) in rows {
@@ -31,7 +34,10 @@ impl SequenceBatch {
         SequenceBatch {
             tokens: tokens.to_device(device),
             prompt_length: rows.iter().map(|(prompt, _)| prompt.len() as i64).collect(),
-            response_length: rows.iter().map(|(_, response)| response.len() as i64).collect(),
+            response_length: rows
+                .iter()
+                .map(|(_, response)| response.len() as i64)
+                .collect(),
             temperature,
         }
     }
@@ -42,7 +48,11 @@ impl SequenceBatch {
 
     /// Tokens of the longest response: the width of everything that a model says a token.
     pub fn width(&self) -> i64 {
-        self.response_length.iter().copied().max().unwrap_or_default()
+        self.response_length
+            .iter()
+            .copied()
+            .max()
+            .unwrap_or_default()
     }
 
     /// The batch of some of the rows, in the order given.
@@ -73,6 +83,9 @@ impl SequenceBatch {
     /// Length of the longest row, less the token that predicts nothing any more.
     pub(super) fn input_length(&self) -> i64 {
         let lengths = self.prompt_length.iter().zip(&self.response_length);
-        lengths.map(|(prompt, response)| prompt + response - 1).max().unwrap_or_default()
+        lengths
+            .map(|(prompt, response)| prompt + response - 1)
+            .max()
+            .unwrap_or_default()
     }
 }

@@ -45,7 +45,13 @@ impl CausalLmConfig {
         };
         match name {
             "tiny" => Some(tiny),
-            "small" => Some(CausalLmConfig { layers: 4, hidden: 128, ffn: 384, positions: 512, ..tiny }),
+            "small" => Some(CausalLmConfig {
+                layers: 4,
+                hidden: 128,
+                ffn: 384,
+                positions: 512,
+                ..tiny
+            }),
             _ => None,
         }
     }
@@ -68,25 +74,34 @@ impl CausalLmConfig {
         }
         let (hidden, heads, kv_heads) = (self.hidden, self.heads, self.kv_heads);
         if hidden % heads != 0 {
-            let message = format!("`heads` must divide `hidden`, and {heads} does not divide {hidden}");
+            let message =
+                format!("`heads` must divide `hidden`, and {heads} does not divide {hidden}");
             return Err(ArgumentError::new("heads", message));
         }
         if self.head_width() % 2 != 0 {
             let width = self.head_width();
-            let message =
-                format!("`hidden` / `heads` must be even, because rotary positions pair its elements, found {width}");
+            let message = format!(
+                "`hidden` / `heads` must be even, because rotary positions pair its elements, found {width}"
+            );
             return Err(ArgumentError::new("heads", message));
         }
         if heads % kv_heads != 0 {
-            let message = format!("`kv_heads` must divide `heads`, and {kv_heads} does not divide {heads}");
+            let message =
+                format!("`kv_heads` must divide `heads`, and {kv_heads} does not divide {heads}");
             return Err(ArgumentError::new("kv_heads", message));
         }
         if !(self.rope_theta.is_finite() && self.rope_theta > 1.0) {
-            let message = format!("`rope_theta` must be a number above 1, found {}", self.rope_theta);
+            let message = format!(
+                "`rope_theta` must be a number above 1, found {}",
+                self.rope_theta
+            );
             return Err(ArgumentError::new("rope_theta", message));
         }
         if !(self.norm_eps.is_finite() && self.norm_eps >= 0.0) {
-            let message = format!("`norm_eps` must be a number of at least 0, found {}", self.norm_eps);
+            let message = format!(
+                "`norm_eps` must be a number of at least 0, found {}",
+                self.norm_eps
+            );
             return Err(ArgumentError::new("norm_eps", message));
         }
         Ok(())

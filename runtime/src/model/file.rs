@@ -18,7 +18,10 @@ pub struct FileError {
 
 impl FileError {
     pub fn new(path: &Path, message: impl fmt::Display) -> FileError {
-        FileError { path: path.to_owned(), message: message.to_string() }
+        FileError {
+            path: path.to_owned(),
+            message: message.to_string(),
+        }
     }
 }
 
@@ -39,15 +42,28 @@ pub fn write_tensors<'a>(
     let mut stored = Vec::new();
     for (name, tensor) in tensors {
         let Some(dtype) = dtype(tensor.kind()) else {
-            let message = format!("`{name}` has elements of type {:?}, which is not stored", tensor.kind());
+            let message = format!(
+                "`{name}` has elements of type {:?}, which is not stored",
+                tensor.kind()
+            );
             return Err(FileError::new(path, message));
         };
         let shape = tensor.size().iter().map(|&size| size as usize).collect();
-        stored.push((name, Stored { tensor: tensor.detach(), dtype, shape }));
+        stored.push((
+            name,
+            Stored {
+                tensor: tensor.detach(),
+                dtype,
+                shape,
+            },
+        ));
     }
     // What PyTorch's own writers put there; some readers insist on it.
-    let header = [("format".to_owned(), "pt".to_owned())].into_iter().collect();
-    safetensors::serialize_to_file(stored, Some(header), path).map_err(|error| FileError::new(path, error))
+    let header = [("format".to_owned(), "pt".to_owned())]
+        .into_iter()
+        .collect();
+    safetensors::serialize_to_file(stored, Some(header), path)
+        .map_err(|error| FileError::new(path, error))
 }
 
 /// Reads all tensors of a file, by name, to the host.
@@ -57,17 +73,27 @@ pub fn read_tensors(path: &Path) -> Result<BTreeMap<String, Tensor>, FileError> 
     let mut tensors = BTreeMap::new();
     for (name, view) in file.iter() {
         let Some(kind) = kind(view.dtype()) else {
-            let message = format!("`{name}` has elements of type {:?}, which is not read", view.dtype());
+            let message = format!(
+                "`{name}` has elements of type {:?}, which is not read",
+                view.dtype()
+            );
             return Err(FileError::new(path, message));
         };
         let shape: Vec<i64> = view.shape().iter().map(|&size| size as i64).collect();
-        tensors.insert(name.to_owned(), Tensor::from_data_size(view.data(), &shape, kind));
+        tensors.insert(
+            name.to_owned(),
+            Tensor::from_data_size(view.data(), &shape, kind),
+        );
     }
     Ok(tensors)
 }
 
-const KINDS: [(Kind, Dtype); 4] =
-    [(Kind::Float, Dtype::F32), (Kind::Double, Dtype::F64), (Kind::Int64, Dtype::I64), (Kind::Bool, Dtype::BOOL)];
+const KINDS: [(Kind, Dtype); 4] = [
+    (Kind::Float, Dtype::F32),
+    (Kind::Double, Dtype::F64),
+    (Kind::Int64, Dtype::I64),
+    (Kind::Bool, Dtype::BOOL),
+];
 
 fn dtype(kind: Kind) -> Option<Dtype> {
     KINDS.iter().find(|pair| pair.0 == kind).map(|pair| pair.1)
@@ -94,7 +120,10 @@ impl View for Stored {
 
     fn data(&self) -> Cow<'_, [u8]> {
         let mut bytes = vec![0; self.data_len()];
-        self.tensor.to_device(Device::Cpu).contiguous().copy_data_u8(&mut bytes, self.tensor.numel());
+        self.tensor
+            .to_device(Device::Cpu)
+            .contiguous()
+            .copy_data_u8(&mut bytes, self.tensor.numel());
         bytes.into()
     }
 

@@ -26,7 +26,9 @@ impl Head<'_> {
     /// `[position]`: log-probability of each target, nats, for hidden states `[position, hidden]`.
     pub(super) fn logp(&self, hidden: &Tensor) -> Tensor {
         self.map_chunks(hidden, |scaled, targets| {
-            scaled.gather(-1, &targets.unsqueeze(-1), false).squeeze_dim(-1)
+            scaled
+                .gather(-1, &targets.unsqueeze(-1), false)
+                .squeeze_dim(-1)
                 - scaled.logsumexp(-1, false)
         })
     }
@@ -49,7 +51,8 @@ impl Head<'_> {
         for (start, length) in self.chunks(hidden) {
             let chunk = |x: &Tensor| x.narrow(0, start, length);
             let states = chunk(hidden);
-            let mut logits_gradient = self.chunk_gradient(&states, &chunk(self.targets), upstream, chunk);
+            let mut logits_gradient =
+                self.chunk_gradient(&states, &chunk(self.targets), upstream, chunk);
             if let Some(logits) = &upstream.logits {
                 logits_gradient += chunk(logits);
             }
@@ -67,7 +70,10 @@ impl Head<'_> {
         chunk: impl Fn(&Tensor) -> Tensor,
     ) -> Tensor {
         if upstream.logp.is_none() && upstream.entropy.is_none() {
-            return Tensor::zeros([hidden.size()[0], self.weight.size()[0]], (hidden.kind(), hidden.device()));
+            return Tensor::zeros(
+                [hidden.size()[0], self.weight.size()[0]],
+                (hidden.kind(), hidden.device()),
+            );
         }
         let logp = self.scaled_logits(hidden).log_softmax(-1, None);
         let p = logp.exp();
@@ -105,7 +111,11 @@ impl Head<'_> {
     fn chunks(&self, hidden: &Tensor) -> impl Iterator<Item = (i64, i64)> + use<> {
         // Elements of a chunk's logits: 16 MiB of f32 on the CPU, where more gains nothing; 256 MiB on a GPU,
         // so that even a vocabulary of 150,000 leaves products of several hundred rows.
-        let elements = if hidden.device() == Device::Cpu { 1 << 22 } else { 1 << 26 };
+        let elements = if hidden.device() == Device::Cpu {
+            1 << 22
+        } else {
+            1 << 26
+        };
         let chunk = (elements / self.weight.size()[0]).max(1);
         let positions = hidden.size()[0];
         let starts = (0..positions).step_by(chunk as usize);

@@ -31,7 +31,12 @@ pub struct CausalLm {
 
 impl CausalLm {
     /// A model from scratch; `kind` is the floating-point type of its parameters.
-    pub fn new(config: CausalLmConfig, seed: u64, kind: Kind, device: Device) -> Result<CausalLm, ArgumentError> {
+    pub fn new(
+        config: CausalLmConfig,
+        seed: u64,
+        kind: Kind,
+        device: Device,
+    ) -> Result<CausalLm, ArgumentError> {
         config.validate()?;
         let stream = Stream::new(seed, Purpose::Initialise);
         let parameters = parameters::initial(&config, stream, (kind, device));
@@ -64,7 +69,9 @@ impl CausalLm {
     }
 
     fn indices(&self, choose: impl Fn(&Parameter) -> bool) -> Vec<usize> {
-        (0..self.parameters.len()).filter(|&index| choose(&self.parameters[index])).collect()
+        (0..self.parameters.len())
+            .filter(|&index| choose(&self.parameters[index]))
+            .collect()
     }
 
     /// Adds a value head that says 0 everywhere, unless there is one.
@@ -72,7 +79,10 @@ impl CausalLm {
         if self.value_head().is_none() {
             let (kind, device) = (self.kind(), self.device());
             let value = Tensor::zeros([1, self.config.hidden], (kind, device));
-            self.parameters.push(Parameter { name: parameters::VALUE_HEAD.to_owned(), value });
+            self.parameters.push(Parameter {
+                name: parameters::VALUE_HEAD.to_owned(),
+                value,
+            });
         }
     }
 
@@ -97,23 +107,39 @@ impl CausalLm {
     }
 
     fn map_values(&self, of: impl Fn(&Tensor) -> Tensor) -> CausalLm {
-        let copy = |p: &Parameter| Parameter { name: p.name.clone(), value: of(&p.value) };
-        CausalLm { config: self.config.clone(), parameters: self.parameters.iter().map(copy).collect() }
+        let copy = |p: &Parameter| Parameter {
+            name: p.name.clone(),
+            value: of(&p.value),
+        };
+        CausalLm {
+            config: self.config.clone(),
+            parameters: self.parameters.iter().map(copy).collect(),
+        }
     }
 
     /// Writes the parameters to a safetensors file, by name.
     pub fn save(&self, path: &Path) -> Result<(), FileError> {
-        write_tensors(path, self.parameters.iter().map(|p| (p.name.as_str(), &p.value)))
+        write_tensors(
+            path,
+            self.parameters.iter().map(|p| (p.name.as_str(), &p.value)),
+        )
     }
 
     /// Reads the parameters from a safetensors file that holds each of them in its shape and nothing else.
     pub fn load(&mut self, path: &Path) -> Result<(), FileError> {
         let mut tensors = read_tensors(path)?;
         for parameter in &self.parameters {
-            parameters::check(parameter, tensors.get(&parameter.name)).map_err(|what| FileError::new(path, what))?;
+            parameters::check(parameter, tensors.get(&parameter.name))
+                .map_err(|what| FileError::new(path, what))?;
         }
-        if let Some(name) = tensors.keys().find(|name| self.parameters.iter().all(|p| p.name != **name)) {
-            return Err(FileError::new(path, format!("`{name}` is no parameter of this model")));
+        if let Some(name) = tensors
+            .keys()
+            .find(|name| self.parameters.iter().all(|p| p.name != **name))
+        {
+            return Err(FileError::new(
+                path,
+                format!("`{name}` is no parameter of this model"),
+            ));
         }
         no_grad(|| {
             for parameter in &mut self.parameters {
@@ -138,7 +164,11 @@ impl CausalLm {
         };
         let hidden = if grad { hidden() } else { no_grad(hidden) };
         // What a position predicts is the token after it.
-        let targets = batch.tokens.narrow(1, 1, length).flatten(0, 1).index_select(0, &positions);
+        let targets = batch
+            .tokens
+            .narrow(1, 1, length)
+            .flatten(0, 1)
+            .index_select(0, &positions);
         Pass {
             targets,
             head: parameters::head(&self.config),
@@ -162,7 +192,10 @@ impl CausalLm {
 
     /// Logits `[rows, length, vocab]` of token ids, likewise; held in full.
     pub fn logits_with_graph(&self, parameters: &[Tensor], tokens: &Tensor) -> Tensor {
-        linear(&self.hidden_with_graph(parameters, tokens), self.head(parameters))
+        linear(
+            &self.hidden_with_graph(parameters, tokens),
+            self.head(parameters),
+        )
     }
 
     /// The parameters' values as fresh tensors over the same storage, that require gradients if `grad`.
@@ -176,7 +209,9 @@ impl CausalLm {
     }
 
     fn value_head(&self) -> Option<usize> {
-        self.parameters.iter().position(|p| p.name == parameters::VALUE_HEAD)
+        self.parameters
+            .iter()
+            .position(|p| p.name == parameters::VALUE_HEAD)
     }
 }
 
@@ -186,11 +221,19 @@ fn places(batch: &SequenceBatch) -> (Tensor, Tensor) {
     let (length, width) = (batch.input_length(), batch.width());
     let mut positions = Vec::new();
     let mut slots = Vec::new();
-    for (row, (prompt, response)) in batch.prompt_length.iter().zip(&batch.response_length).enumerate() {
+    for (row, (prompt, response)) in batch
+        .prompt_length
+        .iter()
+        .zip(&batch.response_length)
+        .enumerate()
+    {
         let row = row as i64;
         positions.extend((0..*response).map(|token| row * length + prompt - 1 + token));
         slots.extend((0..*response).map(|token| row * width + token));
     }
     let device = batch.tokens.device();
-    (Tensor::from_slice(&positions).to_device(device), Tensor::from_slice(&slots).to_device(device))
+    (
+        Tensor::from_slice(&positions).to_device(device),
+        Tensor::from_slice(&slots).to_device(device),
+    )
 }

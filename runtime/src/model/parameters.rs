@@ -29,7 +29,11 @@ enum Initial {
     Normal(f64),
 }
 
-pub(super) fn initial(config: &CausalLmConfig, stream: Stream, options: (Kind, Device)) -> Vec<Parameter> {
+pub(super) fn initial(
+    config: &CausalLmConfig,
+    stream: Stream,
+    options: (Kind, Device),
+) -> Vec<Parameter> {
     let layout = layout(config).into_iter().enumerate();
     let parameter = |(index, (name, shape, initial)): (usize, (String, Vec<i64>, Initial))| {
         let value = match initial {
@@ -38,7 +42,10 @@ pub(super) fn initial(config: &CausalLmConfig, stream: Stream, options: (Kind, D
                 let draws = stream.at(index as u64);
                 let count = shape.iter().product::<i64>() as u64;
                 let values: Vec<f64> = (0..count).map(|i| deviation * draws.normal(i)).collect();
-                Tensor::from_slice(&values).view(shape.as_slice()).to_kind(options.0).to_device(options.1)
+                Tensor::from_slice(&values)
+                    .view(shape.as_slice())
+                    .to_kind(options.0)
+                    .to_device(options.1)
             }
         };
         Parameter { name, value }
@@ -48,7 +55,11 @@ pub(super) fn initial(config: &CausalLmConfig, stream: Stream, options: (Kind, D
 
 /// Index of the tensor that maps hidden states to logits.
 pub(super) fn head(config: &CausalLmConfig) -> usize {
-    if config.tied { 0 } else { layout(config).len() - 1 }
+    if config.tied {
+        0
+    } else {
+        layout(config).len() - 1
+    }
 }
 
 /// Whether `found` can be the value of `parameter`; otherwise what is wrong, as a sentence.
@@ -59,7 +70,9 @@ pub(super) fn check(parameter: &Parameter, found: Option<&Tensor>) -> Result<(),
     };
     if found.size() != value.size() {
         let (expected, found) = (value.size(), found.size());
-        return Err(format!("`{name}` has the shape {found:?} where the model has {expected:?}"));
+        return Err(format!(
+            "`{name}` has the shape {found:?} where the model has {expected:?}"
+        ));
     }
     Ok(())
 }
@@ -69,7 +82,16 @@ pub(super) fn check(parameter: &Parameter, found: Option<&Tensor>) -> Result<(),
 /// Every map starts with variance 1 / fan-in, so that it keeps the scale of its input; what writes to the residual
 /// stream is smaller by √(2 layers), the number of such writes (Radford et al. 2019, section 2.3).
 fn layout(config: &CausalLmConfig) -> Vec<(String, Vec<i64>, Initial)> {
-    let CausalLmConfig { layers, hidden, heads, kv_heads, ffn, vocab, tied, .. } = *config;
+    let CausalLmConfig {
+        layers,
+        hidden,
+        heads,
+        kv_heads,
+        ffn,
+        vocab,
+        tied,
+        ..
+    } = *config;
     let width = config.head_width();
     let fan_in = |inputs: i64| (inputs as f64).powf(-0.5);
     let residual = (2.0 * layers as f64).powf(-0.5);
@@ -77,11 +99,20 @@ fn layout(config: &CausalLmConfig) -> Vec<(String, Vec<i64>, Initial)> {
     // a map some seeds take several times as many updates.
     let embedding = 2.0;
     let map = |name: String, outputs: i64, inputs: i64, scale: f64| {
-        (name, vec![outputs, inputs], Initial::Normal(scale * fan_in(inputs)))
+        (
+            name,
+            vec![outputs, inputs],
+            Initial::Normal(scale * fan_in(inputs)),
+        )
     };
     let norm = |name: String| (name, vec![hidden], Initial::Ones);
 
-    let mut layout = vec![map("model.embed_tokens.weight".to_owned(), vocab, hidden, embedding)];
+    let mut layout = vec![map(
+        "model.embed_tokens.weight".to_owned(),
+        vocab,
+        hidden,
+        embedding,
+    )];
     for layer in 0..layers {
         let named = |part: &str| format!("model.layers.{layer}.{part}.weight");
         layout.extend([

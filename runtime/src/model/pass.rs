@@ -67,7 +67,11 @@ impl Pass {
             self.leaves.iter().all(Tensor::requires_grad),
             "backward through a pass that was made without gradients"
         );
-        let mut gradients: Vec<Tensor> = self.leaves.iter().map(|leaf| leaf.detach().zeros_like()).collect();
+        let mut gradients: Vec<Tensor> = self
+            .leaves
+            .iter()
+            .map(|leaf| leaf.detach().zeros_like())
+            .collect();
         if self.slots.numel() == 0 {
             return gradients;
         }
@@ -111,11 +115,16 @@ impl Pass {
     }
 
     fn head(&self) -> Head<'_> {
-        Head { weight: &self.leaves[self.head], targets: &self.targets, temperature: self.temperature }
+        Head {
+            weight: &self.leaves[self.head],
+            targets: &self.targets,
+            temperature: self.temperature,
+        }
     }
 
     fn value_index(&self) -> usize {
-        self.value_head.unwrap_or_else(|| panic!("the value of a model without a value head"))
+        self.value_head
+            .unwrap_or_else(|| panic!("the value of a model without a value head"))
     }
 
     fn by_position(&self, of: impl Fn(&Tensor) -> Tensor) -> Tensor {
@@ -130,7 +139,9 @@ impl Pass {
         let tail = &positions.size()[1..];
         let flat = [&[self.rows * self.width], tail].concat();
         let spread = Tensor::zeros(flat, (positions.kind(), positions.device()));
-        spread.index_copy(0, &self.slots, positions).view_(&[&[self.rows, self.width], tail].concat())
+        spread
+            .index_copy(0, &self.slots, positions)
+            .view_(&[&[self.rows, self.width], tail].concat())
     }
 
     /// `[rows, width, …]` to `[position, …]`.

@@ -89,7 +89,9 @@ impl Layer<'_> {
         rotation: &Rotation,
         attend: impl FnOnce(&Tensor, &Tensor, &Tensor) -> Tensor,
     ) -> Tensor {
-        let (rows, length, _) = input.size3().unwrap_or_else(|error| panic!("a layer's input: {error}"));
+        let (rows, length, _) = input
+            .size3()
+            .unwrap_or_else(|error| panic!("a layer's input: {error}"));
         let split = |x: &Tensor| x.reshape([rows, length, -1, config.head_width()]);
 
         let normed = rms_norm(config, input, self.attention_norm);
@@ -143,7 +145,11 @@ pub(crate) fn causal_attention(query: &Tensor, key: &Tensor, value: &Tensor) -> 
 
 /// Each head `groups` times in a row. libtorch's own grouped attention leaves the fused kernel on the CPU.
 fn repeat_heads(x: &Tensor, groups: i64) -> Tensor {
-    if groups == 1 { x.shallow_clone() } else { x.repeat_interleave_self_int(groups, 2, None) }
+    if groups == 1 {
+        x.shallow_clone()
+    } else {
+        x.repeat_interleave_self_int(groups, 2, None)
+    }
 }
 
 pub(crate) fn rms_norm(config: &CausalLmConfig, input: &Tensor, weight: &Tensor) -> Tensor {
@@ -170,7 +176,10 @@ impl Rotation {
         let frequencies = (exponents * config.rope_theta.ln()).exp();
         let angles = positions.unsqueeze(-1).to_kind(Kind::Double) * frequencies;
         let angles = angles.unsqueeze(-2);
-        Rotation { cos: angles.cos().to_kind(kind), sin: angles.sin().to_kind(kind) }
+        Rotation {
+            cos: angles.cos().to_kind(kind),
+            sin: angles.sin().to_kind(kind),
+        }
     }
 
     /// `x` is `[rows, length, heads, width]`; element i turns with element i + width / 2.
