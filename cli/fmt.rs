@@ -41,7 +41,8 @@ pub(crate) fn run(arguments: &Fmt) -> Answer {
         .filter(|(path, _)| !kept && *path != STANDARD_INPUT)
     {
         if let Err(why) = write_file(Path::new(path), new) {
-            return Answer::misused(&format!("`{path}` cannot be written: {why}"), None);
+            let message = format!("`{path}` cannot be written: {why}");
+            return Answer::refusal(Exit::Problems, &message, None);
         }
     }
     if arguments.check && !arguments.diff {

@@ -116,7 +116,7 @@ fn tell(answer: &Answer) -> ExitCode {
                 "error: the output cannot be written: {}",
                 reason(&error)
             );
-            Exit::Unusable.into()
+            Exit::Problems.into()
         }
     }
 }

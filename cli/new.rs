@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rlp_frontend::files::{reason, write_file};
 
-use crate::answer::Answer;
+use crate::answer::{Answer, Exit};
 use crate::arguments::{New, Template};
 
 /// Names and texts of the files; `my_project` stands for its name.
@@ -33,18 +33,14 @@ pub(crate) fn run(arguments: &New) -> Answer {
         );
     }
     if let Err(error) = fs::create_dir_all(folder) {
-        return Answer::misused(
-            &format!("`{shown}` cannot be made: {}", reason(&error)),
-            None,
-        );
+        let message = format!("`{shown}` cannot be made: {}", reason(&error));
+        return Answer::refusal(Exit::Problems, &message, None);
     }
     for (file, text) in files(arguments.template) {
         let path = folder.join(file);
         if let Err(why) = write_file(&path, &text.replace("my_project", &name)) {
-            return Answer::misused(
-                &format!("`{}` cannot be written: {why}", path.display()),
-                None,
-            );
+            let message = format!("`{}` cannot be written: {why}", path.display());
+            return Answer::refusal(Exit::Problems, &message, None);
         }
     }
     Answer::done(format!(

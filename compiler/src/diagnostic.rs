@@ -107,12 +107,22 @@ impl From<SyntaxError> for Diagnostic {
     }
 }
 
+/// How many names a misspelt one is compared with.
+const MOST_COMPARED: usize = 500;
+
 /// The candidates nearest to a misspelt name, best first, at most three.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let limit = (name.chars().count() / 3).clamp(1, 4);
     let mut found: Vec<(usize, &str)> = candidates
         .into_iter()
         .filter(|candidate| *candidate != name)
+        // A cheap look first, and not at all of them: a program may have a hundred thousand names, and as many mistakes.
+        .filter(|candidate| {
+            candidate.len().abs_diff(name.len()) <= 4 * limit
+                || candidate.starts_with(name)
+                || name.starts_with(candidate)
+        })
+        .take(MOST_COMPARED)
         .map(|candidate| (distance(name, candidate), candidate))
         .filter(|&(distance, candidate)| {
             distance <= limit

@@ -50,10 +50,7 @@ impl Elaborator<'_> {
                 .is_ok();
             self.allows.truncate(allows);
         }
-        let result = match &body.result {
-            Some(result) => Some(self.expr(result)),
-            None => None,
-        };
+        let result = body.result.as_ref().map(|result| self.expr(result));
         self.finish_states(states)?;
         let Some(result) = result else {
             if !sound {
@@ -272,7 +269,7 @@ impl Elaborator<'_> {
                 if wanted.dims.is_empty() && self.ty(x).elem == Elem::Real {
                     diagnostic = diagnostic.help(format!(
                         "mean({})",
-                        super::call::one_line(&self.library.map.text(span).to_string())
+                        super::call::one_line(self.library.map.text(span))
                     ));
                 }
                 Err(self.report(diagnostic))

@@ -48,7 +48,8 @@ struct Loaded {
     file: Rc<File>,
     blocks: Vec<Rc<Definition>>,
     /// `use … as alias`
-    modules: HashMap<String, SourceId>,
+    /// `None` where the file could not be read.
+    modules: HashMap<String, Option<SourceId>>,
 }
 
 /// What was found under a name.
@@ -127,19 +128,18 @@ impl<'s> Library<'s> {
             let Item::Use(used) = item else { continue };
             let target = self.sources.resolve(path, &used.path);
             let module = self.load(&target, Some(used.path_span));
-            if let (Some(module), Some(loaded)) = (module, self.loaded.get_mut(&id)) {
-                if loaded
-                    .modules
-                    .insert(used.alias.name.clone(), module)
-                    .is_some()
-                {
-                    let message = format!("`{}` is used as the name of two files", used.alias.name);
-                    self.diagnostics.push(Diagnostic::error(
-                        "duplicate-definition",
-                        used.alias.span,
-                        message,
-                    ));
-                }
+            let Some(loaded) = self.loaded.get_mut(&id) else {
+                continue;
+            };
+            if loaded
+                .modules
+                .insert(used.alias.name.clone(), module)
+                .is_some()
+            {
+                let message = format!("`{}` is used as the name of two files", used.alias.name);
+                let span = used.alias.span;
+                self.diagnostics
+                    .push(Diagnostic::error("duplicate-definition", span, message));
             }
         }
         Some(id)
@@ -198,7 +198,7 @@ impl<'s> Library<'s> {
     }
 
     /// Whether `name` is the alias of a used file in `file`, and which.
-    pub(crate) fn module(&self, file: SourceId, name: &str) -> Option<SourceId> {
+    pub(crate) fn module(&self, file: SourceId, name: &str) -> Option<Option<SourceId>> {
         self.loaded.get(&file)?.modules.get(name).copied()
     }
 

@@ -68,6 +68,9 @@ pub(crate) struct Reported;
 
 pub(crate) type Result<T> = std::result::Result<T, Reported>;
 
+/// How many diagnostics are kept: nobody reads more.
+const MAX_DIAGNOSTICS: usize = 1000;
+
 /// How deep blocks may call blocks.
 const MAX_CALLS: usize = 64;
 
@@ -162,7 +165,7 @@ impl<'s> Elaborator<'s> {
             diagnostic.span(),
             diagnostic.message.clone(),
         );
-        if self.seen.insert(key) {
+        if self.diagnostics.len() < MAX_DIAGNOSTICS && self.seen.insert(key) {
             self.diagnostics.push(diagnostic);
         }
         Reported

@@ -186,7 +186,7 @@ impl Elaborator<'_> {
         }
         let file = self.file();
         let found = if let Some(used) = self.library.module(file, module) {
-            self.library.used(used, &name.name)
+            used.map_or(Found::Broken, |used| self.library.used(used, &name.name))
         } else if KINDS.contains(&module.as_str()) {
             self.library.standard(file, module, &name.name)
         } else {

@@ -18,16 +18,20 @@ pub(crate) struct Base {
     /// Definitions that are elaborated anew in the graph of each stage.
     pub(crate) pending: Vec<Pending>,
     pub(crate) settings: Vec<(Ident, Array)>,
+    /// Whether nothing was wrong outside the stages.
+    pub(crate) is_whole: bool,
 }
 
 impl Elaborator<'_> {
     pub(crate) fn pipeline(&mut self, pipeline: &Pipeline, file: SourceId) -> Plan {
+        let before = self.error_count();
         self.models.clear();
         self.data.clear();
-        let (base, _) = self.apart(Mode::Pipeline, |this| {
+        let (mut base, _) = self.apart(Mode::Pipeline, |this| {
             this.in_scope(Scope::new(file), |this| this.base(pipeline))
         });
         self.refuse_unknown_settings(pipeline, &base);
+        base.is_whole = self.error_count() == before;
         let mut stages = Vec::new();
         let mut names: Vec<(String, Span)> = Vec::new();
         for stmt in &pipeline.stmts {
@@ -81,6 +85,7 @@ impl Elaborator<'_> {
             scope: self.scope.clone(),
             pending: Vec::new(),
             settings: Vec::new(),
+            is_whole: true,
         };
         let mut lets: Vec<Pending> = Vec::new();
         let mut seen: Vec<Ident> = Vec::new();

@@ -174,7 +174,7 @@ impl Elaborator<'_> {
             .max()
             .unwrap_or(1);
         // What is missing or unused because of a mistake need not be said.
-        if self.error_count() == before {
+        if base.is_whole && self.error_count() == before {
             if body.trains.is_empty()
                 && body.reports.is_empty()
                 && self.levels[0].graph.states.is_empty()
