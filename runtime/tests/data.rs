@@ -113,7 +113,7 @@ fn text_comes_back_and_bytes_that_are_no_text_do_not_panic() {
 fn all(task: &dyn Task, split: Split) -> Vec<Problem> {
     let stream = Stream::new(0, Purpose::Problem);
     (0..task.size(split))
-        .map(|index| task.problem(split, index, stream))
+        .map(|index| task.problem(split, index, stream.at(index)))
         .collect()
 }
 
