@@ -84,7 +84,7 @@ impl Stream {
 
     /// Uniform on `0..bound`; `bound` is at least 1. The bias is below `bound / 2⁶⁴`.
     pub fn below(self, position: u64, bound: u64) -> u64 {
-        (u128::from(self.bits(position)) * u128::from(bound) >> 64) as u64
+        ((u128::from(self.bits(position)) * u128::from(bound)) >> 64) as u64
     }
 
     /// A uniform permutation of `0..size` (Fisher and Yates), by draws `0..size` of this stream.

@@ -127,6 +127,6 @@ impl Task for Arithmetic {
 
 /// The pair of numbers that comes at `rank` in the order (0, 1), (0, 2), (1, 2), (0, 3), …
 fn pair(rank: u64) -> (u64, u64) {
-    let larger = ((8 * rank + 1).isqrt() + 1) / 2;
+    let larger = (8 * rank + 1).isqrt().div_ceil(2);
     (rank - larger * (larger - 1) / 2, larger)
 }

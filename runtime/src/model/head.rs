@@ -47,7 +47,7 @@ impl Head<'_> {
     /// ∂logp/∂z = onehot − p,  ∂H/∂z = −p (log p + H),  ∂z/∂logits = 1/T.
     pub(super) fn backward(&self, hidden: &Tensor, upstream: &HeadUpstream) -> (Tensor, Tensor) {
         let mut weight_gradient = self.weight.zeros_like();
-        let mut hidden_gradients = Vec::new();
+        let hidden_gradient = hidden.empty_like();
         for (start, length) in self.chunks(hidden) {
             let chunk = |x: &Tensor| x.narrow(0, start, length);
             let states = chunk(hidden);
@@ -56,10 +56,10 @@ impl Head<'_> {
             if let Some(logits) = &upstream.logits {
                 logits_gradient += chunk(logits);
             }
-            hidden_gradients.push(logits_gradient.matmul(self.weight));
+            chunk(&hidden_gradient).copy_(&logits_gradient.matmul(self.weight));
             weight_gradient += logits_gradient.tr().matmul(&states);
         }
-        (Tensor::cat(&hidden_gradients, 0), weight_gradient)
+        (hidden_gradient, weight_gradient)
     }
 
     fn chunk_gradient(
@@ -75,36 +75,45 @@ impl Head<'_> {
                 (hidden.kind(), hidden.device()),
             );
         }
+        // In place where it can be: fresh memory for every step costs more than the arithmetic.
         let logp = self.scaled_logits(hidden).log_softmax(-1, None);
-        let p = logp.exp();
+        let mut p = logp.exp();
         let mut gradient = match &upstream.entropy {
             Some(entropy_upstream) => {
                 let entropy = entropy_of(&logp, &p).unsqueeze(-1);
-                (logp + entropy) * &p * -chunk(entropy_upstream).unsqueeze(-1)
+                let mut gradient = logp;
+                gradient += entropy;
+                gradient *= &p;
+                gradient *= -chunk(entropy_upstream).unsqueeze(-1);
+                gradient
             }
             None => p.zeros_like(),
         };
         if let Some(logp_upstream) = &upstream.logp {
             let by_target = chunk(logp_upstream).unsqueeze(-1);
-            gradient -= p * &by_target;
+            p *= &by_target;
+            gradient -= p;
             let _ = gradient.scatter_add_(-1, &targets.unsqueeze(-1), &by_target);
         }
-        gradient / self.temperature
+        gradient /= self.temperature;
+        gradient
     }
 
     fn map_chunks(&self, hidden: &Tensor, of: impl Fn(&Tensor, &Tensor) -> Tensor) -> Tensor {
-        let results: Vec<Tensor> = self
-            .chunks(hidden)
-            .map(|(start, length)| {
-                let scaled = self.scaled_logits(&hidden.narrow(0, start, length));
-                of(&scaled, &self.targets.narrow(0, start, length))
-            })
-            .collect();
-        Tensor::cat(&results, 0)
+        // In place: results that lay between the chunks' logits would keep the allocator from using their memory again.
+        let results = Tensor::empty([hidden.size()[0]], (hidden.kind(), hidden.device()));
+        for (start, length) in self.chunks(hidden) {
+            let scaled = self.scaled_logits(&hidden.narrow(0, start, length));
+            let of_chunk = of(&scaled, &self.targets.narrow(0, start, length));
+            results.narrow(0, start, length).copy_(&of_chunk);
+        }
+        results
     }
 
     fn scaled_logits(&self, hidden: &Tensor) -> Tensor {
-        hidden.matmul(&self.weight.tr()) / self.temperature
+        let mut logits = hidden.matmul(&self.weight.tr());
+        logits /= self.temperature;
+        logits
     }
 
     /// Start and length of each chunk of positions.

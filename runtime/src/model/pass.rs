@@ -141,7 +141,7 @@ impl Pass {
         let spread = Tensor::zeros(flat, (positions.kind(), positions.device()));
         spread
             .index_copy(0, &self.slots, positions)
-            .view_(&[&[self.rows, self.width], tail].concat())
+            .view_([&[self.rows, self.width], tail].concat())
     }
 
     /// `[rows, width, …]` to `[position, …]`.

@@ -92,7 +92,7 @@ impl Layer<'_> {
         let (rows, length, _) = input
             .size3()
             .unwrap_or_else(|error| panic!("a layer's input: {error}"));
-        let split = |x: &Tensor| x.reshape([rows, length, -1, config.head_width()]);
+        let split = |x: &Tensor| x.unflatten(-1, [-1, config.head_width()]);
 
         let normed = rms_norm(config, input, self.attention_norm);
         let projected = self.query_key_value.apply(&normed);
