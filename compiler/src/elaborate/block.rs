@@ -153,12 +153,15 @@ impl Elaborator<'_> {
         let mut involved = Vec::new();
         for param in &definition.block.params {
             if walk::mentions(condition, &param.name.name)
-                && let (Some(&place), Some(Value::Tensor(tensor))) = (
-                    places.get(&param.name.name),
-                    self.bound(&param.name.name, param.name.span)?,
-                )
+                && let Some(Value::Tensor(tensor)) =
+                    self.bound(&param.name.name, param.name.span)?
                 && let Some(known) = self.static_value(tensor)
             {
+                // A block by itself has no caller: its argument then stands in the signature.
+                let place = places
+                    .get(&param.name.name)
+                    .copied()
+                    .unwrap_or(param.name.span);
                 let origin = self.levels[tensor.level].graph.node(tensor.node).span;
                 involved.push((param.name.name.clone(), show_scalar(&known), place, origin));
             }
