@@ -8,6 +8,7 @@ pub mod elaborate;
 pub mod eval;
 pub mod explain;
 pub mod graph;
+pub mod kernel;
 pub mod pass;
 pub mod phase;
 pub mod plan;
