@@ -226,6 +226,10 @@ pub enum TextOp {
     Replace,
     /// (text, part) -> int: occurrences that do not overlap.
     Occurrences,
+    /// (text, text) -> int: characters to insert, delete or replace to make one the other.
+    EditDistance,
+    /// (text) -> real: the share of the n-grams of words that stand earlier in the text already.
+    Repetition(u32),
     /// (text, text) -> text
     Join,
     /// (text, text) -> bool

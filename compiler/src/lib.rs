@@ -14,6 +14,7 @@ pub mod phase;
 pub mod plan;
 pub mod program;
 pub mod source;
+pub mod text;
 pub mod ty;
 pub mod verify;
 

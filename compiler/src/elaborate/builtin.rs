@@ -408,6 +408,18 @@ pub const BUILTINS: &[Builtin] = &[
         2,
         "how often a part occurs, without overlap",
     ),
+    function(
+        "edit_distance",
+        &["text", "other"],
+        2,
+        "how many characters to insert, delete or replace to make one text the other",
+    ),
+    function(
+        "repetition",
+        &["text", "n"],
+        2,
+        "the share of the n-grams of words that stand earlier in the text already",
+    ),
     // Models and data.
     function(
         "logp",
@@ -550,7 +562,8 @@ impl Elaborator<'_> {
             "inverse" | "cholesky" | "solve" | "svd" | "qr" | "eigh" => self.matrix(name, &bound),
             "contains" | "starts_with" | "ends_with" | "after_last" | "after_first" | "before"
             | "between" | "trim" | "lower" | "upper" | "words" | "length" | "number"
-            | "matches" | "captures" | "replace" | "occurrences" => {
+            | "matches" | "captures" | "replace" | "occurrences" | "edit_distance"
+            | "repetition" => {
                 self.text_function(name, &bound)
             }
             "logp" | "entropy" | "value" | "logits" => self.model_call(name, &bound),
