@@ -563,9 +563,7 @@ impl Elaborator<'_> {
             "contains" | "starts_with" | "ends_with" | "after_last" | "after_first" | "before"
             | "between" | "trim" | "lower" | "upper" | "words" | "length" | "number"
             | "matches" | "captures" | "replace" | "occurrences" | "edit_distance"
-            | "repetition" => {
-                self.text_function(name, &bound)
-            }
+            | "repetition" => self.text_function(name, &bound),
             "logp" | "entropy" | "value" | "logits" => self.model_call(name, &bound),
             "frozen" => self.frozen(&bound),
             "held_out" => self.held_out(&bound),

@@ -40,9 +40,7 @@ pub fn evaluate(op: &TextOp, operands: &[&Array]) -> Result<Array, Fault> {
         TextOp::Upper => strings(one(first, str::to_uppercase)),
         TextOp::Words => Elements::Int(one(first, text::words)),
         TextOp::Length => Elements::Int(one(first, text::length)),
-        TextOp::Repetition(n) => {
-            Elements::Real(one(first, |it| text::repetition(it, *n as usize)))
-        }
+        TextOp::Repetition(n) => Elements::Real(one(first, |it| text::repetition(it, *n as usize))),
         TextOp::Number => {
             let otherwise = match operands.get(1).map(|array| &array.elements) {
                 Some(Elements::Real(values)) => values,
