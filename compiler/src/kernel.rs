@@ -9,6 +9,12 @@
 //! Nothing here names memory: sizes, strides and addresses are arguments of a launch, so that kernels of one structure
 //! share their code.
 
+mod interpret;
+mod verify;
+
+pub use interpret::interpret;
+pub use verify::verify;
+
 use crate::graph::{Binary, NodeId, Reduction, TextOp, Unary};
 use crate::ty::{DimId, Elem};
 
