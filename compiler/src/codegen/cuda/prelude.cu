@@ -1,5 +1,9 @@
 // What every kernel below reads: numbers as the language has them, and reductions that join in a fixed order.
 typedef long long integer;
+#ifndef INFINITY
+#define INFINITY __longlong_as_double(0x7ff0000000000000ll)
+#define NAN __longlong_as_double(0x7ff8000000000000ll)
+#endif
 
 __device__ inline real sign_of(real x) { return real(x > 0) - real(x < 0); }
 __device__ inline integer sign_of(integer x) { return integer(x > 0) - integer(x < 0); }
