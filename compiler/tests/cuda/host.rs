@@ -7,7 +7,6 @@ use std::process::Command;
 
 use rlp_compiler::array::{Array, Elements};
 use rlp_compiler::codegen::{Precision, cuda};
-use rlp_compiler::graph::Reduction;
 use rlp_compiler::kernel::{Form, Kernel, Level};
 use rlp_compiler::ty::{DimId, Elem};
 
@@ -54,16 +53,6 @@ pub(crate) fn inputs(kernel: &Kernel, given: [usize; 3]) -> Vec<Array> {
         Array { shape, elements }
     };
     kernel.inputs.iter().enumerate().map(array).collect()
-}
-
-fn elem_of(kernel: &Kernel, output: &rlp_compiler::kernel::Output) -> Elem {
-    match output.form {
-        Form::Total {
-            kind: Reduction::Count,
-            ..
-        } => Elem::Int,
-        Form::Total { .. } | Form::Cells | Form::Rows => kernel.body[output.value.0 as usize].elem,
-    }
 }
 
 fn c_type(elem: Elem) -> &'static str {
@@ -123,7 +112,7 @@ pub(crate) fn run(
             Some(Level::Row) => rows,
             None => 1,
         };
-        let c_type = c_type(elem_of(kernel, output));
+        let c_type = c_type(output.elem(kernel));
         let _ = writeln!(main, "static {c_type} o{place}[{n} + 1];");
         match level {
             Some(_) => arguments.push(format!("o{place}")),

@@ -138,17 +138,7 @@ impl<'k> Printer<'k> {
         let mut parameters: Vec<String> = Vec::new();
         let mut lines = String::new();
         for (place, output, kind, _) in self.totals_of() {
-            let elem = match kind {
-                Reduction::Count => Elem::Int,
-                Reduction::Sum
-                | Reduction::Mean
-                | Reduction::Max
-                | Reduction::Min
-                | Reduction::Product
-                | Reduction::LogSumExp
-                | Reduction::Any
-                | Reduction::All => self.passes.elem_of(output.value),
-            };
+            let elem = output.elem(self.kernel);
             let reducer = self.reducer_of(kind, output.value);
             parameters.push(format!("const void *partial{place}"));
             lines += &format!("    total<{reducer}>(partial{place}, blocks, out{place});\n");
