@@ -7,6 +7,7 @@
 
 pub mod cache;
 pub mod cpu;
+mod frame;
 pub mod launch;
 
 use std::fmt;
