@@ -5,7 +5,12 @@
 //! runs it on so many threads, with results that do not depend on how many. A [`Cache`](cache::Cache) keeps one code for
 //! all kernels of a structure.
 
+pub mod cache;
+pub mod cpu;
 pub mod cuda;
+mod frame;
+pub mod launch;
+pub mod text;
 
 use std::fmt;
 

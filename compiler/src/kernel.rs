@@ -82,6 +82,7 @@ pub enum KernelOp {
     Real(f64),
     Int(i64),
     Bool(bool),
+    TextValue(String),
     /// The index along a dimension of the rows, or along the only dimension of the cells; an int.
     Position(DimId),
     Unary(Unary, ValueId),

@@ -113,6 +113,9 @@ impl Run<'_> {
             KernelOp::Real(value) => self.constant(Elements::Real(vec![*value]), to.level),
             KernelOp::Int(value) => self.constant(Elements::Int(vec![*value]), to.level),
             KernelOp::Bool(value) => self.constant(Elements::Bool(vec![*value]), to.level),
+            KernelOp::TextValue(value) => {
+                self.constant(Elements::Text(vec![value.clone()]), to.level)
+            }
             KernelOp::Position(dim) => {
                 let n = *self.sizes.get(dim).ok_or(Fault::UnknownSize(*dim))?;
                 let positions = Elements::Int((0..n as i64).collect());

@@ -97,6 +97,7 @@ fn check(
         KernelOp::Real(_) => claim(own == Elem::Real, "a real is real"),
         KernelOp::Int(_) => claim(own == Elem::Int, "an int is an int"),
         KernelOp::Bool(_) => claim(own == Elem::Bool, "a bool is a bool"),
+        KernelOp::TextValue(_) => claim(own == Elem::Text, "a text is a text"),
         KernelOp::Position(dim) => {
             claim(own == Elem::Int, "a position is an int")?;
             match instruction.level {
@@ -222,6 +223,7 @@ fn operands(op: &KernelOp) -> Vec<ValueId> {
         | KernelOp::Real(_)
         | KernelOp::Int(_)
         | KernelOp::Bool(_)
+        | KernelOp::TextValue(_)
         | KernelOp::Position(_)
         | KernelOp::Scan { .. }
         | KernelOp::Carry { .. } => Vec::new(),

@@ -28,6 +28,7 @@ impl<'k> Passes<'k> {
                 | KernelOp::Real(_)
                 | KernelOp::Int(_)
                 | KernelOp::Bool(_)
+                | KernelOp::TextValue(_)
                 | KernelOp::Position(_)
                 | KernelOp::Unary(..)
                 | KernelOp::Binary(..)
@@ -87,6 +88,7 @@ pub(super) fn operands(kernel: &Kernel, op: &KernelOp) -> Vec<ValueId> {
         | KernelOp::Real(_)
         | KernelOp::Int(_)
         | KernelOp::Bool(_)
+        | KernelOp::TextValue(_)
         | KernelOp::Position(_)
         | KernelOp::Carry { .. } => Vec::new(),
         KernelOp::Unary(_, x) | KernelOp::Cast(x) => vec![*x],
@@ -119,6 +121,7 @@ fn direct(instruction: &Instruction) -> Vec<ValueId> {
         | KernelOp::Real(_)
         | KernelOp::Int(_)
         | KernelOp::Bool(_)
+        | KernelOp::TextValue(_)
         | KernelOp::Position(_)
         | KernelOp::Carry { .. }
         | KernelOp::Reduce { .. }

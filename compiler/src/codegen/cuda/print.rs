@@ -425,7 +425,9 @@ impl<'k> Printer<'k> {
                 )
             }
             KernelOp::Cast(x) => cast(elem_of(*x), elem, &name(*x)),
-            KernelOp::Text(op, _) => return Err(format!("{op:?} is text")),
+            KernelOp::TextValue(_) | KernelOp::Text(..) => {
+                return Err("text is computed on the CPU".to_string());
+            }
             KernelOp::Carry { part } => format!("carry{part}"),
             KernelOp::Reduce { .. } | KernelOp::Shift { .. } | KernelOp::Scan { .. } => {
                 return Err("this waits for its row".to_string());
