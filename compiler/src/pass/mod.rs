@@ -6,6 +6,7 @@
 mod autodiff;
 mod cse;
 mod dce;
+pub mod fuse;
 mod rewrite;
 mod roots;
 mod simplify;
