@@ -6,7 +6,7 @@ use rlp_compiler::plan::{AssertPlan, TestPlan};
 use rlp_compiler::ty::DimId;
 use rlp_grammar::ast::Span;
 
-use crate::eager::{Executor, NoHost};
+use crate::executor::{Executor, NoHost};
 use crate::error::{Fault, Result};
 use crate::tensor::{Device, Kind, without_gradient};
 use crate::torch::Context;

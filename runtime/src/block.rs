@@ -10,7 +10,7 @@ use rlp_compiler::pass;
 use rlp_compiler::plan::{BlockPlan, ResultPlan};
 use rlp_compiler::ty::Elem;
 
-use crate::eager::{Executor, NoHost};
+use crate::executor::{Executor, NoHost};
 use crate::error::{Fault, Result};
 use crate::extent::Extents;
 use crate::tensor::{Device, Tensor, Value, gradients, without_gradient};

@@ -23,7 +23,7 @@ use rlp_compiler::graph::{Graph, NodeId, Op};
 use rlp_compiler::phase::upstream;
 use rlp_compiler::plan::StagePlan;
 
-use crate::eager::Executor;
+use crate::executor::Executor;
 use crate::error::Result;
 use crate::random::{Purpose, Stream};
 use crate::report::{EvaluationRecord, Event, Observer, StepRecord, Trained, is_due};

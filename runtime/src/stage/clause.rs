@@ -8,7 +8,7 @@ use rlp_compiler::plan::{StagePlan, TrainPlan};
 use rlp_compiler::ty::DimId;
 
 use super::minibatch::{Portion, Rows};
-use crate::eager::Executor;
+use crate::executor::Executor;
 use crate::error::Result;
 use crate::extent::Extents;
 use crate::tensor::Value;

@@ -8,7 +8,7 @@ use rlp_compiler::graph::{DataRef, Draw, DrawArg, Graph, ModelRef, NodeId};
 
 use super::host::{Record, StageHost, draw_index, draw_of};
 use crate::data::{Problem, Split, evaluation};
-use crate::eager::Drawn;
+use crate::executor::Drawn;
 use crate::error::{Fault, Result};
 use crate::generate::{Sampling, rollout};
 use crate::random::Purpose;

@@ -5,7 +5,7 @@ use rlp_compiler::graph::{DrawArg, Graph, ModelOutput, ModelRef, NodeId, Op};
 use super::gradient::Gradient;
 use super::host::{StageHost, draw_of};
 use super::minibatch::Portion;
-use crate::eager::Executor;
+use crate::executor::Executor;
 use crate::error::Result;
 
 /// The largest difference at a real token between what a rollout of this step recorded and what the first minibatch

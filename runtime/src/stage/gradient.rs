@@ -10,7 +10,7 @@ use super::clause::Clause;
 use super::guard;
 use super::host::StageHost;
 use super::sequence::{Differentiated, Sequences};
-use crate::eager::Executor;
+use crate::executor::Executor;
 use crate::error::{Fault, Result, RunError};
 use crate::tensor::{Kind, Tensor, Value, gradients};
 

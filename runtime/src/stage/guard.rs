@@ -5,7 +5,7 @@ use rlp_compiler::phase::live;
 
 use super::clause::Clause;
 use super::host::StageHost;
-use crate::eager::Executor;
+use crate::executor::Executor;
 use crate::error::{Fault, Result, RunError};
 use crate::tensor::{Tensor, gradients};
 

@@ -8,7 +8,7 @@ use rlp_compiler::ty::DimId;
 use super::rows;
 use super::sequence::Sequences;
 use crate::data::ProblemOrder;
-use crate::eager::{Drawn, Executor, Host};
+use crate::executor::{Drawn, Executor, Host};
 use crate::error::{Fault, Result};
 use crate::model::Pass;
 use crate::random::{Purpose, Stream};

@@ -6,7 +6,7 @@ use rlp_compiler::graph::{Graph, NodeId, Op};
 use rlp_compiler::phase::{Phase, upstream};
 use rlp_compiler::ty::DimId;
 
-use crate::eager::{Executor, Host};
+use crate::executor::{Executor, Host};
 use crate::error::Result;
 use crate::tensor::Value;
 

@@ -5,7 +5,7 @@ use rlp_compiler::plan::{RulePlan, TrainPlan};
 
 use super::group::{Carried, Group, groups};
 use super::host::StageHost;
-use crate::eager::{Executor, NoHost};
+use crate::executor::{Executor, NoHost};
 use crate::error::{Fault, Result};
 use crate::resource::World;
 use crate::tensor::{Tensor, Value, without_gradient};
