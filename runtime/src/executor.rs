@@ -24,6 +24,33 @@ use crate::extent::Extents;
 use crate::tensor::{Tensor, Value};
 use crate::torch::Context;
 
+/// How graphs run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ExecutorChoice {
+    /// Node by node; libtorch's autograd differentiates.
+    Eager,
+    /// As kernels; the compiler differentiates.
+    Fused,
+}
+
+impl ExecutorChoice {
+    /// The word of the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            ExecutorChoice::Eager => "eager",
+            ExecutorChoice::Fused => "fused",
+        }
+    }
+
+    /// What kernels a run shares: none if it is eager.
+    pub fn kernels(self) -> Option<Rc<Kernels>> {
+        match self {
+            ExecutorChoice::Eager => None,
+            ExecutorChoice::Fused => Some(Rc::new(Kernels::new())),
+        }
+    }
+}
+
 /// What a graph asks for while it runs.
 pub trait Host {
     /// Draws anew for the `Draw` node `node`, whose operands have these values.
@@ -103,7 +130,19 @@ impl<'g> Executor<'g> {
     /// Nothing that it computes can be differentiated by libtorch.
     pub fn fused(graph: &'g Graph, context: Context, steps: Option<&Rc<Steps>>) -> Executor<'g> {
         let steps = steps.filter(|_| Kernels::has_code_for(&context)).cloned();
-        Executor { steps, ..Executor::new(graph, context) }
+        Executor {
+            steps,
+            ..Executor::new(graph, context)
+        }
+    }
+
+    /// An executor of a graph that shares this one's dimensions, and may have more.
+    pub(crate) fn within<'h>(&self, graph: &'h Graph, steps: &Rc<Steps>) -> Executor<'h> {
+        let extents = self.extents.within(&graph.dims);
+        Executor {
+            extents,
+            ..Executor::fused(graph, self.context, Some(steps))
+        }
     }
 
     pub fn graph(&self) -> &'g Graph {

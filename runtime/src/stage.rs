@@ -2,6 +2,7 @@
 
 mod clause;
 mod draw;
+mod fused;
 mod gap;
 mod gradient;
 mod group;
@@ -23,8 +24,8 @@ use rlp_compiler::graph::{Graph, NodeId, Op};
 use rlp_compiler::phase::upstream;
 use rlp_compiler::plan::StagePlan;
 
-use crate::executor::Executor;
 use crate::error::Result;
+use crate::executor::Executor;
 use crate::random::{Purpose, Stream};
 use crate::report::{EvaluationRecord, Event, Observer, StepRecord, Trained, is_due};
 use crate::resource::World;
@@ -100,9 +101,10 @@ impl<'s> Stage<'s> {
         world: &'s mut World,
         carried: &Carried,
     ) -> Result<Stage<'s>> {
+        let kernels = world.kernels.clone();
         let clauses = plan.trains.iter().map(|train| {
             (
-                Clause::new(plan, graph, train),
+                Clause::new(plan, graph, train, kernels.as_ref()),
                 Optimizer::new(train, world, carried),
             )
         });

@@ -7,12 +7,14 @@ mod autodiff;
 mod cse;
 mod dce;
 pub mod fuse;
+mod loss;
 mod rewrite;
 mod roots;
 mod simplify;
 mod snapshot;
 
 pub use autodiff::{gradients, has_derivative};
+pub use loss::LossGraph;
 pub use rewrite::Rewritten;
 pub use roots::{Roots, sinks_of};
 pub use snapshot::Snapshot;

@@ -24,7 +24,10 @@ type Asked = (Vec<NodeId>, Vec<bool>);
 impl Steps {
     /// For a graph that is yet to be run; the code for it is shared.
     pub fn new(kernels: &Rc<Kernels>) -> Rc<Steps> {
-        Rc::new(Steps { kernels: Rc::clone(kernels), fusions: RefCell::default() })
+        Rc::new(Steps {
+            kernels: Rc::clone(kernels),
+            fusions: RefCell::default(),
+        })
     }
 
     pub fn kernels(&self) -> &Rc<Kernels> {
@@ -61,7 +64,10 @@ impl Executor<'_> {
         let fusion = steps.fusion(graph, wanted, known);
         let mut uses = vec![0usize; graph.len()];
         let reads: Vec<Vec<NodeId>> = fusion.steps.iter().map(|step| step.reads(graph)).collect();
-        wanted.iter().chain(reads.iter().flatten()).for_each(|id| uses[id.index()] += 1);
+        wanted
+            .iter()
+            .chain(reads.iter().flatten())
+            .for_each(|id| uses[id.index()] += 1);
         self.extents.derive(graph)?;
         for (step, reads) in fusion.steps.iter().zip(&reads) {
             match step {
@@ -69,7 +75,8 @@ impl Executor<'_> {
                 // A scan may have filled in its other parts.
                 Step::Node(id) if self.is_known(*id) => {}
                 Step::Node(id) => {
-                    self.compute(*id, reads, host).map_err(|error| error.at(graph, *id))?;
+                    self.compute(*id, reads, host)
+                        .map_err(|error| error.at(graph, *id))?;
                 }
             }
             for read in reads {
@@ -90,12 +97,18 @@ impl Executor<'_> {
             .map(|input| Ok(self.value(input.node)?.tensor()?.shallow_clone()))
             .collect::<Result<Vec<_>, Fault>>()?;
         let nodes: Vec<NodeId> = kernel.outputs.iter().map(|output| output.node).collect();
-        let run = steps.kernels.run(kernel, &inputs, &self.extents, &self.context);
+        let run = steps
+            .kernels
+            .run(kernel, &inputs, &self.extents, &self.context);
         let outputs = run.map_err(|fault| RunError::from(fault).at(graph, nodes[0]))?;
         let values = match outputs {
             Some(tensors) => tensors.into_iter().map(Into::into).collect(),
             // The nodes of this kernel alone, on a copy: what others read must not be dropped.
-            None => Executor { steps: None, ..self.clone() }.evaluate(&nodes, host)?,
+            None => Executor {
+                steps: None,
+                ..self.clone()
+            }
+            .evaluate(&nodes, host)?,
         };
         for (node, value) in nodes.into_iter().zip(values) {
             self.values[node.index()] = Some(value);

@@ -1,7 +1,7 @@
 //! Kernels on tensors.
 
-use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 
 use rlp_compiler::kernel::{Kernel, interpret};
 
@@ -14,7 +14,9 @@ use crate::torch::Context;
 #[derive(Debug, Default)]
 pub struct Kernels {
     /// Why kernels have no code, each reason once.
-    notes: RefCell<BTreeSet<String>>,
+    notes: RefCell<Vec<String>>,
+    /// How many of them were told.
+    told: Cell<usize>,
 }
 
 impl Kernels {
@@ -27,13 +29,18 @@ impl Kernels {
         context.device == Device::Cpu && matches!(context.kind, Kind::Float | Kind::Double)
     }
 
-    /// What users may want to know: what does not run as it could, and why.
-    pub fn notes(&self) -> Vec<String> {
-        self.notes.borrow().iter().cloned().collect()
+    /// What users may want to know since this was last asked for: what does not run as it could, and why.
+    pub fn news(&self) -> Vec<String> {
+        let notes = self.notes.borrow();
+        notes[self.told.replace(notes.len())..].to_vec()
     }
 
-    pub fn note(&self, note: impl Into<String>) {
-        self.notes.borrow_mut().insert(note.into());
+    /// Takes note of something, once.
+    pub(crate) fn note(&self, note: String) {
+        let mut notes = self.notes.borrow_mut();
+        if !notes.contains(&note) {
+            notes.push(note);
+        }
     }
 
     /// The outputs of a kernel; `None` if there is no code for it.
@@ -45,8 +52,10 @@ impl Kernels {
         context: &Context,
     ) -> Result<Option<Vec<Tensor>>, Fault> {
         let dims = [kernel.rows.as_slice(), &kernel.cells].concat();
-        let sizes: BTreeMap<_, _> =
-            dims.iter().map(|&dim| Ok((dim, extents.size(dim)? as usize))).collect::<Result<_, Fault>>()?;
+        let sizes: BTreeMap<_, _> = dims
+            .iter()
+            .map(|&dim| Ok((dim, extents.size(dim)? as usize)))
+            .collect::<Result<_, Fault>>()?;
         let arrays = inputs
             .iter()
             .map(|tensor| Value::from(tensor.shallow_clone()).to_array())
@@ -54,7 +63,9 @@ impl Kernels {
         let arrays = interpret(kernel, &sizes, &arrays)
             .map_err(|fault| Fault::broken(format!("a kernel runs: {fault}")))?;
         let tensors = arrays.iter().map(|array| {
-            Ok(Value::from_array(array, context.kind, context.device)?.tensor()?.shallow_clone())
+            Ok(Value::from_array(array, context.kind, context.device)?
+                .tensor()?
+                .shallow_clone())
         });
         Ok(Some(tensors.collect::<Result<Vec<_>, Fault>>()?))
     }

@@ -72,7 +72,12 @@ impl Executor<'_> {
             .collect()
     }
 
-    pub(super) fn compute(&mut self, id: NodeId, operands: &[NodeId], host: &mut dyn Host) -> Result<()> {
+    pub(super) fn compute(
+        &mut self,
+        id: NodeId,
+        operands: &[NodeId],
+        host: &mut dyn Host,
+    ) -> Result<()> {
         let graph = self.graph;
         let op = graph.op(id);
         let with_values = operands

@@ -1,15 +1,17 @@
 //! A `train` clause as the loop reads it: what its loss needs, and how its batches are cut.
 
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use rlp_compiler::graph::{Graph, NodeId, Op};
 use rlp_compiler::phase::{Phase, upstream};
 use rlp_compiler::plan::{StagePlan, TrainPlan};
 use rlp_compiler::ty::DimId;
 
+use super::fused::Fused;
 use super::minibatch::{Portion, Rows};
-use crate::executor::Executor;
 use crate::error::Result;
+use crate::executor::{Executor, Kernels};
 use crate::extent::Extents;
 use crate::tensor::Value;
 
@@ -23,12 +25,20 @@ pub(crate) struct Clause<'p> {
     pub(crate) rows: Vec<Rows>,
     /// The draws that the loss depends on.
     pub(crate) draws: Vec<NodeId>,
+    /// The loss and its gradient in kernels, unless libtorch differentiates.
+    pub(crate) fused: Option<Fused>,
     /// The dimensions of everything that a minibatch holds, without those that its own nodes make.
     dims: BTreeSet<DimId>,
 }
 
 impl<'p> Clause<'p> {
-    pub(crate) fn new(stage: &StagePlan, graph: &Graph, plan: &'p TrainPlan) -> Clause<'p> {
+    /// The loss is fused if there are `kernels`.
+    pub(crate) fn new(
+        stage: &StagePlan,
+        graph: &Graph,
+        plan: &'p TrainPlan,
+        kernels: Option<&Rc<Kernels>>,
+    ) -> Clause<'p> {
         let needed = upstream(graph, &[plan.loss]);
         let (late, early): (Vec<NodeId>, Vec<NodeId>) = needed
             .into_iter()
@@ -44,25 +54,31 @@ impl<'p> Clause<'p> {
             .filter(|&id| matches!(graph.op(id), Op::Draw(_)))
             .collect();
         let given: Vec<NodeId> = early.into_iter().filter(|id| read.contains(id)).collect();
-
         let held: Vec<&[DimId]> = given
             .iter()
             .chain(&late)
             .map(|&id| graph.ty(id).dims.as_slice())
             .collect();
-        let rows = plan
+        let rows: Vec<Rows> = plan
             .batches
             .iter()
             .map(|batch| Rows::new(batch, &held))
             .collect();
-        let mut dims: BTreeSet<DimId> = held.iter().flat_map(|dims| dims.iter().copied()).collect();
+        let (given, late) = repeat_late(graph, given, late, &rows);
+        let held = given
+            .iter()
+            .chain(&late)
+            .map(|&id| graph.ty(id).dims.as_slice());
+        let mut dims: BTreeSet<DimId> = held.flat_map(|dims| dims.iter().copied()).collect();
         for &id in &late {
             made(graph.op(id)).iter().for_each(|dim| {
                 dims.remove(dim);
             });
         }
+        let fused = kernels.and_then(|kernels| Fused::new(graph, plan, &given, &late, kernels));
         Clause {
             plan,
+            fused,
             given,
             late,
             rows,
@@ -129,6 +145,31 @@ impl<'p> Clause<'p> {
             None => minibatch.give_size(dim, size, by),
         }
     }
+}
+
+/// What merely repeats an earlier value is left to the minibatch: it is smaller to cut before.
+fn repeat_late(
+    graph: &Graph,
+    given: Vec<NodeId>,
+    late: Vec<NodeId>,
+    rows: &[Rows],
+) -> (Vec<NodeId>, Vec<NodeId>) {
+    let can_cut = |id: &NodeId| rows.iter().all(|rows| rows.can_cut(&graph.ty(*id).dims));
+    let mut late: BTreeSet<NodeId> = late.into_iter().collect();
+    let mut kept = BTreeSet::new();
+    let mut open = given;
+    while let Some(id) = open.pop() {
+        let operands = graph.operands(id);
+        let is_constant = matches!(graph.op(id), Op::Literal(array) if array.shape.is_empty());
+        let repeats = matches!(graph.op(id), Op::Broadcast) && operands.iter().all(can_cut);
+        if is_constant || repeats {
+            late.insert(id);
+            open.extend(operands);
+        } else {
+            kept.insert(id);
+        }
+    }
+    (kept.into_iter().collect(), late.into_iter().collect())
 }
 
 /// The dimensions that a primitive makes out of others.

@@ -1,12 +1,14 @@
 //! Parameters that one run of an update rule changes: one alone, or several end to end.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use rlp_compiler::graph::{NodeId, Op};
 use rlp_compiler::plan::{ParameterGroup, RulePlan, TrainPlan, UpdatePlan, UpdateState};
 
 use super::guard;
 use crate::error::Fault;
+use crate::executor::Steps;
 use crate::model::CausalLm;
 use crate::resource::World;
 use crate::tensor::{Tensor, Value};
@@ -22,6 +24,8 @@ pub(crate) struct Group<'p> {
     /// Whether the parameters are joined end to end, or there is one alone in its own form.
     is_joined: bool,
     members: Vec<Member>,
+    /// What of the rule runs as kernels.
+    pub(crate) steps: Option<Rc<Steps>>,
     /// One a state of the rule, once there was a gradient.
     pub(crate) states: Option<Vec<Value>>,
 }
@@ -89,6 +93,7 @@ pub(crate) fn groups<'p>(plan: &'p TrainPlan, world: &World) -> Vec<Group<'p>> {
                     is_matrix,
                     is_joined,
                     members: vec![member],
+                    steps: world.kernels.as_ref().map(Steps::new),
                     states: None,
                 }),
             }

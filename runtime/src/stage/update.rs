@@ -5,8 +5,8 @@ use rlp_compiler::plan::{RulePlan, TrainPlan};
 
 use super::group::{Carried, Group, groups};
 use super::host::StageHost;
-use crate::executor::{Executor, NoHost};
 use crate::error::{Fault, Result};
+use crate::executor::{Executor, NoHost};
 use crate::resource::World;
 use crate::tensor::{Tensor, Value, without_gradient};
 use crate::torch::Context;
@@ -86,7 +86,7 @@ impl<'p> Optimizer<'p> {
         world: &World,
     ) -> Result<(Tensor, Vec<Value>)> {
         let update = group.update;
-        let mut executor = Executor::new(&update.graph, context);
+        let mut executor = Executor::fused(&update.graph, context, group.steps.as_ref());
         executor.give_input("param", &group.parameters(world)?.into())?;
         executor.give_input("grad", &group.gradients(gradients)?.into())?;
         for (name, value) in args {
