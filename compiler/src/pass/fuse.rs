@@ -5,6 +5,7 @@ mod cluster;
 mod cost;
 mod scan;
 mod space;
+mod stage;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,6 +14,7 @@ use crate::kernel::{self, Kernel};
 use crate::ty::DimId;
 use cluster::{Cluster, Fuser};
 pub use cost::width;
+pub use stage::{FusedPart, fused_parts};
 
 /// Steps that compute some nodes of a graph, each reading what is known or what an earlier one left in memory.
 #[derive(Clone, Debug, Default)]

@@ -8,6 +8,7 @@ mod cse;
 mod dce;
 pub mod fuse;
 mod loss;
+mod minibatch;
 mod rewrite;
 mod roots;
 mod simplify;
@@ -15,6 +16,7 @@ mod snapshot;
 
 pub use autodiff::{gradients, has_derivative};
 pub use loss::LossGraph;
+pub use minibatch::Minibatch;
 pub use rewrite::Rewritten;
 pub use roots::{Roots, sinks_of};
 pub use snapshot::Snapshot;

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use rlp_compiler::graph::{Graph, NodeId, Op};
-use rlp_compiler::phase::{Phase, upstream};
+use rlp_compiler::pass::Minibatch;
+use rlp_compiler::phase::upstream;
 use rlp_compiler::plan::{StagePlan, TrainPlan};
 use rlp_compiler::ty::DimId;
 
@@ -39,24 +40,15 @@ impl<'p> Clause<'p> {
         plan: &'p TrainPlan,
         kernels: Option<&Rc<Kernels>>,
     ) -> Clause<'p> {
-        let needed = upstream(graph, &[plan.loss]);
-        let (late, early): (Vec<NodeId>, Vec<NodeId>) = needed
+        let whole = Minibatch::new(graph, &stage.phases, plan.loss);
+        let draws = upstream(graph, &[plan.loss])
             .into_iter()
-            .partition(|id| stage.phases[id.index()] == Phase::Minibatch);
-        let read: BTreeSet<NodeId> = late
-            .iter()
-            .flat_map(|&id| graph.operands(id))
-            .chain([plan.loss])
-            .collect();
-        let draws = early
-            .iter()
-            .copied()
             .filter(|&id| matches!(graph.op(id), Op::Draw(_)))
             .collect();
-        let given: Vec<NodeId> = early.into_iter().filter(|id| read.contains(id)).collect();
-        let held: Vec<&[DimId]> = given
+        let held: Vec<&[DimId]> = whole
+            .given
             .iter()
-            .chain(&late)
+            .chain(&whole.late)
             .map(|&id| graph.ty(id).dims.as_slice())
             .collect();
         let rows: Vec<Rows> = plan
@@ -64,7 +56,8 @@ impl<'p> Clause<'p> {
             .iter()
             .map(|batch| Rows::new(batch, &held))
             .collect();
-        let (given, late) = repeat_late(graph, given, late, &rows);
+        let can_cut = |id: NodeId| rows.iter().all(|rows| rows.can_cut(&graph.ty(id).dims));
+        let Minibatch { given, late } = whole.repeat_late(graph, can_cut);
         let held = given
             .iter()
             .chain(&late)
@@ -145,31 +138,6 @@ impl<'p> Clause<'p> {
             None => minibatch.give_size(dim, size, by),
         }
     }
-}
-
-/// What merely repeats an earlier value is left to the minibatch: it is smaller to cut before.
-fn repeat_late(
-    graph: &Graph,
-    given: Vec<NodeId>,
-    late: Vec<NodeId>,
-    rows: &[Rows],
-) -> (Vec<NodeId>, Vec<NodeId>) {
-    let can_cut = |id: &NodeId| rows.iter().all(|rows| rows.can_cut(&graph.ty(*id).dims));
-    let mut late: BTreeSet<NodeId> = late.into_iter().collect();
-    let mut kept = BTreeSet::new();
-    let mut open = given;
-    while let Some(id) = open.pop() {
-        let operands = graph.operands(id);
-        let is_constant = matches!(graph.op(id), Op::Literal(array) if array.shape.is_empty());
-        let repeats = matches!(graph.op(id), Op::Broadcast) && operands.iter().all(can_cut);
-        if is_constant || repeats {
-            late.insert(id);
-            open.extend(operands);
-        } else {
-            kept.insert(id);
-        }
-    }
-    (kept.into_iter().collect(), late.into_iter().collect())
 }
 
 /// The dimensions that a primitive makes out of others.
