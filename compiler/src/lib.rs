@@ -1,6 +1,7 @@
 //! The compiler: text in, diagnostics and a plan out. It reads no file, prints nothing and holds no state.
 
 pub mod array;
+pub mod codegen;
 pub mod diagnostic;
 pub mod doc;
 pub mod dump;

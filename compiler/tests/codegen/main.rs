@@ -1,0 +1,9 @@
+//! Generated code against the meaning of its operations.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+mod arrays;
+mod builder;
+mod loss;
+
+mod reference;
