@@ -11,6 +11,7 @@ mod loss;
 mod minibatch;
 mod rewrite;
 mod roots;
+mod rule;
 mod simplify;
 mod snapshot;
 
@@ -19,6 +20,7 @@ pub use loss::LossGraph;
 pub use minibatch::Minibatch;
 pub use rewrite::Rewritten;
 pub use roots::{Roots, sinks_of};
+pub use rule::{CLIP, RuleGraph};
 pub use snapshot::Snapshot;
 
 use crate::graph::{Graph, NodeId};

@@ -9,8 +9,10 @@ use rlp_compiler::graph::{Graph, NodeId};
 use rlp_compiler::kernel::Kernel;
 use rlp_compiler::pass::fuse::{Fusion, Step, fuse};
 
+use super::kernels::launch;
 use super::{Executor, Host, Kernels};
-use crate::error::{Fault, Result, RunError};
+use crate::error::{Place, Result, RunError};
+use crate::tensor::Value;
 
 /// How parts of one graph are computed, each found where it is first asked for.
 pub struct Steps {
@@ -91,24 +93,31 @@ impl Executor<'_> {
 
     fn launch(&mut self, kernel: &Kernel, steps: &Steps, host: &mut dyn Host) -> Result<()> {
         let graph = self.graph;
-        let inputs = kernel
-            .inputs
-            .iter()
-            .map(|input| Ok(self.value(input.node)?.tensor()?.shallow_clone()))
-            .collect::<Result<Vec<_>, Fault>>()?;
         let nodes: Vec<NodeId> = kernel.outputs.iter().map(|output| output.node).collect();
-        let run = steps
-            .kernels
-            .run(kernel, &inputs, &self.extents, &self.context);
-        let outputs = run.map_err(|fault| RunError::from(fault).at(graph, nodes[0]))?;
-        let values = match outputs {
-            Some(tensors) => tensors.into_iter().map(Into::into).collect(),
-            // The nodes of this kernel alone, on a copy: what others read must not be dropped.
-            None => Executor {
-                steps: None,
-                ..self.clone()
+        let first = nodes[0];
+        let values: Vec<Value> = match steps.kernels.code(kernel, self.context.kind) {
+            Ok(code) => {
+                let input = |node| Ok(self.value(node)?.tensor()?.shallow_clone());
+                let outputs = launch(kernel, &code, &self.extents, &self.context, input)
+                    .map_err(|fault| RunError::from(fault).at(graph, first))?;
+                outputs.into_iter().map(Value::from).collect()
             }
-            .evaluate(&nodes, host)?,
+            Err(declined) => {
+                let block = Place::of(graph, first)
+                    .calls
+                    .first()
+                    .map(|(block, _)| block.clone());
+                let of = block.map_or(String::new(), |block| format!(" of `{block}`"));
+                steps
+                    .kernels
+                    .note(format!("a part{of} runs node by node, because {declined}"));
+                // The nodes of this kernel alone, on a copy: what others read must not be dropped.
+                Executor {
+                    steps: None,
+                    ..self.clone()
+                }
+                .evaluate(&nodes, host)?
+            }
         };
         for (node, value) in nodes.into_iter().zip(values) {
             self.values[node.index()] = Some(value);

@@ -24,25 +24,14 @@ pub(crate) struct Gradient {
 }
 
 impl Gradient {
-    /// Scales it down to a global norm; its norm before that.
-    pub(crate) fn clip(&mut self, limit: Option<f64>) -> Result<f64, Fault> {
+    /// Its global norm.
+    pub(crate) fn norm(&self) -> Result<f64, Fault> {
         let mut squares = 0.0;
         for part in self.of.iter().flatten() {
-            squares += part
-                .f_to_kind(Kind::Double)?
-                .f_square()?
-                .f_sum(None)?
-                .f_double_value(&[])?;
+            let norm = part.f_linalg_vector_norm(2, None::<&[i64]>, false, Kind::Double)?;
+            squares += norm.f_double_value(&[])?.powi(2);
         }
-        let norm = squares.sqrt();
-        if let Some(limit) = limit
-            && norm > limit
-        {
-            for part in self.of.iter_mut().flatten() {
-                let _ = part.f_mul_scalar_(limit / norm)?;
-            }
-        }
-        Ok(norm)
+        Ok(squares.sqrt())
     }
 }
 

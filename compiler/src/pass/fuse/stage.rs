@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Fusion, fuse};
 use crate::graph::{Graph, NodeId, Op};
-use crate::pass::{LossGraph, Minibatch, run, sinks_of};
+use crate::pass::{LossGraph, Minibatch, RuleGraph, run, sinks_of};
 use crate::phase::Phase;
 use crate::plan::{RulePlan, StagePlan, TrainPlan, UpdatePlan};
 
@@ -40,7 +40,7 @@ pub fn fused_parts(stage: &StagePlan) -> Vec<FusedPart> {
             parts.push(update(number, &loss));
         }
         for rule in &train.rules {
-            parts.extend(rule_parts(rule));
+            parts.extend(rule_parts(rule, train.clip_norm.is_some()));
         }
     }
     parts
@@ -95,11 +95,15 @@ fn update(number: usize, loss: &LossGraph) -> FusedPart {
     }
 }
 
-fn rule_parts(rule: &RulePlan) -> Vec<FusedPart> {
+fn rule_parts(rule: &RulePlan, clips: bool) -> Vec<FusedPart> {
     let part = |form: &str, update: &UpdatePlan| {
         let mut update = update.clone();
         run(&mut update);
-        let mut sinks = vec![("param".to_string(), update.param)];
+        let RuleGraph { update, finite } = RuleGraph::new(&update, clips);
+        let mut sinks = vec![
+            ("param".to_string(), update.param),
+            ("finite".to_string(), finite),
+        ];
         let states = update.states.iter();
         sinks.extend(states.map(|state| (format!("state.{}", state.name), state.next)));
         let wanted: Vec<NodeId> = sinks.iter().map(|(_, id)| *id).collect();
