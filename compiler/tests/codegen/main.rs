@@ -5,5 +5,6 @@
 mod arrays;
 mod builder;
 mod loss;
-
+mod random;
 mod reference;
+mod special;
