@@ -50,6 +50,23 @@ pub struct ScanLoop {
     pub next: Vec<ValueId>,
 }
 
+impl Kernel {
+    /// The element of an output.
+    pub fn elem(&self, output: &Output) -> Elem {
+        let elem = self
+            .body
+            .get(output.value.0 as usize)
+            .map_or(Elem::Real, |value| value.elem);
+        match output.form {
+            Form::Total {
+                kind: Reduction::Count,
+                ..
+            } => Elem::Int,
+            Form::Cells | Form::Rows | Form::Total { .. } => elem,
+        }
+    }
+}
+
 /// An array that is read. Its axes are its dimensions, contiguous and row-major.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Input {

@@ -190,3 +190,18 @@ pub enum AssertPlan {
         span: Span,
     },
 }
+
+impl AssertPlan {
+    /// The nodes that it speaks of.
+    pub fn nodes(&self) -> Vec<NodeId> {
+        match self {
+            AssertPlan::Holds { value, .. } => vec![*value],
+            AssertPlan::Close {
+                left, right, mask, ..
+            } => [Some(*left), Some(*right), *mask]
+                .into_iter()
+                .flatten()
+                .collect(),
+        }
+    }
+}

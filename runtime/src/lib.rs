@@ -6,8 +6,9 @@ pub mod command;
 mod console;
 pub mod cuda;
 pub mod data;
-pub mod eager;
+
 pub mod error;
+pub mod executor;
 pub mod extent;
 mod folder;
 pub mod generate;

@@ -1,6 +1,7 @@
 //! The models and data sources of a plan, opened.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use rlp_compiler::array::Elements;
 use rlp_compiler::graph::{ModelOutput, ModelRef, Op};
@@ -8,6 +9,7 @@ use rlp_compiler::plan::{Plan, Resource, ResourceArg};
 
 use crate::data::{Arithmetic, RunningSum, Task};
 use crate::error::{Fault, Result, RunError};
+use crate::executor::Kernels;
 use crate::model::{CausalLm, CausalLmConfig};
 use crate::random::{Purpose, Stream};
 use crate::tensor::{Device, Kind};
@@ -22,6 +24,8 @@ pub struct World {
     /// The kind of reals: `Float` or `Double`.
     pub kind: Kind,
     pub device: Device,
+    /// The machine code that stages share; graphs run node by node without.
+    pub kernels: Option<Rc<Kernels>>,
 }
 
 /// A language model of the plan.
@@ -33,7 +37,7 @@ pub struct Model {
 }
 
 impl World {
-    /// Makes the models and data sources of a plan. Weights are drawn from `seed`.
+    /// Makes the models and data sources of a plan. Weights are drawn from `seed`. Graphs will run as kernels.
     pub fn open(plan: &Plan, seed: u64, kind: Kind, device: Device) -> Result<World> {
         let stream = Stream::new(seed, Purpose::Initialise);
         let mut models = Vec::new();
@@ -55,6 +59,7 @@ impl World {
             seed,
             kind,
             device,
+            kernels: Some(Rc::new(Kernels::new())),
         })
     }
 }

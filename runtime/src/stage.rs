@@ -2,6 +2,7 @@
 
 mod clause;
 mod draw;
+mod fused;
 mod gap;
 mod gradient;
 mod group;
@@ -23,8 +24,8 @@ use rlp_compiler::graph::{Graph, NodeId, Op};
 use rlp_compiler::phase::upstream;
 use rlp_compiler::plan::StagePlan;
 
-use crate::eager::Executor;
 use crate::error::Result;
+use crate::executor::Executor;
 use crate::random::{Purpose, Stream};
 use crate::report::{EvaluationRecord, Event, Observer, StepRecord, Trained, is_due};
 use crate::resource::World;
@@ -100,13 +101,12 @@ impl<'s> Stage<'s> {
         world: &'s mut World,
         carried: &Carried,
     ) -> Result<Stage<'s>> {
-        let clauses = plan.trains.iter().map(|train| {
-            (
-                Clause::new(plan, graph, train),
-                Optimizer::new(train, world, carried),
-            )
-        });
-        let clauses = clauses.collect();
+        let kernels = world.kernels.clone();
+        let mut clauses = Vec::new();
+        for train in &plan.trains {
+            let clause = Clause::new(plan, graph, train, kernels.as_ref());
+            clauses.push((clause, Optimizer::new(train, world, carried)?));
+        }
         let micro_batch = plan
             .trains
             .iter()
@@ -297,12 +297,12 @@ impl<'s> Stage<'s> {
             {
                 let (clause, optimizer) = &mut self.clauses[index];
                 let mut minibatch = clause.minibatch(batch, given, &portions)?;
-                let mut gradient = gradient(clause, &mut minibatch, &mut self.host)?;
+                let gradient = gradient(clause, &mut minibatch, &mut self.host)?;
                 if trained.updates == 0 {
                     let found = gap::logp_gap(&self.host, &minibatch, &gradient, &portions)?;
                     *logp_gap = logp_gap.iter().copied().chain(found).reduce(f64::max);
                 }
-                let norm = gradient.clip(plan.clip_norm)?;
+                let norm = gradient.norm()?;
                 if !norm.is_finite() {
                     return Err(guard::not_finite(
                         "the norm of the gradient",
@@ -310,7 +310,7 @@ impl<'s> Stage<'s> {
                         plan.loss,
                     ));
                 }
-                optimizer.update(&gradient.of, total, self.graph, &mut self.host)?;
+                optimizer.update(&gradient.of, norm, total, self.graph, &mut self.host)?;
                 trained.updates += 1;
                 trained.loss += gradient.loss;
                 trained.grad_norm += norm;

@@ -3,6 +3,8 @@
 
 #[path = "train/exact.rs"]
 mod exact;
+#[path = "train/executors.rs"]
+mod executors;
 #[path = "train/program.rs"]
 mod program;
 #[path = "train/stages.rs"]

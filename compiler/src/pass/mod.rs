@@ -6,14 +6,21 @@
 mod autodiff;
 mod cse;
 mod dce;
+pub mod fuse;
+mod loss;
+mod minibatch;
 mod rewrite;
 mod roots;
+mod rule;
 mod simplify;
 mod snapshot;
 
 pub use autodiff::{gradients, has_derivative};
+pub use loss::LossGraph;
+pub use minibatch::Minibatch;
 pub use rewrite::Rewritten;
 pub use roots::{Roots, sinks_of};
+pub use rule::{CLIP, RuleGraph};
 pub use snapshot::Snapshot;
 
 use crate::graph::{Graph, NodeId};

@@ -4,6 +4,9 @@
 
 mod arrays;
 mod builder;
+mod double;
 mod loss;
-
+mod maths;
+mod random;
 mod reference;
+mod special;

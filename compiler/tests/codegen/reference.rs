@@ -22,7 +22,7 @@ const CELL: DimId = DimId(1);
 struct Reference<'a> {
     kernel: &'a Kernel,
     sizes: &'a Sizes,
-    /// Over rows and cells, all of them.
+    /// Over rows, and over their cells if the value is of them.
     values: Vec<Elements>,
 }
 
@@ -42,22 +42,13 @@ pub(crate) fn interpret(kernel: &Kernel, sizes: &Sizes, inputs: &[Elements]) -> 
         reference.values.push(value);
     }
     let outputs = kernel.outputs.iter().map(|output| {
-        let value = output.value.0 as usize;
-        let elements = &reference.values[value];
+        let value = output.value;
         match &output.form {
-            Form::Cells => elements.clone(),
-            Form::Rows => reference.first_cells(elements),
+            Form::Cells => reference.of_cells(value),
+            Form::Rows => reference.of_rows(value),
             Form::Total { kind, mask } => {
-                let mask = mask.map(|mask| &reference.values[mask.0 as usize]);
-                let of_rows = kernel.body[value].level == Level::Row && !kernel.cells.is_empty();
-                let (elements, mask) = if of_rows {
-                    (
-                        reference.first_cells(elements),
-                        mask.map(|mask| reference.first_cells(mask)),
-                    )
-                } else {
-                    (elements.clone(), mask.cloned())
-                };
+                let elements = reference.of_rows(value);
+                let mask = mask.map(|mask| reference.of_rows(mask));
                 let count = length(&elements);
                 reduce(*kind, &elements, mask.as_ref(), 1, count)
             }
@@ -101,14 +92,13 @@ fn apply(op: &Op, result: Elem, shape: [usize; 2], operands: &[&Elements]) -> El
     let ty = |elem, dims: usize| Ty::new(elem, [ROW, CELL][..dims].to_vec());
     let arrays: Vec<(Ty, Array)> = operands
         .iter()
-        .map(|&elements| {
+        .enumerate()
+        .map(|(number, &elements)| {
             // What a shift is filled with is of rows.
-            let dims = if length(elements) == shape[0] * shape[1]
-                && !(shape[1] == 1 && matches!(op, Op::Shift { .. }))
-            {
-                2
-            } else {
+            let dims = if matches!(op, Op::Shift { .. }) && number == 1 {
                 1
+            } else {
+                2
             };
             let array = Array {
                 shape: shape[..dims].to_vec(),
@@ -161,16 +151,18 @@ impl Reference<'_> {
         self.sizes.row_count() * self.cells()
     }
 
-    /// One element a row; where there are no cells any will do, so 0 is.
-    fn first_cells(&self, elements: &Elements) -> Elements {
-        pick(
-            elements,
-            (0..self.sizes.row_count()).map(|row| row * self.cells()),
-        )
+    /// As it is.
+    fn of_rows(&self, value: ValueId) -> Elements {
+        self.values[value.0 as usize].clone()
     }
 
-    fn of_rows(&self, elements: &Elements) -> Elements {
-        pick(elements, (0..self.all()).map(|place| place / self.cells()))
+    /// Over rows and cells.
+    fn of_cells(&self, value: ValueId) -> Elements {
+        let elements = &self.values[value.0 as usize];
+        match self.kernel.body[value.0 as usize].level {
+            Level::Row => pick(elements, (0..self.all()).map(|place| place / self.cells())),
+            Level::Cell => elements.clone(),
+        }
     }
 
     /// The index of a row along each dimension of the rows.
@@ -193,72 +185,78 @@ impl Reference<'_> {
 
     fn value(&self, index: usize, inputs: &[Elements]) -> Elements {
         let instruction = &self.kernel.body[index];
-        let shape = [self.sizes.row_count(), self.cells()];
-        let of = |value: &ValueId| &self.values[value.0 as usize];
+        let rows = self.sizes.row_count();
+        let cells = match instruction.level {
+            Level::Row => 1,
+            Level::Cell => self.cells(),
+        };
+        let count = rows * cells;
         match &instruction.op {
             KernelOp::Load(input) => {
                 let dims = &self.kernel.inputs[*input].dims;
                 let has_cells = self.kernel.cells.iter().any(|dim| dims.contains(dim));
                 let place = |place: usize| {
                     let mut at = 0;
-                    let indices = self.row_indices(place / self.cells());
+                    let indices = self.row_indices(place / cells);
                     for (number, dim) in self.kernel.rows.iter().enumerate() {
                         if dims.contains(dim) {
                             at = at * self.sizes.rows[number] + indices[number];
                         }
                     }
                     if has_cells {
-                        at * self.cells() + place % self.cells()
+                        at * cells + place % cells
                     } else {
                         at
                     }
                 };
-                pick(&inputs[*input], (0..self.all()).map(place))
+                pick(&inputs[*input], (0..count).map(place))
             }
-            KernelOp::Real(x) => Elements::Real(vec![*x; self.all()]),
-            KernelOp::Int(x) => Elements::Int(vec![*x; self.all()]),
-            KernelOp::Bool(x) => Elements::Bool(vec![*x; self.all()]),
+            KernelOp::Real(x) => Elements::Real(vec![*x; count]),
+            KernelOp::Int(x) => Elements::Int(vec![*x; count]),
+            KernelOp::Bool(x) => Elements::Bool(vec![*x; count]),
             KernelOp::Position(dim) => {
                 let number = self.kernel.rows.iter().position(|own| own == dim);
                 let position = |place: usize| match number {
-                    Some(number) => self.row_indices(place / self.cells())[number] as i64,
-                    None => (place % self.cells()) as i64,
+                    Some(number) => self.row_indices(place / cells)[number] as i64,
+                    None => (place % cells) as i64,
                 };
-                Elements::Int((0..self.all()).map(position).collect())
+                Elements::Int((0..count).map(position).collect())
             }
             KernelOp::Reduce { kind, value, mask } => {
-                let mask = mask.as_ref().map(of);
-                let rows = reduce(*kind, of(value), mask, shape[0], shape[1]);
-                self.of_rows(&rows)
+                let mask = mask.map(|mask| self.of_cells(mask));
+                let value = self.of_cells(*value);
+                reduce(*kind, &value, mask.as_ref(), rows, self.cells())
             }
             KernelOp::Shift { value, by, fill } => {
                 let op = Op::Shift {
                     over: CELL,
                     by: *by,
                 };
-                if self.all() == 0 {
-                    return of(value).clone();
-                }
-                let fill = self.first_cells(of(fill));
-                apply(&op, instruction.elem, shape, &[of(value), &fill])
+                let (value, fill) = (self.of_cells(*value), self.of_rows(*fill));
+                apply(&op, instruction.elem, [rows, cells], &[&value, &fill])
             }
             KernelOp::Scan { scan, part } => self.scan(*scan, *part),
             KernelOp::Carry { .. } => unreachable!("carries stand in scans"),
-            op => elementwise(op, instruction.elem, shape, &|value| of(value).clone()),
+            op => elementwise(
+                op,
+                instruction.elem,
+                [rows, cells],
+                &|&value| match instruction.level {
+                    Level::Row => self.of_rows(value),
+                    Level::Cell => self.of_cells(value),
+                },
+            ),
         }
     }
 
     fn scan(&self, scan: usize, part: usize) -> Elements {
         let inside = &self.kernel.scans[scan];
         let rows = self.sizes.row_count();
-        let mut result = self.values[inside.initial[part].0 as usize].clone();
-        if self.all() == 0 {
-            return result;
-        }
+        let mut result = self.of_cells(inside.initial[part]);
         let mut carries: Vec<Elements> = inside
             .initial
             .iter()
-            .map(|value| self.first_cells(&self.values[value.0 as usize]))
+            .map(|&value| self.of_rows(value))
             .collect();
         for step in 0..self.cells() {
             let cell = if inside.reverse {
@@ -274,7 +272,7 @@ impl Reference<'_> {
                 let index = value.0 as usize;
                 match index.checked_sub(self.kernel.body.len()) {
                     Some(inside) => own[inside].clone(),
-                    None => column(&self.values[index]),
+                    None => column(&self.of_cells(*value)),
                 }
             };
             for instruction in &inside.body {
@@ -292,7 +290,7 @@ impl Reference<'_> {
                     let next = get(&own, value);
                     match &inside.mask {
                         Some(mask) => {
-                            let mask = column(&self.values[mask.0 as usize]);
+                            let mask = column(&self.of_cells(*mask));
                             let operands = [&mask, &next, carry];
                             apply(&Op::Select, elem(carry), [rows, 1], &operands)
                         }

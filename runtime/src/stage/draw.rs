@@ -8,8 +8,8 @@ use rlp_compiler::graph::{DataRef, Draw, DrawArg, Graph, ModelRef, NodeId};
 
 use super::host::{Record, StageHost, draw_index, draw_of};
 use crate::data::{Problem, Split, evaluation};
-use crate::eager::Drawn;
 use crate::error::{Fault, Result};
+use crate::executor::Drawn;
 use crate::generate::{Sampling, rollout};
 use crate::random::Purpose;
 use crate::tensor::{Kind, Tensor, TextArray, Value, elements};

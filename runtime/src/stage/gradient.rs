@@ -10,8 +10,8 @@ use super::clause::Clause;
 use super::guard;
 use super::host::StageHost;
 use super::sequence::{Differentiated, Sequences};
-use crate::eager::Executor;
 use crate::error::{Fault, Result, RunError};
+use crate::executor::Executor;
 use crate::tensor::{Kind, Tensor, Value, gradients};
 
 /// What a minibatch says.
@@ -24,25 +24,14 @@ pub(crate) struct Gradient {
 }
 
 impl Gradient {
-    /// Scales it down to a global norm; its norm before that.
-    pub(crate) fn clip(&mut self, limit: Option<f64>) -> Result<f64, Fault> {
+    /// Its global norm.
+    pub(crate) fn norm(&self) -> Result<f64, Fault> {
         let mut squares = 0.0;
         for part in self.of.iter().flatten() {
-            squares += part
-                .f_to_kind(Kind::Double)?
-                .f_square()?
-                .f_sum(None)?
-                .f_double_value(&[])?;
+            let norm = part.f_linalg_vector_norm(2, None::<&[i64]>, false, Kind::Double)?;
+            squares += norm.f_double_value(&[])?.powi(2);
         }
-        let norm = squares.sqrt();
-        if let Some(limit) = limit
-            && norm > limit
-        {
-            for part in self.of.iter_mut().flatten() {
-                let _ = part.f_mul_scalar_(limit / norm)?;
-            }
-        }
-        Ok(norm)
+        Ok(squares.sqrt())
     }
 }
 
@@ -83,27 +72,19 @@ pub(crate) fn gradient(
         passes.push((call, pass));
     }
 
-    // On a copy: if something is not finite, all of it is computed again to see where.
-    let loss = minibatch.clone().evaluate(&[clause.plan.loss], host)?;
-    let [Value::Tensor(loss)] = loss.as_slice() else {
-        return Err(Fault::broken("a loss is a number").into());
+    let (value, by_output) = match &clause.fused {
+        Some(fused) => {
+            let found = fused.differentiate(minibatch, host)?;
+            if !found.loss.is_finite() {
+                return Err(guard::loss_not_finite(clause, minibatch, host)?);
+            }
+            if !found.is_finite {
+                return Err(guard::gradient_not_finite(clause, minibatch, host)?);
+            }
+            (found.loss, found.in_order(&outputs)?)
+        }
+        None => by_autograd(clause, minibatch, &outputs, host)?,
     };
-    let value = loss.f_double_value(&[])?;
-    if !value.is_finite() {
-        return Err(guard::loss_not_finite(clause, minibatch, host)?);
-    }
-    let leaves: Vec<&Tensor> = outputs.iter().map(|(_, leaf)| leaf).collect();
-    let by_output = gradients(loss, &leaves, false)?;
-    // What stands where nothing is real is anything.
-    let by_output = outputs.iter().zip(by_output).map(|((node, _), gradient)| {
-        minibatch
-            .extents()
-            .keep_real(gradient, &graph.ty(*node).dims)
-    });
-    let by_output = by_output.collect::<Result<Vec<_>, Fault>>()?;
-    if !guard::all_finite(&by_output)? {
-        return Err(guard::gradient_not_finite(clause, minibatch, host)?);
-    }
 
     let mut of: Vec<Option<Vec<Tensor>>> = clause.plan.targets.iter().map(|_| None).collect();
     for (call, pass) in passes {
@@ -148,6 +129,38 @@ pub(crate) fn gradient(
         of,
         outputs,
     })
+}
+
+/// The loss and its gradient by the outputs, which are leaves of libtorch's autograd.
+fn by_autograd(
+    clause: &Clause,
+    minibatch: &mut Executor<'_>,
+    outputs: &[(NodeId, Tensor)],
+    host: &mut StageHost<'_>,
+) -> Result<(f64, Vec<Tensor>)> {
+    let graph = minibatch.graph();
+    // On a copy: if something is not finite, all of it is computed again to see where.
+    let loss = minibatch.clone().evaluate(&[clause.plan.loss], host)?;
+    let [Value::Tensor(loss)] = loss.as_slice() else {
+        return Err(Fault::broken("a loss is a number").into());
+    };
+    let value = loss.f_double_value(&[])?;
+    if !value.is_finite() {
+        return Err(guard::loss_not_finite(clause, minibatch, host)?);
+    }
+    let leaves: Vec<&Tensor> = outputs.iter().map(|(_, leaf)| leaf).collect();
+    let by_output = gradients(loss, &leaves, false)?;
+    // What stands where nothing is real is anything.
+    let by_output = outputs.iter().zip(by_output).map(|((node, _), gradient)| {
+        minibatch
+            .extents()
+            .keep_real(gradient, &graph.ty(*node).dims)
+    });
+    let by_output = by_output.collect::<Result<Vec<_>, Fault>>()?;
+    if !guard::all_finite(&by_output)? {
+        return Err(guard::gradient_not_finite(clause, minibatch, host)?);
+    }
+    Ok((value, by_output))
 }
 
 fn calls(graph: &Graph, outputs: &[NodeId]) -> Result<Vec<Call>> {

@@ -1,12 +1,15 @@
 //! Parameters that one run of an update rule changes: one alone, or several end to end.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use rlp_compiler::graph::{NodeId, Op};
+use rlp_compiler::pass::RuleGraph;
 use rlp_compiler::plan::{ParameterGroup, RulePlan, TrainPlan, UpdatePlan, UpdateState};
 
 use super::guard;
 use crate::error::Fault;
+use crate::executor::Steps;
 use crate::model::CausalLm;
 use crate::resource::World;
 use crate::tensor::{Tensor, Value};
@@ -17,11 +20,17 @@ const MOST_ELEMENTS: i64 = 1 << 22;
 
 pub(crate) struct Group<'p> {
     pub(crate) rule: &'p RulePlan,
-    pub(crate) update: &'p UpdatePlan,
+    update: &'p UpdatePlan,
+    /// The rule as it runs.
+    pub(crate) own: RuleGraph,
     is_matrix: bool,
     /// Whether the parameters are joined end to end, or there is one alone in its own form.
     is_joined: bool,
     members: Vec<Member>,
+    /// The values of the members end to end, if they are joined.
+    flat: Option<Tensor>,
+    /// What of the rule runs as kernels.
+    pub(crate) steps: Option<Rc<Steps>>,
     /// One a state of the rule, once there was a gradient.
     pub(crate) states: Option<Vec<Value>>,
 }
@@ -86,9 +95,12 @@ pub(crate) fn groups<'p>(plan: &'p TrainPlan, world: &World) -> Vec<Group<'p>> {
                 None => groups.push(Group {
                     rule,
                     update,
+                    own: RuleGraph::new(update, plan.clip_norm.is_some()),
+                    flat: None,
                     is_matrix,
                     is_joined,
                     members: vec![member],
+                    steps: world.kernels.as_ref().map(Steps::new),
                     states: None,
                 }),
             }
@@ -98,8 +110,47 @@ pub(crate) fn groups<'p>(plan: &'p TrainPlan, world: &World) -> Vec<Group<'p>> {
 }
 
 impl Group<'_> {
+    /// Puts the values of joined parameters side by side in memory, where they stay.
+    pub(crate) fn join(&mut self, world: &mut World) -> Result<(), Fault> {
+        if !self.is_joined {
+            return Ok(());
+        }
+        let flat = self.parameters(world)?.f_reshape([-1])?.f_contiguous()?;
+        for (place, member) in self.members.iter().enumerate() {
+            let start = self.start(place);
+            let part = flat
+                .f_narrow(0, start, member.elements())?
+                .f_view(member.shape.as_slice())?;
+            let network = &mut world.models[member.model].network;
+            network.parameters_mut()[member.parameter].value = part;
+        }
+        self.flat = Some(flat);
+        Ok(())
+    }
+
+    /// The joined parameters where they lie; `None` if another group has moved one of them since.
+    fn in_place(&self, world: &World) -> Option<Tensor> {
+        let flat = self.flat.as_ref()?;
+        let mut next = flat.data_ptr() as usize;
+        for member in &self.members {
+            let value = &world.models[member.model].network.parameters()[member.parameter].value;
+            if value.data_ptr() as usize != next {
+                return None;
+            }
+            next += value.numel() * value.f_kind().ok()?.elt_size_in_bytes();
+        }
+        Some(flat.shallow_clone())
+    }
+
     /// The parameters in the form that the rule takes.
     pub(crate) fn parameters(&self, world: &World) -> Result<Tensor, Fault> {
+        if let Some(flat) = self.in_place(world) {
+            return if self.is_matrix {
+                Ok(flat.f_unsqueeze(-1)?)
+            } else {
+                Ok(flat)
+            };
+        }
         let own = |member: &Member| {
             &world.models[member.model].network.parameters()[member.parameter].value
         };
@@ -143,14 +194,19 @@ impl Group<'_> {
         if !self.is_joined {
             return Ok(whole.shallow_clone());
         }
-        let start = self.members[..place]
-            .iter()
-            .map(Member::elements)
-            .sum::<i64>();
-        Ok(whole.f_narrow(0, start, self.members[place].elements())?)
+        Ok(whole.f_narrow(0, self.start(place), self.members[place].elements())?)
+    }
+
+    /// Where a member begins among those joined.
+    fn start(&self, place: usize) -> i64 {
+        self.members[..place].iter().map(Member::elements).sum()
     }
 
     pub(crate) fn write(&self, parameters: &Tensor, world: &mut World) -> Result<(), Fault> {
+        if let Some(mut flat) = self.in_place(world) {
+            flat.f_copy_(&parameters.f_reshape([-1])?)?;
+            return Ok(());
+        }
         for (place, member) in self.members.iter().enumerate() {
             let own = self.part(parameters, place)?.f_reshape(&member.shape)?;
             let network = &mut world.models[member.model].network;
@@ -161,15 +217,12 @@ impl Group<'_> {
         Ok(())
     }
 
-    /// Refuses new values that are not finite.
-    pub(crate) fn check(&self, parameters: &Tensor) -> Result<(), Fault> {
-        if guard::all_finite(&[parameters.shallow_clone()])? {
-            return Ok(());
-        }
+    /// Which of the new values are not finite.
+    pub(crate) fn not_finite(&self, parameters: &Tensor) -> Result<Fault, Fault> {
         for (place, member) in self.members.iter().enumerate() {
             if !guard::all_finite(&[self.part(parameters, place)?])? {
                 let what = format!("`{}` after an update by `{}`", member.name, self.rule.block);
-                return Err(Fault::NotFinite { what });
+                return Ok(Fault::NotFinite { what });
             }
         }
         Err(Fault::broken("every element belongs to a parameter"))

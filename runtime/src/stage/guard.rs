@@ -5,8 +5,8 @@ use rlp_compiler::phase::live;
 
 use super::clause::Clause;
 use super::host::StageHost;
-use crate::eager::Executor;
 use crate::error::{Fault, Result, RunError};
+use crate::executor::Executor;
 use crate::tensor::{Tensor, gradients};
 
 /// `what` is not finite, at a node.

@@ -1,6 +1,7 @@
 //! What the graph of a stage asks for while it runs: the draws of samplers and the outputs of models.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use rlp_compiler::graph::{Draw, DrawArg, Graph, ModelRef, NodeId, Op};
 use rlp_compiler::ty::DimId;
@@ -8,8 +9,8 @@ use rlp_compiler::ty::DimId;
 use super::rows;
 use super::sequence::Sequences;
 use crate::data::ProblemOrder;
-use crate::eager::{Drawn, Executor, Host};
 use crate::error::{Fault, Result};
+use crate::executor::{Drawn, Executor, Host, Steps};
 use crate::model::Pass;
 use crate::random::{Purpose, Stream};
 use crate::resource::{Frozen, World};
@@ -36,6 +37,8 @@ pub(crate) struct StageHost<'w> {
     pub(crate) tokens: u64,
     /// The latest passes without gradient, so that several outputs of one batch share a pass.
     passes: Option<(ModelRef, Vec<NodeId>, Sequences, Vec<Pass>)>,
+    /// What of the stage's graph runs as kernels.
+    steps: Option<Rc<Steps>>,
 }
 
 /// A draw that was made.
@@ -55,6 +58,7 @@ impl<'w> StageHost<'w> {
         micro_batch: Option<u64>,
     ) -> StageHost<'w> {
         let frozen = Frozen::new(model_refs(graph).into_iter(), world);
+        let steps = world.kernels.as_ref().map(Steps::new);
         StageHost {
             world,
             frozen,
@@ -66,6 +70,7 @@ impl<'w> StageHost<'w> {
             states: Vec::new(),
             tokens: 0,
             passes: None,
+            steps,
         }
     }
 
@@ -85,7 +90,7 @@ impl<'w> StageHost<'w> {
 
     /// The whole batch of the current step, as far as it has been drawn.
     pub(crate) fn batch<'g>(&self, graph: &'g Graph, context: Context) -> Result<Executor<'g>> {
-        let mut batch = Executor::new(graph, context);
+        let mut batch = Executor::fused(graph, context, self.steps.as_ref());
         for (index, value) in self.states.iter().enumerate() {
             batch.give_state(index, value)?;
         }

@@ -8,8 +8,8 @@ use rlp_compiler::phase::{Phase, upstream};
 use rlp_compiler::plan::ReportPlan;
 
 use super::Stage;
-use crate::eager::Executor;
 use crate::error::{Fault, Result, RunError};
+use crate::executor::Executor;
 use crate::report::{EvaluationRecord, is_due};
 use crate::tensor::{Value, elements};
 

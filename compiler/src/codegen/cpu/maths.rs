@@ -138,8 +138,8 @@ impl Emit<'_, '_> {
         self.choose(beyond, bound, x)
     }
 
-    /// (n + `magic` as bits, eʳ − 1) with x = n·ln 2 + r and |r| ≤ ln 2/2.
-    fn exp_parts(&mut self, x: Value) -> (Value, Value) {
+    /// With x = n·ln 2 + r, |r| ≤ ln 2/2: n + `magic` as bits, and eʳ − 1 as a sum, the second what the first lost in rounding.
+    fn exp_parts(&mut self, x: Value) -> (Value, Value, Value) {
         let format = self.format();
         let per_ln2 = self.real(std::f64::consts::LOG2_E);
         let magic = self.real(format.magic);
@@ -148,14 +148,15 @@ impl Emit<'_, '_> {
         let (high, low) = (self.real(-format.ln2_high), self.real(-format.ln2_low));
         let head = self.fma(n, high, x);
         let r = self.fma(n, low, head);
-        // What `r` lost in rounding.
         let lost = self.sub(head, r);
         let lost = self.fma(n, low, lost);
         let square = self.mul(r, r);
         let tail = self.polynomial(format.exp, r);
         let tail = self.fma(square, tail, lost);
         let grown = self.add(r, tail);
-        (self.as_bits(shifted), grown)
+        let rest = self.sub(grown, r);
+        let rest = self.sub(tail, rest);
+        (self.as_bits(shifted), grown, rest)
     }
 
     /// 2^(n + more), n in the lowest bits of `shifted`.
@@ -171,7 +172,7 @@ impl Emit<'_, '_> {
         let format = self.format();
         let x = self.at_most(x, format.exp_high);
         let x = self.at_least(x, format.exp_low);
-        let (shifted, grown) = self.exp_parts(x);
+        let (shifted, grown, _) = self.exp_parts(x);
         let one = self.real(1.0);
         let mantissa = self.add(one, grown);
         // By two powers of two, since one cannot reach subnormal numbers: ⌊n/2⌋ and the rest. `above` makes n positive.
@@ -191,14 +192,17 @@ impl Emit<'_, '_> {
         scaled
     }
 
-    /// eˣ − 1 for x that `expm1` has bounded: 2·(2ⁿ⁻¹·(eʳ − 1) + (2ⁿ⁻¹ − ½)).
-    fn expm1_bounded(&mut self, x: Value) -> Value {
-        let (shifted, grown) = self.exp_parts(x);
+    /// eˣ − 1 for x that `expm1` has bounded, as a sum: 2·(2ⁿ⁻¹·(eʳ − 1) + (2ⁿ⁻¹ − ½)), and what that lost in rounding.
+    fn expm1_bounded(&mut self, x: Value) -> (Value, Value) {
+        let (shifted, grown, rest) = self.exp_parts(x);
         let power = self.power_of_two(shifted, -1);
         let half = self.real(0.5);
         let less = self.sub(power, half);
         let halved = self.fma(power, grown, less);
-        self.add(halved, halved)
+        let lost = self.sub(less, halved);
+        let lost = self.fma(power, grown, lost);
+        let lost = self.fma(power, rest, lost);
+        (self.add(halved, halved), self.add(lost, lost))
     }
 
     /// `x` where it is so small that the function is the identity, which also keeps −0.
@@ -213,7 +217,7 @@ impl Emit<'_, '_> {
         let format = self.format();
         let bounded = self.at_most(x, format.exp_high);
         let bounded = self.at_least(bounded, format.expm1_low);
-        let result = self.expm1_bounded(bounded);
+        let (result, _) = self.expm1_bounded(bounded);
         self.linear_near_zero(x, result)
     }
 
@@ -324,14 +328,28 @@ impl Emit<'_, '_> {
         self.exp(minus)
     }
 
+    /// The quotient of two sums, of which the second terms are small: one division, and a step of Newton's.
+    fn quotient(&mut self, [a, a_rest]: [Value; 2], [b, b_rest]: [Value; 2]) -> Value {
+        let one = self.real(1.0);
+        let inverse = self.div(one, b);
+        let quotient = self.mul(a, inverse);
+        let minus = self.builder.ins().fneg(quotient);
+        let lost = self.fma(minus, b, a);
+        let lost = self.add(lost, a_rest);
+        let lost = self.fma(minus, b_rest, lost);
+        self.fma(lost, inverse, quotient)
+    }
+
+    /// 1/(1 + e^−|x|), of which the numerator is that power for negative x.
     pub(super) fn sigmoid(&mut self, x: Value) -> Value {
         let small = self.exp_of_minus_size(x);
-        let one = self.real(1.0);
+        let (zero, one) = (self.real(0.0), self.real(1.0));
         let sum = self.add(one, small);
-        let zero = self.real(0.0);
+        let rest = self.sub(sum, one);
+        let rest = self.sub(small, rest);
         let is_negative = self.compare(FloatCC::LessThan, x, zero);
         let numerator = self.choose(is_negative, small, one);
-        self.div(numerator, sum)
+        self.quotient([numerator, zero], [sum, rest])
     }
 
     /// min(x, 0) − log(1 + e^−|x|)
@@ -348,14 +366,18 @@ impl Emit<'_, '_> {
         let double = self.add(size, size);
         // Beyond, the result rounds to 1.
         let double = self.at_most(double, 60.0);
-        let t = self.expm1_bounded(double);
-        let two = self.real(2.0);
+        let (t, t_rest) = self.expm1_bounded(double);
+        let (one, two) = (self.real(1.0), self.real(2.0));
         let sum = self.add(t, two);
+        let sum_rest = self.sub(sum, two);
+        let sum_rest = self.sub(t, sum_rest);
+        let sum_rest = self.add(sum_rest, t_rest);
         let split = self.real(0.55);
         let is_large = self.compare(FloatCC::GreaterThan, size, split);
         let numerator = self.choose(is_large, two, t);
-        let quotient = self.div(numerator, sum);
-        let one = self.real(1.0);
+        let zero = self.real(0.0);
+        let numerator_rest = self.choose(is_large, zero, t_rest);
+        let quotient = self.quotient([numerator, numerator_rest], [sum, sum_rest]);
         let less = self.sub(one, quotient);
         let result = self.choose(is_large, less, quotient);
         let sign = self.bits(1 << (self.format().width - 1));

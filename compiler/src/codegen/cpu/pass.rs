@@ -275,6 +275,8 @@ impl Function<'_> {
         let (mut earlier, mut later) = (0, 0);
         for &index in &pass.values {
             if let KernelOp::Shift { by, .. } = self.kernel.body[index].op {
+                // No row is so long; what follows cannot overflow.
+                let by = by.clamp(-(1 << 60), 1 << 60);
                 earlier = by.max(earlier);
                 later = by.min(later);
             }
