@@ -141,21 +141,6 @@ pub struct Output {
     pub form: Form,
 }
 
-impl Output {
-    /// What it holds; a count is an int whatever is counted.
-    pub fn elem(&self, kernel: &Kernel) -> Elem {
-        match self.form {
-            Form::Total {
-                kind: Reduction::Count,
-                ..
-            } => Elem::Int,
-            Form::Total { .. } | Form::Cells | Form::Rows => {
-                kernel.body[self.value.0 as usize].elem
-            }
-        }
-    }
-}
-
 #[derive(Clone, PartialEq, Debug)]
 pub enum Form {
     /// One element a cell, over rows and cells.

@@ -88,7 +88,7 @@ fn run(kernel: &Kernel, inputs: &[Vec<&str>], threads: usize) -> Vec<Elements> {
         .map(|texts| texts.iter().map(|text| TextRef::new(text)).collect())
         .collect();
     let arena = Arena::new();
-    let elems: Vec<Elem> = kernel.outputs.iter().map(|it| it.elem(kernel)).collect();
+    let elems: Vec<Elem> = kernel.outputs.iter().map(|it| kernel.elem(it)).collect();
     let mut reals = vec![vec![0.0; n]; elems.len()];
     let mut ints = vec![vec![0; n]; elems.len()];
     let mut bools = vec![vec![false; n]; elems.len()];
@@ -110,7 +110,7 @@ fn run(kernel: &Kernel, inputs: &[Vec<&str>], threads: usize) -> Vec<Elements> {
         .iter()
         .map(|it| Source::Slice(Slice::Text(it)))
         .collect();
-    let mut launch = Launch::new(&code, &[n], 1, &sources, targets.collect(), &arena)
+    let mut launch = Launch::with_texts(&code, &[n], 1, &sources, targets.collect(), &arena)
         .unwrap_or_else(|why| panic!("{why}"));
     launch.run(threads);
     drop(launch);
@@ -309,9 +309,8 @@ fn times() {
             .collect();
         let mut best = f64::INFINITY;
         for _ in 0..5 {
-            let arena = Arena::new();
             let (mut reals, mut bools) = (vec![0.0; n], vec![false; n]);
-            let target = match kernel.outputs[0].elem(&kernel) {
+            let target = match kernel.elem(&kernel.outputs[0]) {
                 Elem::Bool => SliceMut::Bool(&mut bools),
                 _ => SliceMut::F64(&mut reals),
             };
@@ -319,7 +318,7 @@ fn times() {
                 .iter()
                 .map(|it| Source::Slice(Slice::Text(it)))
                 .collect();
-            let mut launch = Launch::new(&code, &[n], 1, &sources, vec![target], &arena)
+            let mut launch = Launch::new(&code, &[n], 1, &sources, vec![target])
                 .unwrap_or_else(|why| panic!("{why}"));
             let start = Instant::now();
             launch.run(1);

@@ -93,7 +93,8 @@ pub struct Launch<'a, 't> {
     cells: usize,
     frame: Vec<u64>,
     targets: Vec<SliceMut<'a, 't>>,
-    arena: &'t Arena,
+    /// Of texts that are made; without one none is given out.
+    arena: Option<&'t Arena>,
 }
 
 /// About so many cells are computed in one piece.
@@ -109,8 +110,30 @@ impl<'a, 't> Launch<'a, 't> {
         rows: &[usize],
         cells: usize,
         sources: &[Source<'t>],
-        mut targets: Vec<SliceMut<'a, 't>>,
+        targets: Vec<SliceMut<'a, 't>>,
+    ) -> Result<Launch<'a, 't>, Mismatch> {
+        Launch::bind(code, rows, cells, sources, targets, None)
+    }
+
+    /// As [`Launch::new`]; texts may be given out, which live in the arena where they are no parts of those that are read.
+    pub fn with_texts(
+        code: &'t Code,
+        rows: &[usize],
+        cells: usize,
+        sources: &[Source<'t>],
+        targets: Vec<SliceMut<'a, 't>>,
         arena: &'t Arena,
+    ) -> Result<Launch<'a, 't>, Mismatch> {
+        Launch::bind(code, rows, cells, sources, targets, Some(arena))
+    }
+
+    fn bind(
+        code: &'t Code,
+        rows: &[usize],
+        cells: usize,
+        sources: &[Source<'t>],
+        mut targets: Vec<SliceMut<'a, 't>>,
+        arena: Option<&'t Arena>,
     ) -> Result<Launch<'a, 't>, Mismatch> {
         let layout = &code.layout;
         let (dims, has_cells) = code.dims;
@@ -141,6 +164,9 @@ impl<'a, 't> Launch<'a, 't> {
                 OutputPlace::Total { .. } => 1,
             };
             let name = || format!("output {index}");
+            if arena.is_none() && matches!(target, SliceMut::Text(_)) {
+                return Err(Mismatch::Element { array: name() });
+            }
             let address = check(
                 target.as_slice(),
                 place.elem(),
@@ -256,7 +282,9 @@ impl<'a, 't> Launch<'a, 't> {
             // cells and words of totals. `scratch` belongs to this call.
             unsafe { self.code.callable.call(&frame) }
         }
-        self.arena.keep(texts);
+        if let Some(arena) = self.arena {
+            arena.keep(texts);
+        }
     }
 
     fn finish(&mut self, left: &[u64], words: usize) {

@@ -112,7 +112,7 @@ pub(crate) fn run(
             Some(Level::Row) => rows,
             None => 1,
         };
-        let c_type = c_type(output.elem(kernel));
+        let c_type = c_type(kernel.elem(output));
         let _ = writeln!(main, "static {c_type} o{place}[{n} + 1];");
         match level {
             Some(_) => arguments.push(format!("o{place}")),

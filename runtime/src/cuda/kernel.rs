@@ -86,7 +86,7 @@ impl GpuKernel {
                 Form::Rows => rows.clone(),
                 Form::Total { .. } => Vec::new(),
             };
-            let elem = output.elem(&self.kernel);
+            let elem = self.kernel.elem(output);
             Ok(Tensor::empty(shape, (self.kind_of(elem)?, device)))
         });
         let outputs = outputs.collect::<Result<Vec<_>, String>>()?;

@@ -97,10 +97,9 @@ impl Executor<'_> {
         let first = nodes[0];
         let values: Vec<Value> = match steps.kernels.code(kernel, self.context.kind) {
             Ok(code) => {
-                let input = |node| Ok(self.value(node)?.tensor()?.shallow_clone());
-                let outputs = launch(kernel, &code, &self.extents, &self.context, input)
-                    .map_err(|fault| RunError::from(fault).at(graph, first))?;
-                outputs.into_iter().map(Value::from).collect()
+                let input = |node| self.value(node);
+                launch(kernel, &code, &self.extents, &self.context, input)
+                    .map_err(|fault| RunError::from(fault).at(graph, first))?
             }
             Err(declined) => {
                 let block = Place::of(graph, first)

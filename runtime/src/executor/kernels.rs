@@ -11,6 +11,7 @@ use std::sync::Arc;
 use rlp_compiler::codegen::cache::Cache;
 use rlp_compiler::codegen::cpu::Code;
 use rlp_compiler::codegen::launch::{Launch, Slice, SliceMut, Source};
+use rlp_compiler::codegen::text::{Arena, TextRef};
 use rlp_compiler::codegen::{Declined, Precision};
 use rlp_compiler::graph::NodeId;
 use rlp_compiler::kernel::{Form, Kernel, Output};
@@ -18,7 +19,7 @@ use rlp_compiler::ty::{DimId, Elem};
 
 use crate::error::Fault;
 use crate::extent::Extents;
-use crate::tensor::{Device, Kind, Tensor, elem};
+use crate::tensor::{Device, Kind, Tensor, TextArray, Value, elem};
 use crate::torch::Context;
 
 /// The machine code of a run: compiled where a kernel of its structure is first met, and shared by all.
@@ -79,22 +80,26 @@ pub(super) fn launch(
     code: &Code,
     extents: &Extents,
     context: &Context,
-    input: impl Fn(NodeId) -> Result<Tensor, Fault>,
-) -> Result<Vec<Tensor>, Fault> {
+    input: impl Fn(NodeId) -> Result<Value, Fault>,
+) -> Result<Vec<Value>, Fault> {
     let sizes = |dims: &[DimId]| {
         let sizes = dims.iter().map(|&dim| Ok(extents.size(dim)? as usize));
         sizes.collect::<Result<Vec<usize>, Fault>>()
     };
     let (rows, cells) = (sizes(&kernel.rows)?, sizes(&kernel.cells)?);
     // Kept until the launch is over.
-    let inputs = kernel
-        .inputs
-        .iter()
-        .map(|read| Ok(input(read.node)?.f_contiguous()?));
-    let inputs = inputs.collect::<Result<Vec<Tensor>, Fault>>()?;
-    let sources = inputs
-        .iter()
-        .map(|tensor| Ok(Source::Slice(slice_of(tensor)?)));
+    let inputs = kernel.inputs.iter().map(|read| match input(read.node)? {
+        Value::Tensor(tensor) => Ok(Value::Tensor(tensor.f_contiguous()?)),
+        Value::Text(texts) => Ok(Value::Text(texts)),
+    });
+    let inputs = inputs.collect::<Result<Vec<Value>, Fault>>()?;
+    let read: Vec<Vec<TextRef>> = inputs.iter().map(references).collect();
+    let sources = inputs.iter().zip(&read).map(|(value, texts)| {
+        Ok(Source::Slice(match value {
+            Value::Tensor(tensor) => slice_of(tensor)?,
+            Value::Text(_) => Slice::Text(texts),
+        }))
+    });
     let sources = sources.collect::<Result<Vec<Source>, Fault>>()?;
     let output = |output: &Output| {
         let elem = kernel.elem(output);
@@ -103,29 +108,60 @@ pub(super) fn launch(
             Form::Rows => rows.clone(),
             Form::Total { .. } => Vec::new(),
         };
+        let n = shape.iter().product();
         let shape: Vec<i64> = shape.into_iter().map(|size| size as i64).collect();
-        let options = (context.kind_of(elem)?, context.device);
-        // Not every byte is a bool.
+        let options = |elem| Ok::<_, Fault>((context.kind_of(elem)?, context.device));
         Ok(match elem {
-            Elem::Bool => Tensor::f_zeros(&shape, options)?,
-            Elem::Real | Elem::Int | Elem::Text => Tensor::f_empty(&shape, options)?,
+            // Not every byte is a bool.
+            Elem::Bool => Written::Tensor(Tensor::f_zeros(&shape, options(elem)?)?),
+            Elem::Real | Elem::Int => Written::Tensor(Tensor::f_empty(&shape, options(elem)?)?),
+            Elem::Text => Written::Text(shape, vec![TextRef::default(); n]),
         })
     };
+    let arena = Arena::new();
     let mut outputs = kernel
         .outputs
         .iter()
         .map(output)
-        .collect::<Result<Vec<Tensor>, Fault>>()?;
-    let targets = outputs
-        .iter_mut()
-        .map(slice_of_mut)
-        .collect::<Result<Vec<_>, Fault>>()?;
-    let launch = Launch::new(code, &rows, cells.iter().product(), &sources, targets);
+        .collect::<Result<Vec<Written>, Fault>>()?;
+    let targets = outputs.iter_mut().map(|output| match output {
+        Written::Tensor(tensor) => slice_of_mut(tensor),
+        Written::Text(_, texts) => Ok(SliceMut::Text(texts)),
+    });
+    let targets = targets.collect::<Result<Vec<_>, Fault>>()?;
+    let n_cells = cells.iter().product();
+    let launch = Launch::with_texts(code, &rows, n_cells, &sources, targets, &arena);
     let mut launch = launch
         .map_err(|mismatch| Fault::broken(format!("a kernel is given its arrays: {mismatch}")))?;
     launch.run(tch::get_num_threads().max(1) as usize);
     drop(launch);
-    Ok(outputs)
+    let value = |written| match written {
+        Written::Tensor(tensor) => Value::Tensor(tensor),
+        Written::Text(shape, texts) => Value::Text(TextArray {
+            shape,
+            elements: texts.iter().map(|text| text.get().into()).collect(),
+        }),
+    };
+    Ok(outputs.into_iter().map(value).collect())
+}
+
+/// An output while it is written.
+enum Written<'t> {
+    Tensor(Tensor),
+    /// Its shape and its elements, which point to texts that were read or made.
+    Text(Vec<i64>, Vec<TextRef<'t>>),
+}
+
+/// The elements, if they are texts.
+fn references(value: &Value) -> Vec<TextRef<'_>> {
+    match value {
+        Value::Tensor(_) => Vec::new(),
+        Value::Text(texts) => texts
+            .elements
+            .iter()
+            .map(|text| TextRef::new(text))
+            .collect(),
+    }
 }
 
 /// The elements of a contiguous tensor in the memory of the host.
@@ -160,7 +196,7 @@ fn empty(tensor: &Tensor) -> Result<Slice<'static>, Fault> {
 }
 
 /// The elements of a fresh tensor.
-fn slice_of_mut(tensor: &mut Tensor) -> Result<SliceMut<'_>, Fault> {
+fn slice_of_mut<'t>(tensor: &mut Tensor) -> Result<SliceMut<'_, 't>, Fault> {
     let (pointer, kind) = (tensor.data_ptr(), tensor.f_kind()?);
     let n = tensor.numel();
     if n == 0 {

@@ -138,7 +138,7 @@ impl<'k> Printer<'k> {
         let mut parameters: Vec<String> = Vec::new();
         let mut lines = String::new();
         for (place, output, kind, _) in self.totals_of() {
-            let elem = output.elem(self.kernel);
+            let elem = self.kernel.elem(output);
             let reducer = self.reducer_of(kind, output.value);
             parameters.push(format!("const void *partial{place}"));
             lines += &format!("    total<{reducer}>(partial{place}, blocks, out{place});\n");

@@ -106,7 +106,8 @@ impl Builder<'_> {
         let zero = match elem {
             Elem::Int => KernelOp::Int(0),
             Elem::Bool => KernelOp::Bool(false),
-            Elem::Real | Elem::Text => KernelOp::Real(0.0),
+            Elem::Real => KernelOp::Real(0.0),
+            Elem::Text => KernelOp::TextValue(String::new()),
         };
         self.push(zero, elem, Level::Row, node)
     }
@@ -136,6 +137,7 @@ impl Builder<'_> {
             (Op::Select, &[condition, then, otherwise]) => {
                 KernelOp::Select(condition, then, otherwise)
             }
+            (Op::Text(op), operands) => KernelOp::Text(op.clone(), operands.to_vec()),
             (Op::Cast(_), &[x]) if self.body[x.0 as usize].elem != elem => KernelOp::Cast(x),
             (Op::Broadcast, &[x, mask]) => {
                 let zero = self.zero(elem, id);
@@ -294,6 +296,6 @@ pub(super) fn constant(elements: &Elements) -> KernelOp {
         Elements::Real(values) => KernelOp::Real(values[0]),
         Elements::Int(values) => KernelOp::Int(values[0]),
         Elements::Bool(values) => KernelOp::Bool(values[0]),
-        Elements::Text(_) => KernelOp::Bool(false),
+        Elements::Text(values) => KernelOp::TextValue(values[0].clone()),
     }
 }

@@ -14,6 +14,8 @@ const SIMPLE: f64 = 0.5;
 const SLOW: f64 = 2.0;
 /// An exponential, a logarithm, a power.
 const TRANSCENDENTAL: f64 = 8.0;
+/// A function of a text, of some hundred characters.
+const TEXT: f64 = 256.0;
 /// A step of a loop whose carries wait for each other.
 const SEQUENTIAL: f64 = 8.0;
 /// A row of so many cells is not worth several cores.
@@ -83,6 +85,7 @@ pub(super) fn work(graph: &Graph, id: NodeId) -> f64 {
         Op::Reduce { .. } | Op::Contract { .. } => read() * SIMPLE,
         Op::Scan { body, .. } => own * (SEQUENTIAL + SIMPLE * body.graph.len() as f64),
         Op::Cumsum { .. } => own * SEQUENTIAL,
+        Op::Text(_) => own * TEXT,
         Op::Select | Op::Cast(_) | Op::Shift { .. } | Op::Position(_) => own * SIMPLE,
         Op::Literal(_)
         | Op::Input(_)
@@ -96,7 +99,6 @@ pub(super) fn work(graph: &Graph, id: NodeId) -> f64 {
         | Op::Model { .. }
         | Op::Trainable(_)
         | Op::Random { .. }
-        | Op::Text(_)
         | Op::Broadcast
         | Op::Rename(_)
         | Op::ArgReduce { .. }

@@ -189,14 +189,13 @@ fn is_arithmetic(graph: &Graph, id: NodeId) -> bool {
     let is_number = |id: NodeId| graph.ty(id).elem != Elem::Text;
     let numbers = || is_number(id) && operands.iter().all(|&operand| is_number(operand));
     match graph.op(id) {
-        Op::Literal(array) => array.shape.is_empty() && is_number(id),
+        Op::Literal(array) => array.shape.is_empty(),
         Op::Binary(Binary::Div | Binary::Mod | Binary::Pow) => graph.ty(id).elem == Elem::Real,
+        Op::Text(_) | Op::Select | Op::Broadcast => true,
         Op::Position(_)
         | Op::Unary(_)
         | Op::Binary(_)
-        | Op::Select
         | Op::Cast(_)
-        | Op::Broadcast
         | Op::Cumsum { .. }
         | Op::Shift { .. }
         | Op::StopGrad => numbers(),
@@ -218,7 +217,6 @@ fn is_arithmetic(graph: &Graph, id: NodeId) -> bool {
         | Op::Model { .. }
         | Op::Trainable(_)
         | Op::Random { .. }
-        | Op::Text(_)
         | Op::Rename(_)
         | Op::ArgReduce { .. }
         | Op::ArgSort { .. }
@@ -237,7 +235,8 @@ fn is_arithmetic(graph: &Graph, id: NodeId) -> bool {
 fn is_elementwise(body: &ScanBody) -> bool {
     body.graph.ids().all(|id| {
         let op = body.graph.op(id);
-        matches!(op, Op::Input(_))
-            || is_arithmetic(&body.graph, id) && along(op).is_none() && over(op).is_none()
+        let is_own = matches!(op, Op::Input(_))
+            || is_arithmetic(&body.graph, id) && along(op).is_none() && over(op).is_none();
+        is_own && body.graph.ty(id).elem != Elem::Text
     })
 }
