@@ -249,6 +249,9 @@ impl View<'_> {
             .iter()
             .filter(|state| reaches(state.next));
         sinks.extend(states.map(|state| format!("the state `{}`", state.name)));
+        let asserts = self.graph().asserts.iter();
+        let asserts = asserts.filter(|assertion| reaches(assertion.condition));
+        sinks.extend(asserts.map(|assertion| format!("the assertion that {}", assertion.claim)));
         sinks
     }
 

@@ -48,6 +48,8 @@ pub struct StagePlan {
     pub steps: u64,
     pub trains: Vec<TrainPlan>,
     pub reports: Vec<ReportPlan>,
+    /// The assertions, by index in the graph, that the states' values stand under.
+    pub asserts: Vec<usize>,
     /// What users call nodes: `adv`, `rollouts.logp`. Passes keep those that are still there.
     pub names: Vec<(String, NodeId)>,
     pub span: Span,
@@ -73,6 +75,8 @@ pub struct TrainPlan {
     pub clip_norm: Option<f64>,
     pub batches: Vec<BatchPlan>,
     pub evaluations: Vec<ReportPlan>,
+    /// The assertions, by index in the graph, that the loss stands under.
+    pub asserts: Vec<usize>,
     pub span: Span,
 }
 
@@ -93,6 +97,8 @@ pub struct RulePlan {
     pub on: ParameterGroup,
     /// Values of the arguments, by name: nodes of the stage's graph, of phase `Once` or `Step`, evaluated at each update.
     pub args: Vec<(String, NodeId)>,
+    /// The assertions, by index in the stage's graph, that the arguments stand under. Those of the rule itself are in its own graphs.
+    pub asserts: Vec<usize>,
     /// The update of one parameter with one and with two dimensions; more dimensions are flattened to `[row, col]` by joining all but the first.
     pub vector: UpdatePlan,
     pub matrix: UpdatePlan,
@@ -132,6 +138,8 @@ pub struct ReportPlan {
     pub entries: Vec<(String, NodeId)>,
     /// In steps; each step if absent. The last step is always reported.
     pub every: Option<u64>,
+    /// The assertions, by index in the graph, that the entries stand under.
+    pub asserts: Vec<usize>,
     pub span: Span,
 }
 

@@ -1,11 +1,12 @@
 //! Tests of a program: what its assertions claim, and element by element where they do not hold.
 
 use rlp_compiler::array::{Array, Elements};
-use rlp_compiler::graph::NodeId;
+use rlp_compiler::graph::{Assertion, NodeId};
 use rlp_compiler::plan::{AssertPlan, TestPlan};
 use rlp_compiler::ty::DimId;
 use rlp_grammar::ast::Span;
 
+use crate::asserted;
 use crate::eager::{Executor, NoHost};
 use crate::error::{Fault, Result};
 use crate::tensor::{Device, Kind, without_gradient};
@@ -46,6 +47,8 @@ pub fn run(plan: &TestPlan, device: Device) -> Result<Vec<Failure>> {
         steps: 1,
     };
     let mut executor = Executor::new(&plan.graph, context);
+    let asserts: Vec<&Assertion> = plan.graph.asserts.iter().collect();
+    asserted::check(&asserts, &mut executor, &mut NoHost)?;
     let mut array = |node: NodeId| -> Result<Array> {
         let value = without_gradient(|| executor.evaluate(&[node], &mut NoHost))?.remove(0);
         Ok(value.to_array()?)

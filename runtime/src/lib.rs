@@ -1,5 +1,6 @@
 //! The runtime: what executes a plan.
 
+mod asserted;
 pub mod assertion;
 pub mod block;
 pub mod command;

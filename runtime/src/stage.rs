@@ -189,6 +189,7 @@ impl<'s> Stage<'s> {
             .filter(|node| !self.depends(*node, &empty))
             .collect();
         without_gradient(|| self.steady.evaluate(&mut batch, &early, &mut self.host))?;
+        without_gradient(|| self.check_early(&active, step, &mut batch, &empty))?;
         record.tokens = self.host.tokens;
 
         for (&index, given) in active.iter().zip(&given) {
@@ -216,6 +217,21 @@ impl<'s> Stage<'s> {
         without_gradient(|| self.next_states(&mut batch, &empty))?;
         record.seconds = start.elapsed().as_secs_f64();
         Ok((record, evaluations))
+    }
+
+    /// Checks all that is asserted of values of the rollout phase.
+    fn check_early(
+        &mut self,
+        active: &[usize],
+        step: u64,
+        batch: &mut Executor<'_>,
+        empty: &BTreeSet<NodeId>,
+    ) -> Result<()> {
+        let mut asserts = self.early_asserts(step);
+        for &index in active {
+            asserts.extend(&self.clauses[index].0.asserts);
+        }
+        self.check(&asserts, batch, empty)
     }
 
     /// Makes the draws of the step; those that a filter left empty.
@@ -337,6 +353,7 @@ impl<'s> Stage<'s> {
             .filter(|&index| !self.depends(states[index].next, empty))
             .collect();
         let next: Vec<NodeId> = moving.iter().map(|&index| states[index].next).collect();
+        self.check(&self.plan.asserts, batch, empty)?;
         let values = self.steady.evaluate(batch, &next, &mut self.host)?;
         for (index, value) in moving.into_iter().zip(values) {
             self.host.states[index] = value;

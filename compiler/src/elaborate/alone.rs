@@ -76,7 +76,7 @@ impl Elaborator<'_> {
         let (inputs, results) = plan?;
         Ok(BlockPlan {
             name: definition.name.clone(),
-            graph: level.graph,
+            graph: level.finish(),
             inputs,
             results,
         })

@@ -112,7 +112,10 @@ impl Elaborator<'_> {
                 });
             }
         }
-        let reached = phase::upstream(graph, &[plan.loss]);
+        let asserts = plan.asserts.iter();
+        let conditions = asserts.map(|&number| graph.asserts[number].condition);
+        let sinks: Vec<NodeId> = conditions.chain([plan.loss]).collect();
+        let reached = phase::upstream(graph, &sinks);
         for batch in &mut batches {
             let mut together: BTreeSet<DimId> = BTreeSet::new();
             for &node in &reached {

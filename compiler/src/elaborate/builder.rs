@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use rlp_grammar::ast::Span;
 
 use crate::array::{Array, Elements};
+use crate::elaborate::assertion::Asserted;
 use crate::elaborate::value::Tensor;
 use crate::elaborate::{Elaborator, MAX_NODES, Result};
 use crate::eval;
@@ -27,6 +28,8 @@ pub(crate) struct Level {
     pub(crate) renamed: HashMap<(DimId, String), DimId>,
     /// Values of nodes that are known now.
     known: RefCell<BTreeMap<NodeId, Option<Array>>>,
+    /// Conditions to be checked while running.
+    pub(crate) asserted: Vec<Asserted>,
     /// What users call nodes.
     pub(crate) names: Vec<(String, NodeId, Span)>,
 }

@@ -72,7 +72,8 @@ impl Elaborator<'_> {
             };
             args.push((name, arg));
         }
-        self.sense_of_draw(definition, &args, &places, span)?;
+        let first_assert = self.levels[self.level].asserted.len();
+        self.sense_of_draw(definition, (&args, &scope), &places, span)?;
         let Some(result) = definition.block.result.clone() else {
             return self.error(
                 "missing-result",
@@ -90,6 +91,7 @@ impl Elaborator<'_> {
             span,
         });
         let node = self.push(Op::Draw(index), &operands, Ty::scalar(Elem::Bool), span)?;
+        self.guard(first_assert, &[&Value::Tensor(node)]);
         let value = match &result.kind {
             TypeKind::Record(fields) => {
                 self.fresh_record(definition, fields, "", &mut scope, (index, node), span)?

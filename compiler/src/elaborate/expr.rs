@@ -6,6 +6,7 @@ use rlp_grammar::ast::{Arg, Body, Expr, ExprKind, Ident, Span, Stmt, StmtKind};
 
 use crate::array::Array;
 use crate::diagnostic::Diagnostic;
+use crate::elaborate::assertion::Taken;
 use crate::elaborate::value::{Lambda, List, Record, Tensor, Value};
 use crate::elaborate::{Elaborator, Reported, Result};
 use crate::ty::Elem;
@@ -126,8 +127,8 @@ impl Elaborator<'_> {
         if let Some(known) = self.static_bool(condition) {
             return self.inner_body(if known { then } else { otherwise });
         }
-        let a = self.inner_body(then);
-        let b = self.inner_body(otherwise);
+        let a = self.taking(condition, true, |this| this.inner_body(then));
+        let b = self.taking(condition, false, |this| this.inner_body(otherwise));
         let (a, b) = (a?, b?);
         self.choose(
             condition,
@@ -136,6 +137,19 @@ impl Elaborator<'_> {
             (b, otherwise.span),
             span,
         )
+    }
+
+    /// Runs `body` as what is chosen where `condition` is `side`.
+    fn taking<T>(
+        &mut self,
+        condition: Tensor,
+        side: bool,
+        body: impl FnOnce(&mut Self) -> T,
+    ) -> T {
+        self.taken.push(Taken { condition, side });
+        let result = body(self);
+        self.taken.pop();
+        result
     }
 
     pub(crate) fn choose(

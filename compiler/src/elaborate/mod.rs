@@ -9,6 +9,7 @@ mod aggregate;
 mod alone;
 mod annotation;
 mod argument;
+mod assertion;
 mod batch;
 mod block;
 mod builder;
@@ -49,6 +50,7 @@ use std::collections::{HashMap, HashSet};
 use rlp_grammar::ast::{SourceId, Span};
 
 use crate::diagnostic::Diagnostic;
+use crate::elaborate::assertion::Taken;
 use crate::elaborate::block::BlockState;
 use crate::elaborate::builder::Level;
 use crate::elaborate::library::Library;
@@ -126,6 +128,8 @@ pub(crate) struct Elaborator<'s> {
     /// The states of a block that is elaborated by itself, with their next values.
     alone_states: Vec<(BlockState, Tensor)>,
     settings: Settings,
+    /// The conditions of the branches around what is being elaborated.
+    taken: Vec<Taken>,
 }
 
 impl<'s> Elaborator<'s> {
@@ -148,6 +152,7 @@ impl<'s> Elaborator<'s> {
             states_are_inputs: false,
             alone_states: Vec::new(),
             settings,
+            taken: Vec::new(),
         }
     }
 
@@ -208,7 +213,9 @@ impl<'s> Elaborator<'s> {
         let mode = std::mem::replace(&mut self.mode, mode);
         let frames = std::mem::take(&mut self.frames);
         let stage_scope = self.stage_scope.take();
+        let taken = std::mem::take(&mut self.taken);
         let result = body(self);
+        self.taken = taken;
         self.stage_scope = stage_scope;
         self.frames = frames;
         self.mode = mode;

@@ -83,9 +83,11 @@ impl Elaborator<'_> {
             .unwrap_or_else(|| self.scope.clone());
         let level = std::mem::replace(&mut self.level, 0);
         let frames = std::mem::take(&mut self.frames);
+        let taken = std::mem::take(&mut self.taken);
         let value = self.in_scope(scope, |this| {
             this.let_value(pending.ty.as_ref(), &pending.value)
         });
+        self.taken = taken;
         self.frames = frames;
         self.level = level;
         if let Ok(Value::Tensor(tensor)) = &value {

@@ -53,7 +53,7 @@ impl Elaborator<'_> {
         self.level = outer + 1;
         let next = self.scan_step(&lambda, x_expr.span, slice, &carry);
         self.level = outer;
-        let Some(built) = self.levels.pop() else {
+        let Some(mut built) = self.levels.pop() else {
             return Err(crate::elaborate::Reported);
         };
         for level in &mut deeper {
@@ -79,7 +79,7 @@ impl Elaborator<'_> {
             masked: mask.is_some(),
             part: 0,
             body: Arc::new(ScanBody {
-                graph: built.graph,
+                graph: built.graph.clone(),
                 next: vec![next.node],
             }),
         };
@@ -87,7 +87,9 @@ impl Elaborator<'_> {
             elem: carry.elem,
             dims,
         };
-        self.push(op, &operands, ty, span).map(Value::Tensor)
+        let result = self.push(op.clone(), &operands, ty, span)?;
+        self.lift_asserts(&mut built, (&op, &operands, result), span)?;
+        Ok(Value::Tensor(result))
     }
 
     fn scan_step(

@@ -3,6 +3,7 @@
 use rlp_grammar::ast::{Allow, Expr, Ident, Span, Stmt, StmtKind};
 
 use crate::diagnostic::Diagnostic;
+use crate::elaborate::assertion::attribute;
 use crate::elaborate::pipeline::Base;
 use crate::elaborate::scope::{Binding, Pending};
 use crate::elaborate::value::{Tensor, Value};
@@ -32,6 +33,7 @@ impl Elaborator<'_> {
             trains,
             reports,
             steps,
+            asserts,
         } = body;
         let trained = trains
             .iter()
@@ -50,6 +52,7 @@ impl Elaborator<'_> {
             steps,
             trains,
             reports,
+            asserts,
             names,
             span,
         })
@@ -126,6 +129,7 @@ impl Elaborator<'_> {
             trains: Vec::new(),
             reports: Vec::new(),
             steps: 0,
+            asserts: Vec::new(),
         };
         let mut own_steps = None;
         let mut trains: Vec<(TrainPlan, Span)> = Vec::new();
@@ -161,10 +165,12 @@ impl Elaborator<'_> {
             .iter()
             .flat_map(|(train, _)| train.targets.iter().copied())
             .collect();
-        for (mut train, minibatch) in trains {
-            train.batches = self.batches(&train, &trained);
-            let _ = self.check_minibatch(&train, minibatch);
-            body.trains.push(train);
+        let (trains, minibatches): (Vec<TrainPlan>, Vec<Span>) = trains.into_iter().unzip();
+        body.trains = trains;
+        attribute(&mut self.levels[0], &mut body);
+        for (train, minibatch) in body.trains.iter_mut().zip(minibatches) {
+            train.batches = self.batches(train, &trained);
+            let _ = self.check_minibatch(train, minibatch);
         }
         body.steps = body
             .trains
@@ -285,6 +291,7 @@ impl Elaborator<'_> {
         let mut plan = ReportPlan {
             entries: Vec::new(),
             every,
+            asserts: Vec::new(),
             span,
         };
         let mut seen = Vec::new();
@@ -378,4 +385,6 @@ pub(crate) struct StageBody {
     pub(crate) trains: Vec<TrainPlan>,
     pub(crate) reports: Vec<ReportPlan>,
     pub(crate) steps: u64,
+    /// Of the states' values.
+    pub(crate) asserts: Vec<usize>,
 }

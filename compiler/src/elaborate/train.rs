@@ -59,6 +59,7 @@ impl Elaborator<'_> {
             clip_norm: None,
             batches: Vec::new(),
             evaluations: Vec::new(),
+            asserts: Vec::new(),
             span,
         };
         let mut loss: Option<(Tensor, Span)> = None;
@@ -188,6 +189,7 @@ impl Elaborator<'_> {
                 block: value.definition.name.clone(),
                 on,
                 args,
+                asserts: Vec::new(),
                 vector,
                 matrix,
             });

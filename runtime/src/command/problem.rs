@@ -41,6 +41,7 @@ impl Exit {
             | Fault::File { .. } => Exit::Problems,
             Fault::Device { .. } => Exit::Unusable,
             Fault::NotFinite { .. }
+            | Fault::Assertion { .. }
             | Fault::Index { .. }
             | Fault::Size { .. }
             | Fault::Mask { .. }

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use rlp_compiler::graph::{Graph, NodeId, Op};
+use rlp_compiler::graph::{Assertion, Graph, NodeId, Op};
 use rlp_compiler::phase::{Phase, upstream};
 use rlp_compiler::plan::{StagePlan, TrainPlan};
 use rlp_compiler::ty::DimId;
 
 use super::minibatch::{Portion, Rows};
+use crate::asserted;
 use crate::eager::Executor;
 use crate::error::Result;
 use crate::extent::Extents;
@@ -16,6 +17,9 @@ use crate::tensor::Value;
 /// What does not change while a stage runs.
 pub(crate) struct Clause<'p> {
     pub(crate) plan: &'p TrainPlan,
+    /// What the loss stands under: known before the update phase (by index in the graph), and on each minibatch.
+    pub(crate) asserts: Vec<usize>,
+    pub(crate) late_asserts: Vec<&'p Assertion>,
     /// The nodes of earlier phases that the loss reads: computed on the whole batch, then cut.
     pub(crate) given: Vec<NodeId>,
     /// The nodes that are computed on each minibatch.
@@ -28,15 +32,18 @@ pub(crate) struct Clause<'p> {
 }
 
 impl<'p> Clause<'p> {
-    pub(crate) fn new(stage: &StagePlan, graph: &Graph, plan: &'p TrainPlan) -> Clause<'p> {
-        let needed = upstream(graph, &[plan.loss]);
+    pub(crate) fn new(stage: &StagePlan, graph: &'p Graph, plan: &'p TrainPlan) -> Clause<'p> {
+        let asserts = asserted::of(graph, &plan.asserts);
+        let conditions = asserts.iter().map(|assertion| assertion.condition);
+        let sinks: Vec<NodeId> = conditions.chain([plan.loss]).collect();
+        let needed = upstream(graph, &sinks);
         let (late, early): (Vec<NodeId>, Vec<NodeId>) = needed
             .into_iter()
             .partition(|id| stage.phases[id.index()] == Phase::Minibatch);
         let read: BTreeSet<NodeId> = late
             .iter()
             .flat_map(|&id| graph.operands(id))
-            .chain([plan.loss])
+            .chain(sinks)
             .collect();
         let draws = early
             .iter()
@@ -61,8 +68,13 @@ impl<'p> Clause<'p> {
                 dims.remove(dim);
             });
         }
+        let is_late = |index: &&usize| late.contains(&graph.asserts[**index].condition);
+        let (late_asserts, asserts): (Vec<usize>, Vec<usize>) = plan.asserts.iter().partition(is_late);
+        let late_asserts = asserted::of(graph, &late_asserts);
         Clause {
             plan,
+            asserts,
+            late_asserts,
             given,
             late,
             rows,

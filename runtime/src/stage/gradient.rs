@@ -83,6 +83,7 @@ pub(crate) fn gradient(
         passes.push((call, pass));
     }
 
+    guard::asserted(clause, minibatch, host)?;
     // On a copy: if something is not finite, all of it is computed again to see where.
     let loss = minibatch.clone().evaluate(&[clause.plan.loss], host)?;
     let [Value::Tensor(loss)] = loss.as_slice() else {

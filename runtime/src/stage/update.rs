@@ -1,10 +1,11 @@
 //! Optimizers: the update rules of a `train` clause, run from their graphs.
 
-use rlp_compiler::graph::{Graph, NodeId, Op};
+use rlp_compiler::graph::{Assertion, Graph, NodeId, Op};
 use rlp_compiler::plan::{RulePlan, TrainPlan};
 
 use super::group::{Carried, Group, groups};
 use super::host::StageHost;
+use crate::asserted;
 use crate::eager::{Executor, NoHost};
 use crate::error::{Fault, Result};
 use crate::resource::World;
@@ -105,6 +106,8 @@ impl<'p> Optimizer<'p> {
         for (state, value) in update.states.iter().zip(&states) {
             executor.give_input(&format!("state.{}", state.name), value)?;
         }
+        let asserts: Vec<&Assertion> = update.graph.asserts.iter().collect();
+        asserted::check(&asserts, &mut executor, &mut NoHost)?;
         let next = update.states.iter().map(|state| state.next);
         let wanted: Vec<NodeId> = [update.param].into_iter().chain(next).collect();
         let mut values = executor.evaluate(&wanted, &mut NoHost)?.into_iter();
@@ -136,7 +139,9 @@ fn arguments(
         return Ok(Vec::new());
     }
     let nodes: Vec<NodeId> = open.iter().map(|(_, node)| *node).collect();
-    let values = host.batch(graph, context)?.evaluate(&nodes, host)?;
+    let mut batch = host.batch(graph, context)?;
+    asserted::check(&asserted::of(graph, &rule.asserts), &mut batch, host)?;
+    let values = batch.evaluate(&nodes, host)?;
     Ok(open
         .into_iter()
         .map(|(name, _)| name.clone())
