@@ -69,3 +69,50 @@ fn a_thousand_nodes_are_checked_in_two_hundred_milliseconds() {
     let took = shortest(limit, || check(&text));
     assert!(took < limit, "{took:?}");
 }
+
+/// Texts of the largest size whose parts are as many as fit: what is checked of each must not grow with all.
+#[test]
+fn a_text_of_a_megabyte_is_checked_in_seconds() {
+    let many = |count: usize, part: &dyn Fn(usize) -> String| -> String {
+        (0..count).map(part).collect::<Vec<_>>().join("")
+    };
+    let texts = [
+        format!(
+            "fn f(x: real[{}]) -> real {{ sum(x) }}",
+            many(125_000, &|i| format!("d{i}, "))
+        ),
+        format!(
+            "fn f(x: real[{}]) -> real {{ sum(x) }}",
+            many(70_000, &|i| format!("d{i}_token, "))
+        ),
+        format!(
+            "fn f({}) -> real {{ 1.0 }}",
+            many(45_000, &|i| format!("a{i}: real[d{i}], "))
+        ),
+        many(40_000, &|i| format!("fn f{i}() -> int {{{i}}}\n")),
+        many(30_000, &|i| format!("fn f{i}() -> int {{g{i}()}}\n")),
+        format!(
+            "fn f(x: real) -> real {{\n{}x\n}}",
+            many(50_000, &|i| format!("let a{i} = y{i}\n"))
+        ),
+    ];
+    let limit = Duration::from_secs(4);
+    for text in texts {
+        let head: String = text.chars().take(40).collect();
+        let begun = Instant::now();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_rlpc"))
+            .args(["check", "-", "--message-format", "short"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the command starts");
+        let mut input = child.stdin.take().expect("a pipe");
+        input.write_all(text.as_bytes()).expect("the command reads");
+        drop(input);
+        let status = child.wait().expect("the command ends");
+        let took = begun.elapsed();
+        assert!(matches!(status.code(), Some(0 | 1)), "{head}: {status}");
+        assert!(took < limit, "{head}: {took:?}");
+    }
+}

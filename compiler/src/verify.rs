@@ -76,7 +76,10 @@ pub fn verify(graph: &Graph) -> Vec<String> {
                 has(graph, id) && dims(id).iter().all(|dim| dims(condition).contains(dim))
             });
         if !fits {
-            violations.push(format!("assertion {number}: {} is no claim", assertion.claim));
+            violations.push(format!(
+                "assertion {number}: {} is no claim",
+                assertion.claim
+            ));
         }
     }
     for (&dim, &mask) in &graph.masks {

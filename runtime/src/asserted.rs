@@ -10,9 +10,7 @@ use crate::tensor::{Tensor, Value, without_gradient};
 
 /// The assertions of a graph with these indices.
 pub(crate) fn of<'g>(graph: &'g Graph, indices: &[usize]) -> Vec<&'g Assertion> {
-    let found = indices
-        .iter()
-        .filter_map(|&index| graph.asserts.get(index));
+    let found = indices.iter().filter_map(|&index| graph.asserts.get(index));
     found.collect()
 }
 

@@ -14,6 +14,7 @@ use crate::elaborate::draw::flatten;
 use crate::elaborate::library::Definition;
 use crate::elaborate::scope::Binding;
 use crate::elaborate::stage::StageBody;
+use crate::elaborate::taken::Taken;
 use crate::elaborate::value::{Tensor, Value};
 use crate::elaborate::{Elaborator, Result, walk};
 use crate::graph::{Assertion, Binary, Graph, NodeId, Op, Reduction, ScanBody, Unary};
@@ -26,13 +27,6 @@ pub(crate) struct Asserted {
     pub(crate) assertion: Assertion,
     /// The results of the block that asserts it: whoever reads one of them relies on it.
     pub(crate) guards: Vec<NodeId>,
-}
-
-/// A condition under which what is being elaborated is chosen, and on which side of it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Taken {
-    pub(crate) condition: Tensor,
-    pub(crate) side: bool,
 }
 
 impl Elaborator<'_> {
@@ -199,6 +193,7 @@ impl Elaborator<'_> {
                 | Value::Data(_)
                 | Value::Rule(_)
                 | Value::List(_)
+                | Value::Noise(_)
                 | Value::Lambda(_)
                 | Value::Poison => {}
             }
@@ -222,7 +217,10 @@ impl Elaborator<'_> {
         span: Span,
     ) -> Result<()> {
         let (op, operands, result) = scan;
-        let Op::Scan { over, xs, captured, .. } = op else {
+        let Op::Scan {
+            over, xs, captured, ..
+        } = op
+        else {
             return Ok(());
         };
         for Asserted { assertion, .. } in std::mem::take(&mut built.asserted) {
@@ -233,11 +231,25 @@ impl Elaborator<'_> {
             let mut graph = built.graph.clone();
             let ty = graph.ty(assertion.condition).clone();
             let mut holds = assertion.condition;
-            let further: Vec<_> = ty.dims.iter().copied().filter(|dim| !carry.dims.contains(dim)).collect();
+            let further: Vec<_> = ty
+                .dims
+                .iter()
+                .copied()
+                .filter(|dim| !carry.dims.contains(dim))
+                .collect();
             if !further.is_empty() {
                 let kind = Reduction::All;
                 let ty = ty.without(&further);
-                holds = graph.add(Op::Reduce { kind, over: further }, &[holds], ty, span, None);
+                holds = graph.add(
+                    Op::Reduce {
+                        kind,
+                        over: further,
+                    },
+                    &[holds],
+                    ty,
+                    span,
+                    None,
+                );
             }
             if graph.ty(holds).dims != carry.dims {
                 holds = graph.add(Op::Broadcast, &[holds], carry.clone(), span, None);
@@ -248,7 +260,13 @@ impl Elaborator<'_> {
             let mut all = operands.to_vec();
             all.insert(xs + captured + 1, truth);
             let mut op = op.clone();
-            if let Op::Scan { carries, part, body, .. } = &mut op {
+            if let Op::Scan {
+                carries,
+                part,
+                body,
+                ..
+            } = &mut op
+            {
                 let next = [body.next.as_slice(), &[holds]].concat();
                 *body = Arc::new(ScanBody { graph, next });
                 *carries += 1;
@@ -292,7 +310,10 @@ pub(crate) fn attribute(level: &mut Level, body: &mut StageBody) {
         loop {
             let read: BTreeSet<NodeId> = upstream(graph, &sinks).into_iter().collect();
             let more = (0..asserted.len()).filter(|&number| {
-                let stands = asserted[number].guards.iter().any(|guard| read.contains(guard));
+                let stands = asserted[number]
+                    .guards
+                    .iter()
+                    .any(|guard| read.contains(guard));
                 stands && !found.contains(&number)
             });
             let more: Vec<usize> = more.collect();
@@ -301,11 +322,20 @@ pub(crate) fn attribute(level: &mut Level, body: &mut StageBody) {
                 return found;
             }
             // A condition may itself call blocks that assert something.
-            sinks.extend(more.iter().map(|&number| asserted[number].assertion.condition));
+            sinks.extend(
+                more.iter()
+                    .map(|&number| asserted[number].assertion.condition),
+            );
             found.extend(more);
         }
     };
-    body.asserts = under(graph.states.iter().flat_map(|state| [state.initial, state.next]).collect());
+    body.asserts = under(
+        graph
+            .states
+            .iter()
+            .flat_map(|state| [state.initial, state.next])
+            .collect(),
+    );
     for report in &mut body.reports {
         report.asserts = under(report.entries.iter().map(|&(_, node)| node).collect());
     }
@@ -327,11 +357,19 @@ pub(crate) fn attribute(level: &mut Level, body: &mut StageBody) {
         }
     };
     renumber(&mut body.asserts);
-    body.reports.iter_mut().for_each(|report| renumber(&mut report.asserts));
+    body.reports
+        .iter_mut()
+        .for_each(|report| renumber(&mut report.asserts));
     for train in &mut body.trains {
         renumber(&mut train.asserts);
-        train.evaluations.iter_mut().for_each(|report| renumber(&mut report.asserts));
-        train.rules.iter_mut().for_each(|rule| renumber(&mut rule.asserts));
+        train
+            .evaluations
+            .iter_mut()
+            .for_each(|report| renumber(&mut report.asserts));
+        train
+            .rules
+            .iter_mut()
+            .for_each(|rule| renumber(&mut rule.asserts));
     }
     let mut kept: Vec<(usize, Assertion)> = asserted
         .into_iter()

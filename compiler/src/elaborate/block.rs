@@ -83,6 +83,7 @@ impl Elaborator<'_> {
             Some(ty) => self.check_result(definition, result, span, ty),
             None => match result {
                 Value::List(list) => self.untyped_list(&list).map(Value::Tensor),
+                Value::Noise(noise) => Err(self.noise_without_dims(noise)),
                 other => Ok(other),
             },
         }
@@ -195,7 +196,12 @@ impl Elaborator<'_> {
                         .typed_list(&list, elem, &wanted.dims)
                         .map(Value::Tensor);
                 }
-                let x = self.tensor(result, span)?;
+                let x = match result {
+                    Value::Noise(noise) if elem == Elem::Real => {
+                        self.noise(noise, wanted.dims.clone())?
+                    }
+                    other => self.tensor(other, span)?,
+                };
                 let found_elem = self.ty(x).elem;
                 let x = if elem == Elem::Real && found_elem == Elem::Int {
                     self.real(x, span)?

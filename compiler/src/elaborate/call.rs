@@ -10,7 +10,9 @@ use crate::elaborate::expr::quoted;
 use crate::elaborate::library::Definition;
 use crate::elaborate::scope::Scope;
 use crate::elaborate::value::{Lambda, Record, Value};
-use crate::elaborate::{Elaborator, Frame, MAX_CALLS, Mode, Reported, Result, builtin};
+use crate::elaborate::{
+    Elaborator, Frame, MAX_CALLS, MAX_CANDIDATES, Mode, Reported, Result, builtin,
+};
 use crate::graph::{Call, CallId, Op};
 use crate::ty::Elem;
 
@@ -46,6 +48,9 @@ impl Elaborator<'_> {
                     None => Err(self.unknown_function(name, callee.span)),
                 }
             }
+            ExprKind::Field { base, field } if self.random_name(base, field).is_some() => {
+                self.random(field, args, span)
+            }
             ExprKind::Field { base, field } => match self.path(base, field, callee.span)? {
                 Some(definition) => self.call_block(&definition, args, span),
                 None => {
@@ -59,6 +64,9 @@ impl Elaborator<'_> {
     }
 
     pub(crate) fn unknown_function(&mut self, name: &str, span: Span) -> Reported {
+        if self.has_enough() {
+            return Reported;
+        }
         let file = self.file();
         let mut names: Vec<String> = builtin::BUILTINS
             .iter()
@@ -68,6 +76,7 @@ impl Elaborator<'_> {
             self.library
                 .blocks(file)
                 .iter()
+                .take(MAX_CANDIDATES)
                 .map(|definition| definition.block.name.name.clone()),
         );
         let near: Vec<String> = nearest(name, names.iter().map(String::as_str))

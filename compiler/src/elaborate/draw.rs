@@ -339,6 +339,7 @@ pub(crate) fn flatten(record: &Record, prefix: &str, each: &mut dyn FnMut(String
             | Value::Data(_)
             | Value::Rule(_)
             | Value::List(_)
+            | Value::Noise(_)
             | Value::Lambda(_)
             | Value::Poison => {}
         }

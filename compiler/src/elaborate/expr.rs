@@ -6,7 +6,6 @@ use rlp_grammar::ast::{Arg, Body, Expr, ExprKind, Ident, Span, Stmt, StmtKind};
 
 use crate::array::Array;
 use crate::diagnostic::Diagnostic;
-use crate::elaborate::assertion::Taken;
 use crate::elaborate::value::{Lambda, List, Record, Tensor, Value};
 use crate::elaborate::{Elaborator, Reported, Result};
 use crate::ty::Elem;
@@ -98,6 +97,7 @@ impl Elaborator<'_> {
     pub(crate) fn settle(&mut self, value: Value) -> Result<Value> {
         match value {
             Value::List(list) => self.untyped_list(&list).map(Value::Tensor),
+            Value::Noise(noise) => Err(self.noise_without_dims(noise)),
             other => Ok(other),
         }
     }
@@ -137,19 +137,6 @@ impl Elaborator<'_> {
             (b, otherwise.span),
             span,
         )
-    }
-
-    /// Runs `body` as what is chosen where `condition` is `side`.
-    fn taking<T>(
-        &mut self,
-        condition: Tensor,
-        side: bool,
-        body: impl FnOnce(&mut Self) -> T,
-    ) -> T {
-        self.taken.push(Taken { condition, side });
-        let result = body(self);
-        self.taken.pop();
-        result
     }
 
     pub(crate) fn choose(

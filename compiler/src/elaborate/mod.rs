@@ -31,12 +31,15 @@ mod native;
 mod operator;
 mod parameter;
 mod pipeline;
+mod random;
 mod scan;
 mod scope;
 mod sense;
 mod shape;
+mod split;
 mod stage;
 mod state;
+mod taken;
 mod test;
 mod text;
 mod train;
@@ -50,11 +53,11 @@ use std::collections::{HashMap, HashSet};
 use rlp_grammar::ast::{SourceId, Span};
 
 use crate::diagnostic::Diagnostic;
-use crate::elaborate::assertion::Taken;
 use crate::elaborate::block::BlockState;
 use crate::elaborate::builder::Level;
 use crate::elaborate::library::Library;
 use crate::elaborate::scope::Scope;
+use crate::elaborate::taken::Taken;
 use crate::elaborate::update::Update;
 use crate::elaborate::value::Tensor;
 use crate::graph::CallId;
@@ -73,11 +76,17 @@ pub(crate) type Result<T> = std::result::Result<T, Reported>;
 /// How many diagnostics are kept: nobody reads more.
 const MAX_DIAGNOSTICS: usize = 1000;
 
+/// How many names are looked through for one that was meant: a text of a megabyte may define many, and misspell as many.
+const MAX_CANDIDATES: usize = 1000;
+
 /// How deep blocks may call blocks.
 const MAX_CALLS: usize = 64;
 
 /// How many nodes one graph may have: a bound on memory, far above any real pipeline.
 const MAX_NODES: usize = 1_000_000;
+
+/// How many dimensions a type may have, and a signature in all: what is checked of them takes the square of that.
+const MAX_DIMS: usize = 1000;
 
 /// What is being elaborated: it decides what may be read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -174,6 +183,11 @@ impl<'s> Elaborator<'s> {
             self.diagnostics.push(diagnostic);
         }
         Reported
+    }
+
+    /// Whether further diagnostics would not be kept, so that what they would say need not be found out.
+    pub(crate) fn has_enough(&self) -> bool {
+        self.diagnostics.len() >= MAX_DIAGNOSTICS
     }
 
     pub(crate) fn error<T>(

@@ -90,7 +90,10 @@ impl Elaborator<'_> {
                 matches!(&stmt.kind, StmtKind::Let { name, .. } | StmtKind::State { name, .. }
                     if walk::mentions(condition, &name.name))
             });
-            defined || ["param", "grad"].iter().any(|name| walk::mentions(condition, name))
+            defined
+                || ["param", "grad"]
+                    .iter()
+                    .any(|name| walk::mentions(condition, name))
         };
         let mut sound = Ok(());
         for stmt in stmts() {

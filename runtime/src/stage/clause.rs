@@ -69,7 +69,8 @@ impl<'p> Clause<'p> {
             });
         }
         let is_late = |index: &&usize| late.contains(&graph.asserts[**index].condition);
-        let (late_asserts, asserts): (Vec<usize>, Vec<usize>) = plan.asserts.iter().partition(is_late);
+        let (late_asserts, asserts): (Vec<usize>, Vec<usize>) =
+            plan.asserts.iter().partition(is_late);
         let late_asserts = asserted::of(graph, &late_asserts);
         Clause {
             plan,

@@ -70,7 +70,9 @@ fn ran(stage: &str) -> (u64, Option<RunError>, Vec<Tensor>) {
 }
 
 fn train(loss: &str, rule: &str, steps: usize) -> String {
-    format!("train policy {{ minimize {loss} with {rule} steps {steps} minibatch 4 micro_batch 3 }}")
+    format!(
+        "train policy {{ minimize {loss} with {rule} steps {steps} minibatch 4 micro_batch 3 }}"
+    )
 }
 
 /// What an assertion says that did not hold: its claim, where, and what it read there.
@@ -108,10 +110,7 @@ fn a_reward_that_asserts_stops_the_step_before_its_update() {
     let (steps, error, weights) = ran(&stage);
     let (claim, at, values) = broken(error);
     assert_eq!(claim, "`reward.short` needs `length <= most`");
-    assert_eq!(
-        at,
-        [("prompt".to_string(), 0), ("sample".to_string(), 0)]
-    );
+    assert_eq!(at, [("prompt".to_string(), 0), ("sample".to_string(), 0)]);
     assert_eq!(values[0].0, "length");
     assert_eq!(values[1], ("most".to_string(), "0.5".to_string()));
     assert_eq!(steps, 0);
