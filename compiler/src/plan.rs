@@ -15,7 +15,20 @@ pub struct Plan {
     pub settings: Vec<(String, Array)>,
     pub models: Vec<Resource>,
     pub data: Vec<Resource>,
+    /// Trainable tensors that are no model.
+    pub tensors: Vec<TensorPlan>,
     pub stages: Vec<StagePlan>,
+}
+
+/// A trainable tensor that is no model.
+#[derive(Clone, Debug)]
+pub struct TensorPlan {
+    /// The name the pipeline gives it.
+    pub name: String,
+    /// What its initial value is computed by; it reads nothing from outside but random numbers.
+    pub graph: Graph,
+    pub start: NodeId,
+    pub span: Span,
 }
 
 /// A model or a data source: the block that makes it and its arguments (defaults filled in).
@@ -59,6 +72,8 @@ pub struct StagePlan {
 pub struct TrainPlan {
     /// Indices of the models whose parameters are updated.
     pub targets: Vec<usize>,
+    /// Indices of the trainable tensors that are updated.
+    pub tensors: Vec<usize>,
     /// The scalar that is minimised.
     pub loss: NodeId,
     /// The `Model` and `Trainable` nodes through which a gradient reaches the targets.
@@ -151,6 +166,27 @@ pub struct BlockPlan {
     pub graph: Graph,
     pub inputs: Vec<InputPlan>,
     pub results: Vec<ResultPlan>,
+}
+
+impl BlockPlan {
+    /// Those of some names that are neither an argument, nor a gradient of several, nor say what is real of a dimension.
+    pub fn unread<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> Vec<&'n str> {
+        let takes_gradients = self.inputs.iter().any(|input| input.name == "grad");
+        let dims = &self.graph.dims;
+        let is_ragged = |name: &str| {
+            dims.ids()
+                .any(|dim| dims.is_ragged(dim) && [name, ".."].contains(&dims.name(dim)))
+        };
+        let is_read = |name: &str| {
+            self.inputs.iter().any(|input| input.name == name)
+                || name.strip_prefix('#').is_some_and(is_ragged)
+                || takes_gradients
+                    && name
+                        .strip_prefix("grad.")
+                        .is_some_and(|number| number.parse::<u64>().is_ok())
+        };
+        names.into_iter().filter(|name| !is_read(name)).collect()
+    }
 }
 
 #[derive(Clone, Debug)]

@@ -24,3 +24,4 @@ pub mod tensor;
 mod text;
 pub mod tokenizer;
 pub mod torch;
+pub mod trainable;

@@ -7,6 +7,7 @@ mod gradient;
 mod group;
 mod guard;
 mod host;
+mod leaves;
 mod minibatch;
 mod redraw;
 mod rows;
@@ -326,7 +327,7 @@ impl<'s> Stage<'s> {
                         plan.loss,
                     ));
                 }
-                optimizer.update(&gradient.of, total, self.graph, &mut self.host)?;
+                optimizer.update(&gradient, total, self.graph, &mut self.host)?;
                 trained.updates += 1;
                 trained.loss += gradient.loss;
                 trained.grad_norm += norm;
@@ -338,11 +339,16 @@ impl<'s> Stage<'s> {
     }
 
     fn targets(&self, index: usize) -> String {
-        let targets = &self.clauses[index].0.plan.targets;
-        let names: Vec<&str> = targets
+        let (plan, world) = (self.clauses[index].0.plan, &self.host.world);
+        let models = plan
+            .targets
             .iter()
-            .map(|&target| self.host.world.models[target].name.as_str())
-            .collect();
+            .map(|&own| world.models[own].name.as_str());
+        let tensors = plan
+            .tensors
+            .iter()
+            .map(|&own| world.tensors[own].name.as_str());
+        let names: Vec<&str> = models.chain(tensors).collect();
         names.join("+")
     }
 

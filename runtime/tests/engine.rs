@@ -110,6 +110,22 @@ test "square has a wrong test" {
 "#;
 
 #[test]
+fn a_name_that_nothing_reads_is_told() {
+    let folder = Folder::new("unread");
+    folder.write("mine.rlp", LOSSES);
+    folder.write(
+        "x.json",
+        r##"{ "x": [[1.0, 2.0]], "scal": 2.0, "#token": [[true, true]] }"##,
+    );
+    let said = folder.said(&["eval", "mine.rlp:loss.square", "--in", "x.json"]);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    assert!(said.err.contains("reads no `scal`"), "{}", said.err);
+    assert!(said.err.contains("did you mean `scale`?"), "{}", said.err);
+    assert!(said.err.contains("reads no `#token`"), "{}", said.err);
+    assert!(!said.err.contains("no `x`"), "{}", said.err);
+}
+
+#[test]
 fn a_block_is_evaluated() {
     let folder = Folder::new("eval");
     folder.write("mine.rlp", LOSSES);

@@ -9,3 +9,5 @@ mod exact;
 mod program;
 #[path = "train/stages.rs"]
 mod stages;
+#[path = "train/trainable.rs"]
+mod trainable;

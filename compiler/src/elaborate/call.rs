@@ -9,6 +9,7 @@ use crate::diagnostic::{Diagnostic, nearest};
 use crate::elaborate::expr::quoted;
 use crate::elaborate::library::Definition;
 use crate::elaborate::scope::Scope;
+use crate::elaborate::trainable::is_vector;
 use crate::elaborate::value::{Lambda, Record, Value};
 use crate::elaborate::{
     Elaborator, Frame, MAX_CALLS, MAX_CANDIDATES, Mode, Reported, Result, builtin,
@@ -50,6 +51,10 @@ impl Elaborator<'_> {
             }
             ExprKind::Field { base, field } if self.random_name(base, field).is_some() => {
                 self.random(field, args, span)
+            }
+            ExprKind::Field { .. } if is_vector(callee) => {
+                let message = "a trainable vector is named where a pipeline begins: `let w = model.vector(objective: 2)`";
+                self.error("misplaced-resource", span, message)
             }
             ExprKind::Field { base, field } => match self.path(base, field, callee.span)? {
                 Some(definition) => self.call_block(&definition, args, span),

@@ -139,7 +139,14 @@ impl Elaborator<'_> {
             };
             let value = match &ty.kind {
                 TypeKind::Record(inner) => {
-                    self.fresh_record(definition, inner, &full, scope, draw, span)?
+                    let outer = scope.dims.clone();
+                    let record = self.fresh_record(definition, inner, &full, scope, draw, span)?;
+                    // The sequences of one record have other lengths than those of the next.
+                    let dims = &self.graph().dims;
+                    scope
+                        .dims
+                        .retain(|name, dim| outer.contains_key(name) || !dims.is_ragged(*dim));
+                    record
                 }
                 TypeKind::Named { name: elem, dims } => {
                     let Some(elem) = elem_named(&elem.name) else {

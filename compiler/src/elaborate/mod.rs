@@ -43,6 +43,7 @@ mod taken;
 mod test;
 mod text;
 mod train;
+mod trainable;
 mod unused;
 mod update;
 mod value;
@@ -61,7 +62,7 @@ use crate::elaborate::taken::Taken;
 use crate::elaborate::update::Update;
 use crate::elaborate::value::Tensor;
 use crate::graph::CallId;
-use crate::plan::Resource;
+use crate::plan::{Resource, TensorPlan};
 use crate::program::Settings;
 use crate::source::Sources;
 
@@ -128,6 +129,7 @@ pub(crate) struct Elaborator<'s> {
     checked: HashMap<String, bool>,
     models: Vec<Resource>,
     data: Vec<Resource>,
+    tensors: Vec<TensorPlan>,
     /// `@allow` statements in force.
     allows: Vec<(String, Span)>,
     /// The optimizer whose body is being elaborated.
@@ -156,6 +158,7 @@ impl<'s> Elaborator<'s> {
             checked: HashMap::new(),
             models: Vec::new(),
             data: Vec::new(),
+            tensors: Vec::new(),
             allows: Vec::new(),
             update: None,
             states_are_inputs: false,

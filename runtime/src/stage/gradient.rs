@@ -9,6 +9,7 @@ use rlp_compiler::graph::{Graph, ModelOutput, ModelRef, NodeId, Op};
 use super::clause::Clause;
 use super::guard;
 use super::host::StageHost;
+use super::leaves;
 use super::sequence::{Differentiated, Sequences};
 use crate::eager::Executor;
 use crate::error::{Fault, Result, RunError};
@@ -19,6 +20,8 @@ pub(crate) struct Gradient {
     pub(crate) loss: f64,
     /// By each parameter of each target, in order.
     pub(crate) of: Vec<Vec<Tensor>>,
+    /// By each trainable tensor, in order.
+    pub(crate) tensors: Vec<Tensor>,
     /// The outputs of the models through which it flowed.
     pub(crate) outputs: Vec<(NodeId, Tensor)>,
 }
@@ -27,7 +30,7 @@ impl Gradient {
     /// Scales it down to a global norm; its norm before that.
     pub(crate) fn clip(&mut self, limit: Option<f64>) -> Result<f64, Fault> {
         let mut squares = 0.0;
-        for part in self.of.iter().flatten() {
+        for part in self.of.iter().flatten().chain(&self.tensors) {
             squares += part
                 .f_to_kind(Kind::Double)?
                 .f_square()?
@@ -38,7 +41,7 @@ impl Gradient {
         if let Some(limit) = limit
             && norm > limit
         {
-            for part in self.of.iter_mut().flatten() {
+            for part in self.of.iter_mut().flatten().chain(&mut self.tensors) {
                 let _ = part.f_mul_scalar_(limit / norm)?;
             }
         }
@@ -61,7 +64,7 @@ pub(crate) fn gradient(
 ) -> Result<Gradient> {
     let graph = minibatch.graph();
     host.forget_passes();
-    let mut outputs: Vec<(NodeId, Tensor)> = Vec::new();
+    let mut outputs = leaves::give(clause, minibatch, host)?;
     let mut passes = Vec::new();
     for call in calls(graph, &clause.plan.outputs)? {
         let operands = minibatch.evaluate(&call.operands, host)?;
@@ -106,6 +109,11 @@ pub(crate) fn gradient(
         return Err(guard::gradient_not_finite(clause, minibatch, host)?);
     }
 
+    let named = outputs.iter().map(|(node, _)| *node);
+    let named: Vec<(NodeId, Tensor)> = named
+        .zip(by_output.iter().map(Tensor::shallow_clone))
+        .collect();
+    let tensors = leaves::gradients(clause, graph, &named)?;
     let mut of: Vec<Option<Vec<Tensor>>> = clause.plan.targets.iter().map(|_| None).collect();
     for (call, pass) in passes {
         let upstream = call.nodes.iter().map(|&(node, output)| {
@@ -147,6 +155,7 @@ pub(crate) fn gradient(
     Ok(Gradient {
         loss: value,
         of,
+        tensors,
         outputs,
     })
 }
@@ -159,9 +168,8 @@ fn calls(graph: &Graph, outputs: &[NodeId]) -> Result<Vec<Call>> {
             output,
         } = graph.op(node)
         else {
-            let fault =
-                Fault::input("trainable tensors outside a model are not supported by this engine");
-            return Err(RunError::from(fault).at(graph, node));
+            // A trainable tensor is a leaf by itself.
+            continue;
         };
         let operands = graph.operands(node);
         match calls

@@ -3,6 +3,7 @@
 use rlp_compiler::graph::{Assertion, Graph, NodeId, Op};
 use rlp_compiler::plan::{RulePlan, TrainPlan};
 
+use super::gradient::Gradient;
 use super::group::{Carried, Group, groups};
 use super::host::StageHost;
 use crate::asserted;
@@ -43,12 +44,12 @@ impl<'p> Optimizer<'p> {
         }
     }
 
-    /// Updates the parameters by the gradients of each target's parameters; weights change only if all is well.
+    /// Updates the parameters by the gradient of the clause's loss; weights change only if all is well.
     ///
     /// `total` is the number of all updates of the clause. Arguments are computed by `graph`, the stage's own.
     pub(crate) fn update(
         &mut self,
-        gradients: &[Vec<Tensor>],
+        gradient: &Gradient,
         total: u64,
         graph: &Graph,
         host: &mut StageHost<'_>,
@@ -66,7 +67,7 @@ impl<'p> Optimizer<'p> {
         for group in &self.groups {
             let args = arguments(group.rule, graph, context, host)?;
             let updated =
-                without_gradient(|| self.run(group, gradients, &args, context, host.world));
+                without_gradient(|| self.run(group, gradient, &args, context, host.world));
             next.push(updated.map_err(|error| error.at_span(self.plan.span))?);
         }
         for (group, (parameters, states)) in self.groups.iter_mut().zip(next) {
@@ -81,7 +82,7 @@ impl<'p> Optimizer<'p> {
     fn run(
         &self,
         group: &Group,
-        gradients: &[Vec<Tensor>],
+        gradient: &Gradient,
         args: &[(String, Value)],
         context: Context,
         world: &World,
@@ -89,7 +90,7 @@ impl<'p> Optimizer<'p> {
         let update = group.update;
         let mut executor = Executor::new(&update.graph, context);
         executor.give_input("param", &group.parameters(world)?.into())?;
-        executor.give_input("grad", &group.gradients(gradients)?.into())?;
+        executor.give_input("grad", &group.gradients(gradient)?.into())?;
         for (name, value) in args {
             executor.give_input(name, value)?;
         }
