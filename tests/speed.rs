@@ -3,11 +3,19 @@
 use std::fmt::Write;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::disk;
 
 const TRIES: usize = 30;
+
+/// What is timed is timed alone: tests run side by side.
+static TIMED: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    TIMED.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// The shortest of several runs, of which the first that is short enough ends the test.
 fn shortest(limit: Duration, mut run: impl FnMut()) -> Duration {
@@ -46,6 +54,7 @@ fn check(text: &str) {
 
 #[test]
 fn an_example_is_checked_in_thirty_milliseconds() {
+    let _alone = alone();
     let limit = Duration::from_millis(30);
     for (path, text) in disk::files_below("examples", "rlp")
         .into_iter()
@@ -58,6 +67,7 @@ fn an_example_is_checked_in_thirty_milliseconds() {
 
 #[test]
 fn a_thousand_nodes_are_checked_in_two_hundred_milliseconds() {
+    let _alone = alone();
     let mut text = String::from(
         "pipeline long {\n    param x: real = 0.5\n    stage count {\n        state a0 = 0.0\n",
     );
@@ -73,6 +83,7 @@ fn a_thousand_nodes_are_checked_in_two_hundred_milliseconds() {
 /// Texts of the largest size whose parts are as many as fit: what is checked of each must not grow with all.
 #[test]
 fn a_text_of_a_megabyte_is_checked_in_seconds() {
+    let _alone = alone();
     let many = |count: usize, part: &dyn Fn(usize) -> String| -> String {
         (0..count).map(part).collect::<Vec<_>>().join("")
     };

@@ -110,6 +110,42 @@ test "square has a wrong test" {
 "#;
 
 #[test]
+fn an_assertion_stops_an_evaluation_with_either_executor() {
+    let folder = Folder::new("asserted");
+    let block = "loss log_mean(x: real[prompt, token], least: real = 0.0) -> real {\n    assert x > least\n    mean(log(x))\n}\n";
+    folder.write("mine.rlp", block);
+    folder.write(
+        "x.json",
+        r##"{ "x": [[1.0, 2.0], [3.0, -9.0]], "#token": [[true, true], [true, false]] }"##,
+    );
+    folder.write("y.json", r#"{ "x": [[1.0, 2.0], [3.0, -9.0]] }"#);
+    for executor in ["eager", "fused"] {
+        let eval = |file: &str, more: &[&str]| {
+            let arguments = ["eval", "mine.rlp:loss.log_mean", "--in", file, "--grad"];
+            let executor = ["--executor", executor];
+            folder.said(&[arguments.as_slice(), &executor, more].concat())
+        };
+        // What is not real does not have to hold.
+        let said = eval("x.json", &[]);
+        assert_eq!(said.code, Some(0), "{}", said.err);
+        let said = eval("y.json", &[]);
+        assert_eq!(said.code, Some(1), "{}", said.err);
+        let words =
+            "`loss.log_mean` needs `x > least`, and `least` is 0, `x` is -9 at prompt 1, token 1";
+        assert!(said.err.contains(words), "{}", said.err);
+        assert!(said.err.contains("mine.rlp:2:12"), "{}", said.err);
+        // A setting from outside is an argument like any other.
+        let said = eval("x.json", &["--set", "least=2.5"]);
+        assert_eq!(said.code, Some(1), "{}", said.err);
+        assert!(
+            said.err.contains("and it does not hold at 1 other place"),
+            "{}",
+            said.err
+        );
+    }
+}
+
+#[test]
 fn a_name_that_nothing_reads_is_told() {
     let folder = Folder::new("unread");
     folder.write("mine.rlp", LOSSES);

@@ -14,7 +14,7 @@ pub(crate) struct Taken {
     pub(crate) side: bool,
 }
 
-/// A known number between these has an inverse, a logarithm, a root and an exponential that are all finite.
+/// A known number of a size between these has a finite inverse, and those functions of it that exist are finite.
 const SMALLEST: f64 = 1e-30;
 const LARGEST: f64 = 80.0;
 
@@ -39,7 +39,7 @@ impl Elaborator<'_> {
     /// the elements that are not taken. `dims` are those of the result; a condition with more counts as holding where it
     /// does for any of them.
     pub(crate) fn where_taken(&mut self, x: Tensor, dims: &[DimId], span: Span) -> Result<Tensor> {
-        let is_tame = |value: f64| (SMALLEST..=LARGEST).contains(&value);
+        let is_tame = |value: f64| (SMALLEST..=LARGEST).contains(&value.abs());
         if self.ty(x).elem != Elem::Real || self.static_number(x).is_some_and(is_tame) {
             return Ok(x);
         }

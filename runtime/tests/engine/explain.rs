@@ -12,14 +12,21 @@ fn ran(folder: &Folder, page: &Explanation, number: usize, text: &str) -> Said {
         let (_, name) = text.split_once("loss ").unwrap();
         let name = name.split('(').next().unwrap();
         let block = format!("example.rlp:loss.{name}");
-        return folder.said(&["eval", &block, "--in", "x.json"]);
+        return folder.said(&[
+            "eval",
+            &block,
+            "--in",
+            "x.json",
+            "--message-format",
+            "short",
+        ]);
     }
     let command = if text.contains("pipeline ") {
         "run"
     } else {
         "test"
     };
-    folder.said(&[command, "example.rlp"])
+    folder.said(&[command, "example.rlp", "--message-format", "short"])
 }
 
 #[test]

@@ -439,3 +439,27 @@ fn a_disk_that_becomes_full_ends_the_run_and_harms_no_other() {
     assert!(folder.0.join("full/stopped/policy.safetensors").exists());
     assert_eq!(before, weights());
 }
+
+#[test]
+fn a_trainable_tensor_is_left_beside_the_models() {
+    let folder = Folder::new("tensor");
+    folder.write(
+        "p.rlp",
+        "pipeline p {
+            param x: real[row: 2] = [1, 2]
+            stage a {
+                train x { minimize sum(x^2) with optimizer.sgd(lr: 0.1) steps 1 }
+            }
+        }",
+    );
+    let said = folder.said(&["run", "p.rlp", "--run-dir", "out"]);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    let bytes = fs::read(folder.0.join("out/final/x.safetensors")).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let x = file.tensor("x").unwrap();
+    let numbers = x.data().chunks(4);
+    let numbers: Vec<f32> = numbers
+        .map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap()))
+        .collect();
+    assert_eq!(numbers, [0.8, 1.6]);
+}
