@@ -1,11 +1,12 @@
 //! Tests of a program: what its assertions claim, and element by element where they do not hold.
 
 use rlp_compiler::array::{Array, Elements};
-use rlp_compiler::graph::NodeId;
+use rlp_compiler::graph::{Assertion, NodeId};
 use rlp_compiler::plan::{AssertPlan, TestPlan};
 use rlp_compiler::ty::DimId;
 use rlp_grammar::ast::Span;
 
+use crate::asserted;
 use crate::error::{Fault, Result};
 use crate::executor::{Executor, ExecutorChoice, NoHost, Steps};
 use crate::tensor::{Device, Kind, without_gradient};
@@ -47,6 +48,8 @@ pub fn run(plan: &TestPlan, device: Device, executor: ExecutorChoice) -> Result<
     };
     let steps = executor.kernels().as_ref().map(Steps::new);
     let mut executor = Executor::fused(&plan.graph, context, steps.as_ref());
+    let asserts: Vec<&Assertion> = plan.graph.asserts.iter().collect();
+    asserted::check(&asserts, &mut executor, &mut NoHost)?;
     let wanted: Vec<NodeId> = plan.asserts.iter().flat_map(AssertPlan::nodes).collect();
     let values = without_gradient(|| executor.evaluate(&wanted, &mut NoHost))?;
     let array = |node: NodeId| -> Result<Array> {

@@ -5,11 +5,12 @@ mod inputs;
 mod nested;
 mod output;
 
-use rlp_compiler::graph::{Graph, NodeId, Op};
+use rlp_compiler::graph::{Assertion, Graph, NodeId, Op};
 use rlp_compiler::pass;
 use rlp_compiler::plan::{BlockPlan, ResultPlan};
 use rlp_compiler::ty::Elem;
 
+use crate::asserted;
 use crate::error::{Fault, Result};
 pub use crate::executor::ExecutorChoice;
 use crate::executor::{Executor, NoHost, Steps};
@@ -232,6 +233,8 @@ impl<'a> Evaluation<'a> {
                 executor.give(input.node, value, format_args!("`{}`", input.name))?;
             }
         }
+        let asserts: Vec<&Assertion> = graph.asserts.iter().collect();
+        asserted::check(&asserts, &mut executor.clone(), &mut NoHost)?;
         Ok(executor)
     }
 

@@ -1,5 +1,6 @@
 //! The runtime: what executes a plan.
 
+mod asserted;
 pub mod assertion;
 pub mod block;
 pub mod command;
@@ -24,3 +25,4 @@ pub mod tensor;
 mod text;
 pub mod tokenizer;
 pub mod torch;
+pub mod trainable;

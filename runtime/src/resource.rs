@@ -14,11 +14,14 @@ use crate::model::{CausalLm, CausalLmConfig};
 use crate::random::{Purpose, Stream};
 use crate::tensor::{Device, Kind};
 use crate::tokenizer::Tokenizer;
+use crate::trainable::{self, Trainable};
 
 /// Everything that stages share.
 pub struct World {
     /// By their index in the plan.
     pub models: Vec<Model>,
+    /// Trainable tensors that are no model, by their index in the plan.
+    pub tensors: Vec<Trainable>,
     pub tasks: Vec<Box<dyn Task>>,
     pub seed: u64,
     /// The kind of reals: `Float` or `Double`.
@@ -55,6 +58,7 @@ impl World {
         let tasks = plan.data.iter().map(open).collect::<Result<_>>()?;
         Ok(World {
             models,
+            tensors: trainable::open(plan, seed, kind, device)?,
             tasks,
             seed,
             kind,

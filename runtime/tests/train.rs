@@ -1,6 +1,8 @@
 //! Training, from the text of a program to the weights.
 #![allow(clippy::unwrap_used)]
 
+#[path = "train/asserted.rs"]
+mod asserted;
 #[path = "train/exact.rs"]
 mod exact;
 #[path = "train/executors.rs"]
@@ -9,3 +11,5 @@ mod executors;
 mod program;
 #[path = "train/stages.rs"]
 mod stages;
+#[path = "train/trainable.rs"]
+mod trainable;

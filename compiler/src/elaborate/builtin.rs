@@ -201,7 +201,7 @@ pub const BUILTINS: &[Builtin] = &[
         "scan",
         &["x", "over", "init", "step"],
         4,
-        "`scan(x, over: token, init: 0, |x, carry| …)`: the carries at each position",
+        "`scan(x, over: token, init: 0, |x, carry| …)`: the carries at each position; `scan([a, b], …, |a, b, carry| …)` along several",
     ),
     function(
         "scan_back",
@@ -284,6 +284,18 @@ pub const BUILTINS: &[Builtin] = &[
         3,
         "two tensors along a new dimension",
     ),
+    open(
+        "split",
+        &["x", "dim", "into"],
+        3,
+        "`split(x, row, into: [block, inner], inner: 4)`: one dimension as several, the last varying fastest",
+    ),
+    function(
+        "merge",
+        &["x", "dims", "into"],
+        3,
+        "`merge(x, [block, inner], into: row)`: several dimensions as one, the last varying fastest",
+    ),
     function("zeros_like", &["x"], 1, "0 over the dimensions of x"),
     function("ones_like", &["x"], 1, "1 over the dimensions of x"),
     open(
@@ -324,6 +336,12 @@ pub const BUILTINS: &[Builtin] = &[
         &["x", "row", "col"],
         3,
         "record `values`, `vectors` over a new dimension `rank`",
+    ),
+    function(
+        "matrix_power",
+        &["x", "n", "row", "col"],
+        4,
+        "the n-th power of square matrices, n known before the run; of 0 the identity, below 0 of the inverse",
     ),
     // Text.
     function(
@@ -557,6 +575,9 @@ impl Elaborator<'_> {
             "scan_back" => self.scan(&bound, true),
             "cumsum" | "shift" | "sort" | "rank" | "top_k" | "gather" | "one_hot" | "at"
             | "last" | "position" => self.indexing(name, &bound),
+            "split" => self.split(&bound),
+            "merge" => self.merge(&bound),
+            "matrix_power" => self.matrix_power(&bound),
             "rename" | "repeat" | "outer" | "stack" | "zeros_like" | "ones_like" | "zeros"
             | "ones" => self.reshaping(name, &bound),
             "inverse" | "cholesky" | "solve" | "svd" | "qr" | "eigh" => self.matrix(name, &bound),

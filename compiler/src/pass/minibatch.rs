@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::graph::{Graph, NodeId, Op};
 use crate::phase::{Phase, upstream};
 
-/// The nodes that a loss is computed from, without those that only earlier ones read.
+/// The nodes that a loss and what it asserts are computed from, without those that only earlier ones read.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Minibatch {
     /// Nodes of earlier phases that later ones read: computed on the whole batch, then cut.
@@ -15,14 +15,14 @@ pub struct Minibatch {
 }
 
 impl Minibatch {
-    pub fn new(graph: &Graph, phases: &[Phase], loss: NodeId) -> Minibatch {
-        let (late, early): (Vec<NodeId>, Vec<NodeId>) = upstream(graph, &[loss])
+    pub fn new(graph: &Graph, phases: &[Phase], sinks: &[NodeId]) -> Minibatch {
+        let (late, early): (Vec<NodeId>, Vec<NodeId>) = upstream(graph, sinks)
             .into_iter()
             .partition(|id| phases[id.index()] == Phase::Minibatch);
         let read: BTreeSet<NodeId> = late
             .iter()
             .flat_map(|&id| graph.operands(id))
-            .chain([loss])
+            .chain(sinks.iter().copied())
             .collect();
         let given = early.into_iter().filter(|id| read.contains(id)).collect();
         Minibatch { given, late }

@@ -75,6 +75,10 @@ pub fn apply(pass: Pass, plan: &mut impl Roots) {
             .iter()
             .flat_map(|state| [state.initial, state.next]),
     );
+    roots.extend(plan.graph().asserts.iter().flat_map(|assertion| {
+        let reads = assertion.reads.iter().map(|&(_, node)| node);
+        reads.chain([assertion.condition])
+    }));
     let rewritten = pass(plan.graph(), &roots);
     if cfg!(debug_assertions) {
         let violations = crate::verify::verify(&rewritten.graph);

@@ -20,7 +20,7 @@ pub trait Roots {
     fn follow(&mut self, _rewritten: &Rewritten) {}
 }
 
-/// The sinks of a stage by name: losses, reports, evaluations, arguments of optimizers, next values of states.
+/// The sinks of a stage by name: losses, reports, evaluations, arguments of optimizers, next values of states, assertions.
 pub fn sinks_of(stage: &StagePlan) -> Vec<(String, NodeId)> {
     let mut stage = stage.clone();
     let mut sinks: Vec<(String, NodeId)> = stage
@@ -34,6 +34,10 @@ pub fn sinks_of(stage: &StagePlan) -> Vec<(String, NodeId)> {
             .states
             .iter()
             .map(|state| (format!("state.{}", state.name), state.next)),
+    );
+    let asserts = stage.graph.asserts.iter().enumerate();
+    sinks.extend(
+        asserts.map(|(number, assertion)| (format!("assert.{number}"), assertion.condition)),
     );
     sinks
 }

@@ -4,7 +4,7 @@ use rlp_compiler::array::Elements;
 use rlp_compiler::codegen::cache::Cache;
 use rlp_compiler::codegen::launch::{Launch, Mismatch, Slice, SliceMut, Source};
 use rlp_compiler::codegen::{Precision, cpu};
-use rlp_compiler::graph::{Binary, NodeId, Reduction, TextOp, Unary};
+use rlp_compiler::graph::{Binary, NodeId, Reduction, Unary};
 use rlp_compiler::kernel::{Form, Kernel, KernelOp, Level};
 use rlp_compiler::ty::{DimId, Elem};
 
@@ -237,14 +237,4 @@ fn what_a_kernel_cannot_report_is_declined() {
         divided,
         "an integer is divided by what may be 0, which only eager execution reports"
     );
-    let text = reason(&|b| {
-        let x = b.load(Elem::Text, &[0]);
-        let words = b.push(
-            KernelOp::Text(TextOp::Words, vec![x]),
-            Elem::Int,
-            Level::Cell,
-        );
-        b.output(words, Form::Cells);
-    });
-    assert_eq!(text, "text is not numeric");
 }

@@ -169,12 +169,19 @@ fn follow(
             show_error(error, sources, arguments.output, console),
             "stopped",
         ),
-        (Ok(_), Some(fault)) => (
-            show_error(&fault.clone().into(), sources, arguments.output, console),
-            "stopped",
-        ),
+        (Ok(_), Some(fault)) => {
+            show_error(&fault.clone().into(), sources, arguments.output, console);
+            (Exit::Failed, "stopped")
+        }
     };
-    let weights = folder.finish(name, world)?.display().to_string();
+    // A disk that became full while running is no mistake in the user's files.
+    let weights = match folder.finish(name, world) {
+        Ok(path) => path.display().to_string(),
+        Err(error) => {
+            show_error(&error, sources, arguments.output, console);
+            return Ok(Exit::Failed);
+        }
+    };
     if arguments.json {
         let ending = match exit {
             Exit::Done => "done",

@@ -137,7 +137,7 @@ pub(super) fn launch(
     drop(launch);
     let value = |written| match written {
         Written::Tensor(tensor) => Value::Tensor(tensor),
-        Written::Text(shape, texts) => Value::Text(TextArray {
+        Written::Text(shape, texts) => Value::from(TextArray {
             shape,
             elements: texts.iter().map(|text| text.get().into()).collect(),
         }),

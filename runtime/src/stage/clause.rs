@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use rlp_compiler::graph::{Graph, NodeId, Op};
+use rlp_compiler::graph::{Assertion, Graph, NodeId, Op};
 use rlp_compiler::pass::Minibatch;
 use rlp_compiler::phase::upstream;
 use rlp_compiler::plan::{StagePlan, TrainPlan};
@@ -11,6 +11,7 @@ use rlp_compiler::ty::DimId;
 
 use super::fused::Fused;
 use super::minibatch::{Portion, Rows};
+use crate::asserted;
 use crate::error::Result;
 use crate::executor::{Executor, Kernels};
 use crate::extent::Extents;
@@ -19,6 +20,9 @@ use crate::tensor::Value;
 /// What does not change while a stage runs.
 pub(crate) struct Clause<'p> {
     pub(crate) plan: &'p TrainPlan,
+    /// What the loss stands under: known before the update phase (by index in the graph), and on each minibatch.
+    pub(crate) asserts: Vec<usize>,
+    pub(crate) late_asserts: Vec<&'p Assertion>,
     /// The nodes of earlier phases that the loss reads: computed on the whole batch, then cut.
     pub(crate) given: Vec<NodeId>,
     /// The nodes that are computed on each minibatch.
@@ -36,12 +40,15 @@ impl<'p> Clause<'p> {
     /// The loss is fused if there are `kernels`.
     pub(crate) fn new(
         stage: &StagePlan,
-        graph: &Graph,
+        graph: &'p Graph,
         plan: &'p TrainPlan,
         kernels: Option<&Rc<Kernels>>,
     ) -> Clause<'p> {
-        let whole = Minibatch::new(graph, &stage.phases, plan.loss);
-        let draws = upstream(graph, &[plan.loss])
+        let asserts = asserted::of(graph, &plan.asserts);
+        let conditions = asserts.iter().map(|assertion| assertion.condition);
+        let sinks: Vec<NodeId> = conditions.chain([plan.loss]).collect();
+        let whole = Minibatch::new(graph, &stage.phases, &sinks);
+        let draws = upstream(graph, &sinks)
             .into_iter()
             .filter(|&id| matches!(graph.op(id), Op::Draw(_)))
             .collect();
@@ -68,9 +75,15 @@ impl<'p> Clause<'p> {
                 dims.remove(dim);
             });
         }
+        let is_late = |index: &&usize| late.contains(&graph.asserts[**index].condition);
+        let (late_asserts, asserts): (Vec<usize>, Vec<usize>) =
+            plan.asserts.iter().partition(is_late);
+        let late_asserts = asserted::of(graph, &late_asserts);
         let fused = kernels.and_then(|kernels| Fused::new(graph, plan, &given, &late, kernels));
         Clause {
             plan,
+            asserts,
+            late_asserts,
             fused,
             given,
             late,

@@ -9,6 +9,7 @@ use rlp_compiler::graph::{Graph, ModelOutput, ModelRef, NodeId, Op};
 use super::clause::Clause;
 use super::guard;
 use super::host::StageHost;
+use super::leaves;
 use super::sequence::{Differentiated, Sequences};
 use crate::error::{Fault, Result, RunError};
 use crate::executor::Executor;
@@ -19,6 +20,8 @@ pub(crate) struct Gradient {
     pub(crate) loss: f64,
     /// By each parameter of each target, in order.
     pub(crate) of: Vec<Vec<Tensor>>,
+    /// By each trainable tensor, in order.
+    pub(crate) tensors: Vec<Tensor>,
     /// The outputs of the models through which it flowed.
     pub(crate) outputs: Vec<(NodeId, Tensor)>,
 }
@@ -26,9 +29,10 @@ pub(crate) struct Gradient {
 impl Gradient {
     /// Its global norm.
     pub(crate) fn norm(&self) -> Result<f64, Fault> {
-        let mut squares = 0.0;
-        for part in self.of.iter().flatten() {
-            let norm = part.f_linalg_vector_norm(2, None::<&[i64]>, false, Kind::Double)?;
+        let mut squares: f64 = 0.0;
+        for part in self.of.iter().flatten().chain(&self.tensors) {
+            let flat = part.f_reshape([-1])?;
+            let norm = flat.f_linalg_norm(2, None::<&[i64]>, false, Kind::Double)?;
             squares += norm.f_double_value(&[])?.powi(2);
         }
         Ok(squares.sqrt())
@@ -50,7 +54,7 @@ pub(crate) fn gradient(
 ) -> Result<Gradient> {
     let graph = minibatch.graph();
     host.forget_passes();
-    let mut outputs: Vec<(NodeId, Tensor)> = Vec::new();
+    let mut outputs = leaves::give(clause, minibatch, host)?;
     let mut passes = Vec::new();
     for call in calls(graph, &clause.plan.outputs)? {
         let operands = minibatch.evaluate(&call.operands, host)?;
@@ -72,6 +76,7 @@ pub(crate) fn gradient(
         passes.push((call, pass));
     }
 
+    guard::asserted(clause, minibatch, host)?;
     let (value, by_output) = match &clause.fused {
         Some(fused) => {
             let found = fused.differentiate(minibatch, host)?;
@@ -86,6 +91,11 @@ pub(crate) fn gradient(
         None => by_autograd(clause, minibatch, &outputs, host)?,
     };
 
+    let named = outputs.iter().map(|(node, _)| *node);
+    let named: Vec<(NodeId, Tensor)> = named
+        .zip(by_output.iter().map(Tensor::shallow_clone))
+        .collect();
+    let tensors = leaves::gradients(clause, graph, &named)?;
     let mut of: Vec<Option<Vec<Tensor>>> = clause.plan.targets.iter().map(|_| None).collect();
     for (call, pass) in passes {
         let upstream = call.nodes.iter().map(|&(node, output)| {
@@ -127,6 +137,7 @@ pub(crate) fn gradient(
     Ok(Gradient {
         loss: value,
         of,
+        tensors,
         outputs,
     })
 }
@@ -171,9 +182,8 @@ fn calls(graph: &Graph, outputs: &[NodeId]) -> Result<Vec<Call>> {
             output,
         } = graph.op(node)
         else {
-            let fault =
-                Fault::input("trainable tensors outside a model are not supported by this engine");
-            return Err(RunError::from(fault).at(graph, node));
+            // A trainable tensor is a leaf by itself.
+            continue;
         };
         let operands = graph.operands(node);
         match calls

@@ -1,11 +1,13 @@
 //! Optimizers: the update rules of a `train` clause, run from their graphs.
 
-use rlp_compiler::graph::{Graph, NodeId, Op};
+use rlp_compiler::graph::{Assertion, Graph, NodeId, Op};
 use rlp_compiler::pass::{CLIP, RuleGraph};
 use rlp_compiler::plan::{RulePlan, TrainPlan};
 
+use super::gradient::Gradient;
 use super::group::{Carried, Group, groups};
 use super::host::StageHost;
+use crate::asserted;
 use crate::error::{Fault, Result};
 use crate::executor::{Executor, NoHost};
 use crate::resource::World;
@@ -50,13 +52,13 @@ impl<'p> Optimizer<'p> {
         })
     }
 
-    /// Updates the parameters by the gradients of each target's parameters, whose global norm is `norm`; weights change
-    /// only if all is well.
+    /// Updates the parameters by the gradient of the clause's loss, whose global norm is `norm`; weights change only if
+    /// all is well.
     ///
     /// `total` is the number of all updates of the clause. Arguments are computed by `graph`, the stage's own.
     pub(crate) fn update(
         &mut self,
-        gradients: &[Vec<Tensor>],
+        gradient: &Gradient,
         norm: f64,
         total: u64,
         graph: &Graph,
@@ -80,7 +82,7 @@ impl<'p> Optimizer<'p> {
         for group in &self.groups {
             let args = arguments(group.rule, graph, context, host)?;
             let updated =
-                without_gradient(|| self.run(group, gradients, clip, &args, context, host.world));
+                without_gradient(|| self.run(group, gradient, clip, &args, context, host.world));
             next.push(updated.map_err(|error| error.at_span(self.plan.span))?);
         }
         for (group, (parameters, states)) in self.groups.iter_mut().zip(next) {
@@ -95,7 +97,7 @@ impl<'p> Optimizer<'p> {
     fn run(
         &self,
         group: &Group,
-        gradients: &[Vec<Tensor>],
+        gradient: &Gradient,
         clip: Option<f64>,
         args: &[(String, Value)],
         context: Context,
@@ -104,7 +106,7 @@ impl<'p> Optimizer<'p> {
         let RuleGraph { update, finite } = &group.own;
         let mut executor = Executor::fused(&update.graph, context, group.steps.as_ref());
         executor.give_input("param", &group.parameters(world)?.into())?;
-        executor.give_input("grad", &group.gradients(gradients)?.into())?;
+        executor.give_input("grad", &group.gradients(gradient)?.into())?;
         if let Some(clip) = clip {
             let clip = Tensor::f_full([0i64; 0], clip, (context.kind, context.device))?;
             executor.give_input(CLIP, &clip.into())?;
@@ -125,6 +127,8 @@ impl<'p> Optimizer<'p> {
         for (state, value) in update.states.iter().zip(&states) {
             executor.give_input(&format!("state.{}", state.name), value)?;
         }
+        let asserts: Vec<&Assertion> = update.graph.asserts.iter().collect();
+        asserted::check(&asserts, &mut executor, &mut NoHost)?;
         let next = update.states.iter().map(|state| state.next);
         let wanted: Vec<NodeId> = [*finite, update.param].into_iter().chain(next).collect();
         let values = executor.evaluate(&wanted, &mut NoHost)?;
@@ -158,7 +162,9 @@ fn arguments(
         return Ok(Vec::new());
     }
     let nodes: Vec<NodeId> = open.iter().map(|(_, node)| *node).collect();
-    let values = host.batch(graph, context)?.evaluate(&nodes, host)?;
+    let mut batch = host.batch(graph, context)?;
+    asserted::check(&asserted::of(graph, &rule.asserts), &mut batch, host)?;
+    let values = batch.evaluate(&nodes, host)?;
     Ok(open
         .into_iter()
         .map(|(name, _)| name.clone())

@@ -47,7 +47,7 @@ pub fn fused_parts(stage: &StagePlan) -> Vec<FusedPart> {
 }
 
 fn minibatch(stage: &StagePlan, train: &TrainPlan) -> Minibatch {
-    let whole = Minibatch::new(&stage.graph, &stage.phases, train.loss);
+    let whole = Minibatch::new(&stage.graph, &stage.phases, &[train.loss]);
     let rows: Vec<_> = train.batches.iter().flat_map(|batch| &batch.rows).collect();
     // As if rows were dealt out by all their dimensions.
     whole.repeat_late(&stage.graph, |id| {
