@@ -1,14 +1,21 @@
 //! Kernels as functions of the processor.
 
 mod accumulate;
+mod cell;
+mod compute;
 mod elementwise;
 mod function;
 mod jit;
 mod lane;
 pub(super) mod layout;
 mod maths;
+mod memory;
+mod operand;
 mod pass;
+mod rearrange;
+mod scan;
 mod schedule;
+mod slot;
 pub(super) mod total;
 
 use std::time::Instant;
@@ -24,6 +31,7 @@ pub(super) use jit::Callable;
 /// The code of all kernels of one structure. Threads may share it.
 pub struct Code {
     pub(super) callable: Callable,
+    pub(super) constants: Vec<u128>,
     pub(super) precision: Precision,
     pub(super) layout: Layout,
     /// How many rows' dimensions the kernel has, and whether it has cells.
@@ -71,7 +79,7 @@ fn build(kernel: &Kernel, precision: Precision, verify: bool) -> Result<Code, De
     let start = Instant::now();
     let layout = layout::layout(kernel)?;
     let schedule = schedule::schedule(kernel, &layout)?;
-    let callable = jit::assemble(precision, verify, |emit| {
+    let (callable, constants) = jit::assemble(precision, verify, |emit| {
         function::build(emit, kernel, &layout, &schedule)
     })?;
     let mut totals = Vec::new();
@@ -87,6 +95,7 @@ fn build(kernel: &Kernel, precision: Precision, verify: bool) -> Result<Code, De
     });
     Ok(Code {
         callable,
+        constants,
         precision,
         dims: (kernel.rows.len(), !kernel.cells.is_empty()),
         totals,

@@ -174,7 +174,7 @@ impl Emit<'_, '_> {
         let x = self.at_least(x, format.exp_low);
         let (shifted, grown, _) = self.exp_parts(x);
         let one = self.real(1.0);
-        let mantissa = self.add(one, grown);
+        let mantissa = self.add(grown, one);
         // By two powers of two, since one cannot reach subnormal numbers: ⌊n/2⌋ and the rest. `above` makes n positive.
         let above = 1 << 12;
         let offset = self.bits(above - format.magic_bits);
@@ -249,13 +249,13 @@ impl Emit<'_, '_> {
     fn log_sum(&mut self, k: Value, f: Value, c: Option<Value>) -> Value {
         let format = self.format();
         let two = self.real(2.0);
-        let sum = self.add(two, f);
+        let sum = self.add(f, two);
         let s = self.div(f, sum);
         let z = self.mul(s, s);
         let tail = self.polynomial(format.log, z);
         let tail = self.mul(tail, z);
         let half = self.real(0.5);
-        let half_f = self.mul(half, f);
+        let half_f = self.mul(f, half);
         let half_square = self.mul(half_f, f);
         let tail = self.add(tail, half_square);
         let low = self.real(format.ln2_low);
@@ -302,7 +302,7 @@ impl Emit<'_, '_> {
     /// log(1 + x) for finite x > −1, and what is not a number; 0 for −0.
     fn log1p_inside(&mut self, x: Value) -> (Value, Value) {
         let one = self.real(1.0);
-        let u = self.add(one, x);
+        let u = self.add(x, one);
         let (k, f) = self.log_parts(u);
         // What 1 + x lost in rounding, relative to it.
         let above = self.sub(u, x);
@@ -344,7 +344,7 @@ impl Emit<'_, '_> {
     pub(super) fn sigmoid(&mut self, x: Value) -> Value {
         let small = self.exp_of_minus_size(x);
         let (zero, one) = (self.real(0.0), self.real(1.0));
-        let sum = self.add(one, small);
+        let sum = self.add(small, one);
         let rest = self.sub(sum, one);
         let rest = self.sub(small, rest);
         let is_negative = self.compare(FloatCC::LessThan, x, zero);
