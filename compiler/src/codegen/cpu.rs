@@ -18,8 +18,6 @@ mod schedule;
 mod slot;
 pub(super) mod total;
 
-use std::time::Instant;
-
 use super::{Declined, Precision};
 use crate::kernel::{Kernel, KernelOp};
 use layout::{Layout, OutputPlace};
@@ -42,15 +40,9 @@ pub struct Code {
     /// Whether a part of a row can be computed by itself.
     pub(super) divides_rows: bool,
     in_place: bool,
-    compile_seconds: f64,
 }
 
 impl Code {
-    /// How long its compilation took.
-    pub fn compile_seconds(&self) -> f64 {
-        self.compile_seconds
-    }
-
     /// Whether an output may take the memory of an input over the same dimensions: each element is read once, before it is written.
     pub fn in_place(&self) -> bool {
         self.in_place
@@ -76,7 +68,6 @@ pub fn compile_verified(kernel: &Kernel, precision: Precision) -> Result<Code, D
 }
 
 fn build(kernel: &Kernel, precision: Precision, verify: bool) -> Result<Code, Declined> {
-    let start = Instant::now();
     let layout = layout::layout(kernel)?;
     let schedule = schedule::schedule(kernel, &layout)?;
     let (callable, constants) = jit::assemble(precision, verify, |emit| {
@@ -103,7 +94,6 @@ fn build(kernel: &Kernel, precision: Precision, verify: bool) -> Result<Code, De
         divides_rows: is_single_pass(&schedule) && !whole_rows,
         in_place: is_single_pass(&schedule) && !shifts(kernel),
         layout,
-        compile_seconds: start.elapsed().as_secs_f64(),
     })
 }
 
