@@ -1,20 +1,25 @@
 //! Kernels as functions of the processor.
 
 mod accumulate;
+mod cell;
+mod compute;
 mod elementwise;
 mod function;
 mod jit;
 mod lane;
 pub(super) mod layout;
 mod maths;
+mod memory;
+mod operand;
 mod pass;
+mod rearrange;
+mod scan;
 mod schedule;
+mod slot;
 mod text;
 pub(super) mod total;
 
-use std::time::Instant;
-
-use super::text::Constant;
+use super::text::Referent;
 use super::{Declined, Precision};
 use crate::kernel::{Kernel, KernelOp};
 use layout::{Layout, OutputPlace};
@@ -26,6 +31,7 @@ pub(super) use jit::Callable;
 /// The code of all kernels of one structure. Threads may share it.
 pub struct Code {
     pub(super) callable: Callable,
+    pub(super) constants: Vec<u128>,
     pub(super) precision: Precision,
     pub(super) layout: Layout,
     /// How many rows' dimensions the kernel has, and whether it has cells.
@@ -36,17 +42,11 @@ pub struct Code {
     /// Whether a part of a row can be computed by itself.
     pub(super) divides_rows: bool,
     in_place: bool,
-    compile_seconds: f64,
-    /// What the code refers to.
-    _constants: Vec<Constant>,
+    /// What the code refers to by address.
+    _referents: Vec<Referent>,
 }
 
 impl Code {
-    /// How long its compilation took.
-    pub fn compile_seconds(&self) -> f64 {
-        self.compile_seconds
-    }
-
     /// Whether an output may take the memory of an input over the same dimensions: each element is read once, before it is written.
     pub fn in_place(&self) -> bool {
         self.in_place
@@ -72,10 +72,9 @@ pub fn compile_verified(kernel: &Kernel, precision: Precision) -> Result<Code, D
 }
 
 fn build(kernel: &Kernel, precision: Precision, verify: bool) -> Result<Code, Declined> {
-    let start = Instant::now();
     let layout = layout::layout(kernel)?;
     let schedule = schedule::schedule(kernel, &layout)?;
-    let (callable, constants) = jit::assemble(precision, verify, |emit| {
+    let assembled = jit::assemble(precision, verify, |emit| {
         function::build(emit, kernel, &layout, &schedule)
     })?;
     let mut totals = Vec::new();
@@ -90,7 +89,8 @@ fn build(kernel: &Kernel, precision: Precision, verify: bool) -> Result<Code, De
         OutputPlace::Total { of_rows, .. } => *of_rows,
     });
     Ok(Code {
-        callable,
+        callable: assembled.callable,
+        constants: assembled.constants,
         precision,
         dims: (kernel.rows.len(), !kernel.cells.is_empty()),
         totals,
@@ -98,8 +98,7 @@ fn build(kernel: &Kernel, precision: Precision, verify: bool) -> Result<Code, De
         divides_rows: is_single_pass(&schedule) && !whole_rows,
         in_place: is_single_pass(&schedule) && !shifts(kernel),
         layout,
-        compile_seconds: start.elapsed().as_secs_f64(),
-        _constants: constants,
+        _referents: assembled.referents,
     })
 }
 

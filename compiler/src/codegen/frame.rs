@@ -13,9 +13,11 @@ pub(super) const CELLS: usize = 4;
 pub(super) const SCRATCH: usize = 5;
 /// Address of the words that totals leave.
 pub(super) const TOTALS: usize = 6;
+/// Address of vector constants.
+pub(super) const CONSTANTS: usize = 7;
 /// Address of the list of texts that the call makes.
-pub(super) const TEXTS: usize = 7;
-const FIRST: usize = 8;
+pub(super) const TEXTS: usize = 8;
+const FIRST: usize = 9;
 
 /// Where the words stand whose number depends on the kernel: sizes of the rows' dimensions, addresses of inputs, of outputs.
 pub(super) struct Words {

@@ -67,20 +67,20 @@ impl Arena {
 }
 
 /// What code refers to by address; it lives as long as the code.
-pub(super) enum Constant {
+pub(super) enum Referent {
     Text(Box<str>),
     Finder(Box<Finder<'static>>),
     FinderRev(Box<FinderRev<'static>>),
     Pattern(Box<Regex>),
 }
 
-impl Constant {
+impl Referent {
     pub(super) fn address(&self) -> i64 {
         match self {
-            Constant::Text(text) => text.as_ptr() as i64,
-            Constant::Finder(finder) => std::ptr::from_ref(&**finder) as i64,
-            Constant::FinderRev(finder) => std::ptr::from_ref(&**finder) as i64,
-            Constant::Pattern(pattern) => std::ptr::from_ref(&**pattern) as i64,
+            Referent::Text(text) => text.as_ptr() as i64,
+            Referent::Finder(finder) => std::ptr::from_ref(&**finder) as i64,
+            Referent::FinderRev(finder) => std::ptr::from_ref(&**finder) as i64,
+            Referent::Pattern(pattern) => std::ptr::from_ref(&**pattern) as i64,
         }
     }
 }

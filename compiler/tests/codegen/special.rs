@@ -5,7 +5,7 @@ use rlp_compiler::codegen::cache::Cache;
 use rlp_compiler::codegen::launch::{Launch, Mismatch, Slice, SliceMut, Source};
 use rlp_compiler::codegen::{Precision, cpu};
 use rlp_compiler::graph::{Binary, NodeId, Reduction, Unary};
-use rlp_compiler::kernel::{Form, Kernel, KernelOp, Level};
+use rlp_compiler::kernel::{Form, Kernel};
 use rlp_compiler::ty::{DimId, Elem};
 
 use crate::arrays::{Sizes, run};

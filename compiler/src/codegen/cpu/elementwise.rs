@@ -374,10 +374,13 @@ impl Emit<'_, '_> {
                     }),
                 )
             }
-            (Elem::Real, Elem::Real) | (Elem::Int, Elem::Int) | (Elem::Bool, Elem::Bool) => Ok(x),
+            (Elem::Real, Elem::Real)
+            | (Elem::Int, Elem::Int)
+            | (Elem::Bool, Elem::Bool)
+            | (Elem::Text, Elem::Text) => Ok(x),
             (Elem::Real | Elem::Int | Elem::Text, Elem::Bool)
             | (Elem::Text, Elem::Real | Elem::Int)
-            | (Elem::Real | Elem::Int | Elem::Bool | Elem::Text, Elem::Text) => Err(ill_typed()),
+            | (Elem::Real | Elem::Int | Elem::Bool, Elem::Text) => Err(ill_typed()),
         }
     }
 }

@@ -14,8 +14,8 @@ use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::{Linkage, Module, default_libcall_names};
 
-use super::lane::{Calls, Emit, Lanes};
-use crate::codegen::text::Constant;
+use super::lane::{Calls, Constants, Emit, Lanes};
+use crate::codegen::text::Referent;
 use crate::codegen::{Declined, Precision};
 
 /// A function in memory of its own.
@@ -50,12 +50,20 @@ impl Drop for Callable {
     }
 }
 
+/// A function with what it reads besides its frame.
+pub(super) struct Assembled {
+    pub(super) callable: Callable,
+    /// Vector constants.
+    pub(super) constants: Vec<u128>,
+    pub(super) referents: Vec<Referent>,
+}
+
 /// A function whose body `build` adds, and whose parameter is the address of a frame.
 pub(super) fn assemble(
     precision: Precision,
     verify: bool,
     build: impl FnOnce(&mut Emit) -> Result<(), Declined>,
-) -> Result<(Callable, Vec<Constant>), Declined> {
+) -> Result<Assembled, Declined> {
     let mut builder = JITBuilder::with_isa(host(verify)?, default_libcall_names());
     for function in FUNCTIONS {
         builder.symbol(
@@ -73,15 +81,21 @@ pub(super) fn assemble(
     let mut functions = FunctionBuilderContext::new();
     let mut body = FunctionBuilder::new(&mut context.func, &mut functions);
     let calls = declare_calls(&mut module, &mut body, precision)?;
-    let mut constants = Vec::new();
-    build(&mut Emit {
+    let mut emit = Emit {
         builder: &mut body,
+        constants: Constants::default(),
+        referents: Vec::new(),
         lanes: Lanes::scalar(precision),
         calls,
-        constants: &mut constants,
-    })?;
+    };
+    build(&mut emit)?;
+    let (constants, referents) = (emit.constants.words, emit.referents);
     body.finalize(module.target_config());
-    Ok((finish(module, context)?, constants))
+    Ok(Assembled {
+        callable: finish(module, context)?,
+        constants,
+        referents,
+    })
 }
 
 fn finish(mut module: JITModule, mut context: Context) -> Result<Callable, Declined> {
@@ -108,7 +122,8 @@ fn refused(error: impl std::fmt::Debug) -> Declined {
 fn host(verify: bool) -> Result<Arc<dyn TargetIsa>, Declined> {
     let mut flags = settings::builder();
     for (name, value) in [
-        ("opt_level", "speed"),
+        // What is generated has nothing left to remove, and constants that are moved out of loops only come back from the stack.
+        ("opt_level", "none"),
         ("is_pic", "false"),
         ("use_colocated_libcalls", "false"),
         ("enable_verifier", if verify { "true" } else { "false" }),

@@ -6,8 +6,9 @@ use cranelift_codegen::ir::{
 };
 use memchr::memmem::{Finder, FinderRev};
 
-use super::lane::{Emit, Held, plain};
-use crate::codegen::text::{self as called, Constant};
+use super::lane::{Emit, Held};
+use super::memory::plain;
+use crate::codegen::text::{self as called, Referent};
 use crate::codegen::{Declined, Precision};
 use crate::graph::TextOp;
 use crate::ty::Elem;
@@ -32,16 +33,16 @@ const POINTER: Type = types::I64;
 impl Emit<'_, '_> {
     /// A text that the kernel names.
     pub(super) fn text_value(&mut self, text: &str) -> Held {
-        let constant = Constant::Text(text.into());
-        let address = self.constant(constant);
+        let referent = Referent::Text(text.into());
+        let address = self.referent(referent);
         let length = self.builder.ins().iconst(types::I64, text.len() as i64);
         text_held(address, length)
     }
 
     /// The address of something that lives as long as the code.
-    fn constant(&mut self, constant: Constant) -> Value {
-        let address = constant.address();
-        self.constants.push(constant);
+    fn referent(&mut self, referent: Referent) -> Value {
+        let address = referent.address();
+        self.referents.push(referent);
         self.builder.ins().iconst(POINTER, address)
     }
 
@@ -152,7 +153,7 @@ impl Emit<'_, '_> {
         match part.known {
             Some(known) => {
                 let finder = Box::new(Finder::new(known.as_bytes()).into_owned());
-                let finder = self.constant(Constant::Finder(finder));
+                let finder = self.referent(Referent::Finder(finder));
                 let arguments = [finder, text.low, text.high];
                 self.call_with(called::find_known as *const (), Gives::Int, &arguments)
             }
@@ -165,7 +166,7 @@ impl Emit<'_, '_> {
         match part.known {
             Some(known) => {
                 let finder = Box::new(FinderRev::new(known.as_bytes()).into_owned());
-                let finder = self.constant(Constant::FinderRev(finder));
+                let finder = self.referent(Referent::FinderRev(finder));
                 let arguments = [finder, text.low, text.high];
                 self.call_with(called::find_last_known as *const (), Gives::Int, &arguments)
             }
@@ -199,7 +200,7 @@ impl Emit<'_, '_> {
         let pattern = regex::Regex::new(pattern).map_err(|why| {
             Declined::new(format!("its regular expression has no meaning: {why}"))
         })?;
-        Ok(self.constant(Constant::Pattern(Box::new(pattern))))
+        Ok(self.referent(Referent::Pattern(Box::new(pattern))))
     }
 
     fn of_two(
