@@ -26,9 +26,10 @@ pub(crate) struct Gradient {
 impl Gradient {
     /// Its global norm.
     pub(crate) fn norm(&self) -> Result<f64, Fault> {
-        let mut squares = 0.0;
+        let mut squares: f64 = 0.0;
         for part in self.of.iter().flatten() {
-            let norm = part.f_linalg_vector_norm(2, None::<&[i64]>, false, Kind::Double)?;
+            let flat = part.f_reshape([-1])?;
+            let norm = flat.f_linalg_norm(2, None::<&[i64]>, false, Kind::Double)?;
             squares += norm.f_double_value(&[])?.powi(2);
         }
         Ok(squares.sqrt())
