@@ -87,6 +87,11 @@ impl Roots for StagePlan {
 
     fn follow(&mut self, rewritten: &Rewritten) {
         self.phases = renamed_phases(rewritten, &self.phases);
+        for train in &mut self.trains {
+            // Several outputs may have become one, whose gradient is that of all of them.
+            train.outputs.sort_unstable();
+            train.outputs.dedup();
+        }
         let renamed = |(name, id): (String, NodeId)| Some((name, rewritten.map[id.index()]?));
         self.names = std::mem::take(&mut self.names)
             .into_iter()

@@ -205,8 +205,14 @@ impl Fuser<'_> {
                 slice: Slice::default(),
                 ..self.clusters[other].clone()
             };
-            self.drop_unread();
-            gains.retain(|&(a, b), _| a != one && b != one && a != other && b != other);
+            let mut changed = self.drop_unread();
+            changed.extend([one, other]);
+            gains.retain(|(a, b), merged| {
+                let is_there = |(_, cluster): &(f64, Cluster)| {
+                    cluster.slice.loads.iter().all(|&load| self.is_there(load))
+                };
+                !changed.contains(a) && !changed.contains(b) && merged.as_ref().is_none_or(is_there)
+            });
         }
         self.clusters.retain(|cluster| !cluster.roots.is_empty());
     }
@@ -235,18 +241,7 @@ impl Fuser<'_> {
                 .collect();
             let slice = self.slice(&space, &kept)?;
             // Nothing must be in memory for it that is not anyway.
-            let is_there = |load: &NodeId| {
-                self.known[load.index()]
-                    || self.alone.contains(load)
-                    || self
-                        .clusters
-                        .iter()
-                        .any(|cluster| cluster.roots.contains_key(load))
-            };
-            let fits = slice
-                .loads
-                .iter()
-                .all(|load| is_there(load) && !roots.contains(load));
+            let fits = slice.loads.iter().all(|&load| self.is_there(load) && !roots.contains(&load));
             fits.then(|| {
                 let cluster = Cluster {
                     space,
@@ -281,8 +276,16 @@ impl Fuser<'_> {
                 .any(|(at, cluster)| !but.contains(&at) && cluster.slice.loads.contains(&id))
     }
 
-    /// What no step reads any more need not be in memory.
-    fn drop_unread(&mut self) {
+    /// Whether a node is in memory when all steps are done.
+    fn is_there(&self, id: NodeId) -> bool {
+        self.known[id.index()]
+            || self.alone.contains(&id)
+            || self.clusters.iter().any(|cluster| cluster.roots.contains_key(&id))
+    }
+
+    /// What no step reads any more need not be in memory. The clusters that are others now.
+    fn drop_unread(&mut self) -> Vec<usize> {
+        let mut changed = Vec::new();
         loop {
             let unread = (0..self.clusters.len()).find_map(|at| {
                 let roots = &self.clusters[at].roots;
@@ -299,11 +302,13 @@ impl Fuser<'_> {
                 .slice(&cluster.space, &cluster.roots)
                 .unwrap_or_default();
             self.clusters[at] = cluster;
+            changed.push(at);
         }
         // Nor computed, if it stands alone.
         while let Some(&unread) = self.alone.iter().find(|&&id| !self.is_read(id, &[])) {
             self.alone.remove(&unread);
         }
+        changed
     }
 
     /// Whether a kernel that stands for two others would read something that is computed from what it writes.
