@@ -241,7 +241,10 @@ impl Fuser<'_> {
                 .collect();
             let slice = self.slice(&space, &kept)?;
             // Nothing must be in memory for it that is not anyway.
-            let fits = slice.loads.iter().all(|&load| self.is_there(load) && !roots.contains(&load));
+            let fits = slice
+                .loads
+                .iter()
+                .all(|&load| self.is_there(load) && !roots.contains(&load));
             fits.then(|| {
                 let cluster = Cluster {
                     space,
@@ -280,7 +283,10 @@ impl Fuser<'_> {
     fn is_there(&self, id: NodeId) -> bool {
         self.known[id.index()]
             || self.alone.contains(&id)
-            || self.clusters.iter().any(|cluster| cluster.roots.contains_key(&id))
+            || self
+                .clusters
+                .iter()
+                .any(|cluster| cluster.roots.contains_key(&id))
     }
 
     /// What no step reads any more need not be in memory. The clusters that are others now.
