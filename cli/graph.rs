@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use rlp_compiler::diagnostic::nearest;
+use rlp_compiler::pass::fuse::fused_parts;
 use rlp_compiler::pass::{PASSES, Snapshot};
 use rlp_compiler::plan::{Plan, StagePlan};
 use rlp_compiler::{Checked, Settings, check, dump};
@@ -23,6 +24,9 @@ pub(crate) fn run(arguments: &Graph) -> Answer {
         Err(answer) => return answer,
     };
     let mut out = String::new();
+    if arguments.after.as_deref() == Some(FUSE) {
+        return fused(arguments, &stages, warnings);
+    }
     for (plan, stage) in &stages {
         let snapshot = match &arguments.after {
             None => Snapshot::of(stage),
@@ -64,8 +68,35 @@ pub(crate) fn run(arguments: &Graph) -> Answer {
     }
 }
 
+/// The last pass, after which a graph is a list of steps.
+const FUSE: &str = "fuse";
+
+/// The kernels of each part of each stage.
+fn fused(arguments: &Graph, stages: &[(&Plan, &StagePlan)], warnings: Answer) -> Answer {
+    let mut out = String::new();
+    for (plan, stage) in stages {
+        for part in fused_parts(stage) {
+            match arguments.format {
+                Picture::Text => {
+                    let title = format!("{}.{}, {}", plan.name, stage.name, part.name);
+                    let _ = writeln!(out, "{title}\n{}", dump::fusion(&part));
+                }
+                Picture::Dot => out += &dump::fusion_dot(&part),
+                Picture::Mermaid => out += &dump::fusion_mermaid(&part),
+                Picture::Svg => {
+                    return Answer::misused("kernels are not drawn as SVG", Some("--format dot"));
+                }
+            }
+        }
+    }
+    Answer {
+        out: warnings.out + &out,
+        ..warnings
+    }
+}
+
 fn unknown_pass(pass: &str) -> Answer {
-    let names: Vec<&str> = PASSES.iter().map(|(name, _)| *name).collect();
+    let names: Vec<&str> = PASSES.iter().map(|(name, _)| *name).chain([FUSE]).collect();
     let near = nearest(pass, names.iter().copied());
     let help = near
         .first()

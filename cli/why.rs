@@ -249,6 +249,9 @@ impl View<'_> {
             .iter()
             .filter(|state| reaches(state.next));
         sinks.extend(states.map(|state| format!("the state `{}`", state.name)));
+        let asserts = self.graph().asserts.iter();
+        let asserts = asserts.filter(|assertion| reaches(assertion.condition));
+        sinks.extend(asserts.map(|assertion| format!("the assertion that {}", assertion.claim)));
         sinks
     }
 
@@ -276,7 +279,7 @@ impl View<'_> {
             Op::Model { model, output } => {
                 format!("{output:?} of {}", self.model(model)).to_lowercase()
             }
-            Op::Trainable(model) => self.model(model),
+            Op::Trainable(tensor) => self.tensor(tensor),
             _ => dump::head(self.graph(), id),
         });
         format!("%{} ({what})", id.index())
@@ -295,13 +298,27 @@ impl View<'_> {
         }
     }
 
+    fn tensor(&self, tensor: &ModelRef) -> String {
+        let own = self.plan.tensors.get(tensor.model);
+        let name = own.map_or("a tensor", |own| own.name.as_str());
+        match tensor.frozen {
+            Some(_) => format!("frozen {name}"),
+            None => name.to_string(),
+        }
+    }
+
     fn targets(&self, train: &TrainPlan) -> String {
         let names = train
             .targets
             .iter()
             .filter_map(|&target| self.plan.models.get(target));
+        let tensors = train
+            .tensors
+            .iter()
+            .filter_map(|&target| self.plan.tensors.get(target));
         names
             .map(|model| model.name.as_str())
+            .chain(tensors.map(|tensor| tensor.name.as_str()))
             .collect::<Vec<_>>()
             .join(", ")
     }

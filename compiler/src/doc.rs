@@ -4,7 +4,7 @@ mod papers;
 
 use std::fmt::Write;
 
-use rlp_grammar::ast::{Block, Item, Param, SourceId, Span};
+use rlp_grammar::ast::{Block, Item, Param, SourceId, Span, TypeExpr, TypeKind};
 use serde::Serialize;
 
 pub use papers::{Paper, papers};
@@ -23,6 +23,8 @@ pub struct BlockDoc {
     pub params: Vec<ParamDoc>,
     /// The type of the result, as written, on one line.
     pub result: Option<String>,
+    /// The fields of a result that is a record, those of records in it by their full names (`a.text`).
+    pub fields: Vec<ParamDoc>,
     /// The path of the file that defines it.
     pub file: String,
 }
@@ -54,12 +56,21 @@ fn document(block: &Block, path: &str, text: &str) -> BlockDoc {
         let text = text
             .get(span.start as usize..span.end as usize)
             .unwrap_or_default();
-        text.split_whitespace().collect::<Vec<_>>().join(" ")
+        let code = text
+            .lines()
+            .map(|line| line.split("//").next().unwrap_or_default());
+        let words = code.flat_map(str::split_whitespace).collect::<Vec<_>>();
+        words.join(" ").replace(", }", " }")
+    };
+    let default = |span: Span| {
+        let text = text.get(span.start as usize..span.end as usize);
+        let words = text.unwrap_or_default().split_whitespace();
+        words.collect::<Vec<_>>().join(" ")
     };
     let param = |param: &Param| ParamDoc {
         name: param.name.name.clone(),
         ty: param.ty.as_ref().map(|ty| written(ty.span)),
-        default: param.default.as_ref().map(|default| written(default.span)),
+        default: param.default.as_ref().map(|value| default(value.span)),
         note: param.note.as_ref().map(|note| note.trim().to_string()),
     };
     BlockDoc {
@@ -68,9 +79,41 @@ fn document(block: &Block, path: &str, text: &str) -> BlockDoc {
         doc: block.doc.join("\n"),
         source: after(&block.doc, "Source:"),
         params: block.params.iter().map(param).collect(),
+        fields: block
+            .result
+            .as_ref()
+            .map_or(Vec::new(), |result| fields("", result, text, &written)),
         result: block.result.as_ref().map(|result| written(result.span)),
         file: path.to_string(),
     }
+}
+
+/// The fields of a record, each with the comment behind it.
+fn fields(
+    prefix: &str,
+    ty: &TypeExpr,
+    text: &str,
+    written: &dyn Fn(Span) -> String,
+) -> Vec<ParamDoc> {
+    let TypeKind::Record(named) = &ty.kind else {
+        return Vec::new();
+    };
+    let documented = named.iter().flat_map(|(name, ty)| {
+        let name = format!("{prefix}{}", name.name);
+        if let TypeKind::Record(_) = ty.kind {
+            return fields(&format!("{name}."), ty, text, written);
+        }
+        let behind = text.get(ty.span.end as usize..).unwrap_or_default();
+        let behind = behind.lines().next().unwrap_or_default();
+        let note = behind.trim_start_matches(',').trim().strip_prefix("//");
+        vec![ParamDoc {
+            name,
+            ty: Some(written(ty.span)),
+            default: None,
+            note: note.map(|note| note.trim().to_string()),
+        }]
+    });
+    documented.collect()
 }
 
 /// What follows a word at the beginning of a line of documentation.
@@ -92,37 +135,36 @@ impl BlockDoc {
         for line in self.doc.lines() {
             let _ = writeln!(text, "{}", format!("  {line}").trim_end());
         }
-        let result = self
-            .result
-            .as_ref()
-            .map_or(String::new(), |result| format!(" -> {result}"));
-        if self.params.is_empty() {
-            let _ = writeln!(text, "\n  {} {}(){result}", self.kind, self.name);
-        } else {
-            let _ = writeln!(text, "\n  {} {}(", self.kind, self.name);
-            text += &self.columns();
-            let _ = writeln!(text, "  ){result}");
-        }
+        let params = match self.params.is_empty() {
+            true => String::new(),
+            false => format!("\n{}  ", columns(&self.params)),
+        };
+        let _ = write!(text, "\n  {} {}({params})", self.kind, self.name);
+        let _ = match (&self.result, self.fields.as_slice()) {
+            (None, _) => writeln!(text),
+            (Some(result), []) => writeln!(text, " -> {result}"),
+            (Some(_), fields) => writeln!(text, " -> {{\n{}  }}", columns(fields)),
+        };
         let _ = writeln!(text, "\n  {}", self.file);
         text
     }
+}
 
-    /// The parameters, a line each: name, type and default, note.
-    fn columns(&self) -> String {
-        let rows: Vec<[String; 3]> = self.params.iter().map(ParamDoc::row).collect();
-        let width = |column: usize| {
-            rows.iter()
-                .map(|row| row[column].chars().count())
-                .max()
-                .unwrap_or(0)
-        };
-        let (names, types) = (width(0), width(1));
-        let line = |[name, ty, note]: &[String; 3]| {
-            let line = format!("    {name:names$} {ty:types$}   {note}");
-            format!("{}\n", line.trim_end())
-        };
-        rows.iter().map(line).collect()
-    }
+/// Parameters or fields, a line each: name, type and default, note.
+fn columns(params: &[ParamDoc]) -> String {
+    let rows: Vec<[String; 3]> = params.iter().map(ParamDoc::row).collect();
+    let width = |column: usize| {
+        rows.iter()
+            .map(|row| row[column].chars().count())
+            .max()
+            .unwrap_or(0)
+    };
+    let (names, types) = (width(0), width(1));
+    let line = |[name, ty, note]: &[String; 3]| {
+        let line = format!("    {name:names$} {ty:types$}   {note}");
+        format!("{}\n", line.trim_end())
+    };
+    rows.iter().map(line).collect()
 }
 
 impl ParamDoc {

@@ -4,8 +4,10 @@
 //! %7 = reduce(mean, over: token) %5 mask %6 : real[prompt, sample]  # loss.ppo_clip
 //! ```
 
+mod fusion;
 mod picture;
 
+pub use fusion::{fusion, fusion_dot, fusion_mermaid};
 pub use picture::{dot, mermaid, svg};
 
 use std::fmt::Write;

@@ -221,6 +221,21 @@ pub fn static_value(
     memo.get(&id)?.clone()
 }
 
+/// One primitive that reads nothing but its operands, on values over dimensions of these sizes.
+pub(crate) fn primitive(
+    op: &Op,
+    ty: &Ty,
+    operands: &[(&Ty, &Array)],
+    sizes: &BTreeMap<DimId, usize>,
+) -> Result<Array, Fault> {
+    let operands: Vec<Operand> = operands
+        .iter()
+        .map(|&(ty, array)| Operand { ty, array })
+        .collect();
+    let given = Given::default();
+    apply(op, ty, &operands, &Sizes::from(sizes.clone()), &given)
+}
+
 /// An operand with the type of its node.
 #[derive(Clone, Copy)]
 struct Operand<'a> {

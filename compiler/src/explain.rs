@@ -4,7 +4,8 @@
 #[derive(Debug)]
 pub struct Explanation {
     pub code: &'static str,
-    /// `# CODE: title`, the meaning, then examples fenced by ```` ```rlp fails ```` and ```` ```rlp works ````.
+    /// `# CODE: title`, the meaning, then examples fenced by ```` ```rlp fails ````
+    /// (on checking), ```` ```rlp stops ```` (while running) and ```` ```rlp works ````.
     pub text: &'static str,
 }
 
@@ -22,7 +23,7 @@ impl Explanation {
         heading.split_once(": ").map_or(heading, |(_, title)| title)
     }
 
-    /// The examples of a kind, `fails` or `works`.
+    /// The examples of a kind, `fails`, `stops` or `works`.
     pub fn examples(&self, kind: &str) -> Vec<Example> {
         let fenced = self
             .text
@@ -38,6 +39,14 @@ impl Explanation {
             })
         });
         examples.collect()
+    }
+
+    /// The arguments from files that its examples are evaluated on, in order, as JSON.
+    pub fn inputs(&self) -> Vec<&'static str> {
+        let fenced = self.text.split("\n```json\n").skip(1);
+        fenced
+            .filter_map(|rest| rest.split("\n```").next())
+            .collect()
     }
 }
 
@@ -58,6 +67,10 @@ pub const EXPLANATIONS: &[Explanation] = &[
     page(
         "allow-without-reason",
         include_str!("explain/allow-without-reason.md"),
+    ),
+    page(
+        "assertion-failed",
+        include_str!("explain/assertion-failed.md"),
     ),
     page("bad-escape", include_str!("explain/bad-escape.md")),
     page("bad-pattern", include_str!("explain/bad-pattern.md")),
@@ -148,6 +161,7 @@ pub const EXPLANATIONS: &[Explanation] = &[
         include_str!("explain/no-trained-parameter.md"),
     ),
     page("not-evaluable", include_str!("explain/not-evaluable.md")),
+    page("not-finite", include_str!("explain/not-finite.md")),
     page(
         "not-known-before-run",
         include_str!("explain/not-known-before-run.md"),
@@ -184,6 +198,7 @@ pub const EXPLANATIONS: &[Explanation] = &[
         "shadowed-function",
         include_str!("explain/shadowed-function.md"),
     ),
+    page("sizes-disagree", include_str!("explain/sizes-disagree.md")),
     page("syntax", include_str!("explain/syntax.md")),
     page("too-deep", include_str!("explain/too-deep.md")),
     page("too-large", include_str!("explain/too-large.md")),

@@ -50,6 +50,7 @@ pub struct Graph {
     pub calls: Vec<Call>,
     pub draws: Vec<Draw>,
     pub states: Vec<State>,
+    pub asserts: Vec<Assertion>,
     /// For a ragged dimension, the node that says which of its positions are real (over its parents and itself); all are without one.
     pub masks: BTreeMap<DimId, NodeId>,
 }
@@ -109,6 +110,21 @@ pub struct State {
     pub initial: NodeId,
     pub next: NodeId,
     pub span: Span,
+}
+
+/// A condition that a block asserts and that is known only while running: the run stops where it does not hold.
+///
+/// No gradient flows through it, and passes keep it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Assertion {
+    /// A `bool` all of whose elements must hold; it holds where nothing is real.
+    pub condition: NodeId,
+    /// `` `loss.ppo_clip` needs `clip_low >= 0` ``
+    pub claim: String,
+    /// What the condition reads, by the name the text gives it, over some of the condition's dimensions.
+    pub reads: Vec<(String, NodeId)>,
+    pub span: Span,
+    pub call: Option<CallId>,
 }
 
 /// What a model computes for sequences.
@@ -226,6 +242,10 @@ pub enum TextOp {
     Replace,
     /// (text, part) -> int: occurrences that do not overlap.
     Occurrences,
+    /// (text, text) -> int: characters to insert, delete or replace to make one the other.
+    EditDistance,
+    /// (text) -> real: the share of the n-grams of words that stand earlier in the text already.
+    Repetition(u32),
     /// (text, text) -> text
     Join,
     /// (text, text) -> bool
@@ -302,7 +322,7 @@ pub enum Op {
         model: ModelRef,
         output: ModelOutput,
     },
-    /// A trainable tensor read directly (`model.vector`, `param` of a pipeline); index among the plan's models.
+    /// A trainable tensor read directly (`model.vector`, `param` of a pipeline); index among the plan's tensors.
     Trainable(ModelRef),
     /// Independent numbers over the node's dimensions; `key` tells the calls apart. Operand: the draw its dimensions come from, if any.
     Random {

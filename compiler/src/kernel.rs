@@ -9,6 +9,12 @@
 //! Nothing here names memory: sizes, strides and addresses are arguments of a launch, so that kernels of one structure
 //! share their code.
 
+mod interpret;
+mod verify;
+
+pub use interpret::interpret;
+pub use verify::verify;
+
 use crate::graph::{Binary, NodeId, Reduction, TextOp, Unary};
 use crate::ty::{DimId, Elem};
 
@@ -44,6 +50,23 @@ pub struct ScanLoop {
     pub next: Vec<ValueId>,
 }
 
+impl Kernel {
+    /// The element of an output.
+    pub fn elem(&self, output: &Output) -> Elem {
+        let elem = self
+            .body
+            .get(output.value.0 as usize)
+            .map_or(Elem::Real, |value| value.elem);
+        match output.form {
+            Form::Total {
+                kind: Reduction::Count,
+                ..
+            } => Elem::Int,
+            Form::Cells | Form::Rows | Form::Total { .. } => elem,
+        }
+    }
+}
+
 /// An array that is read. Its axes are its dimensions, contiguous and row-major.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Input {
@@ -76,6 +99,7 @@ pub enum KernelOp {
     Real(f64),
     Int(i64),
     Bool(bool),
+    TextValue(String),
     /// The index along a dimension of the rows, or along the only dimension of the cells; an int.
     Position(DimId),
     Unary(Unary, ValueId),

@@ -1,6 +1,7 @@
 //! The compiler: text in, diagnostics and a plan out. It reads no file, prints nothing and holds no state.
 
 pub mod array;
+pub mod codegen;
 pub mod diagnostic;
 pub mod doc;
 pub mod dump;
@@ -14,6 +15,7 @@ pub mod phase;
 pub mod plan;
 pub mod program;
 pub mod source;
+pub mod text;
 pub mod ty;
 pub mod verify;
 

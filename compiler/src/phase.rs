@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::graph::{Graph, NodeId, Op};
+use crate::plan::TrainPlan;
 use crate::ty::Elem;
 
 /// When a node runs.
@@ -16,10 +17,39 @@ pub enum Phase {
     Minibatch,
 }
 
-/// The phase of each node, by its index. `trained` are the models that some `train` clause of the stage updates.
+/// The models and the trainable tensors that some `train` clause of a stage updates, by their index in the plan.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Trained {
+    pub models: BTreeSet<usize>,
+    pub tensors: BTreeSet<usize>,
+}
+
+impl Trained {
+    pub fn by<'t>(trains: impl IntoIterator<Item = &'t TrainPlan>) -> Trained {
+        let mut trained = Trained::default();
+        for train in trains {
+            trained.models.extend(&train.targets);
+            trained.tensors.extend(&train.tensors);
+        }
+        trained
+    }
+
+    /// Whether a node has the value of parameters that are updated.
+    pub fn reads(&self, op: &Op) -> bool {
+        match op {
+            Op::Model { model, .. } => model.frozen.is_none() && self.models.contains(&model.model),
+            Op::Trainable(tensor) => {
+                tensor.frozen.is_none() && self.tensors.contains(&tensor.model)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// The phase of each node, by its index.
 ///
 /// A node is as late as the latest of its operands and of the origins of its dimensions.
-pub fn phases(graph: &Graph, trained: &BTreeSet<usize>) -> Vec<Phase> {
+pub fn phases(graph: &Graph, trained: &Trained) -> Vec<Phase> {
     let fresh: BTreeSet<_> = graph
         .draws
         .iter()
@@ -30,11 +60,7 @@ pub fn phases(graph: &Graph, trained: &BTreeSet<usize>) -> Vec<Phase> {
         let node = graph.node(id);
         let own = match &node.op {
             Op::Step | Op::State(_) | Op::Draw(_) | Op::Field(_) | Op::Random { .. } => Phase::Step,
-            Op::Model { model, .. } | Op::Trainable(model)
-                if model.frozen.is_none() && trained.contains(&model.model) =>
-            {
-                Phase::Minibatch
-            }
+            op if trained.reads(op) => Phase::Minibatch,
             Op::Model { .. } | Op::Trainable(_) => Phase::Step,
             _ => Phase::Once,
         };

@@ -15,7 +15,20 @@ pub struct Plan {
     pub settings: Vec<(String, Array)>,
     pub models: Vec<Resource>,
     pub data: Vec<Resource>,
+    /// Trainable tensors that are no model.
+    pub tensors: Vec<TensorPlan>,
     pub stages: Vec<StagePlan>,
+}
+
+/// A trainable tensor that is no model.
+#[derive(Clone, Debug)]
+pub struct TensorPlan {
+    /// The name the pipeline gives it.
+    pub name: String,
+    /// What its initial value is computed by; it reads nothing from outside but random numbers.
+    pub graph: Graph,
+    pub start: NodeId,
+    pub span: Span,
 }
 
 /// A model or a data source: the block that makes it and its arguments (defaults filled in).
@@ -48,6 +61,8 @@ pub struct StagePlan {
     pub steps: u64,
     pub trains: Vec<TrainPlan>,
     pub reports: Vec<ReportPlan>,
+    /// The assertions, by index in the graph, that the states' values stand under.
+    pub asserts: Vec<usize>,
     /// What users call nodes: `adv`, `rollouts.logp`. Passes keep those that are still there.
     pub names: Vec<(String, NodeId)>,
     pub span: Span,
@@ -57,6 +72,8 @@ pub struct StagePlan {
 pub struct TrainPlan {
     /// Indices of the models whose parameters are updated.
     pub targets: Vec<usize>,
+    /// Indices of the trainable tensors that are updated.
+    pub tensors: Vec<usize>,
     /// The scalar that is minimised.
     pub loss: NodeId,
     /// The `Model` and `Trainable` nodes through which a gradient reaches the targets.
@@ -73,6 +90,8 @@ pub struct TrainPlan {
     pub clip_norm: Option<f64>,
     pub batches: Vec<BatchPlan>,
     pub evaluations: Vec<ReportPlan>,
+    /// The assertions, by index in the graph, that the loss stands under.
+    pub asserts: Vec<usize>,
     pub span: Span,
 }
 
@@ -93,6 +112,8 @@ pub struct RulePlan {
     pub on: ParameterGroup,
     /// Values of the arguments, by name: nodes of the stage's graph, of phase `Once` or `Step`, evaluated at each update.
     pub args: Vec<(String, NodeId)>,
+    /// The assertions, by index in the stage's graph, that the arguments stand under. Those of the rule itself are in its own graphs.
+    pub asserts: Vec<usize>,
     /// The update of one parameter with one and with two dimensions; more dimensions are flattened to `[row, col]` by joining all but the first.
     pub vector: UpdatePlan,
     pub matrix: UpdatePlan,
@@ -132,6 +153,8 @@ pub struct ReportPlan {
     pub entries: Vec<(String, NodeId)>,
     /// In steps; each step if absent. The last step is always reported.
     pub every: Option<u64>,
+    /// The assertions, by index in the graph, that the entries stand under.
+    pub asserts: Vec<usize>,
     pub span: Span,
 }
 
@@ -143,6 +166,27 @@ pub struct BlockPlan {
     pub graph: Graph,
     pub inputs: Vec<InputPlan>,
     pub results: Vec<ResultPlan>,
+}
+
+impl BlockPlan {
+    /// Those of some names that are neither an argument, nor a gradient of several, nor say what is real of a dimension.
+    pub fn unread<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> Vec<&'n str> {
+        let takes_gradients = self.inputs.iter().any(|input| input.name == "grad");
+        let dims = &self.graph.dims;
+        let is_ragged = |name: &str| {
+            dims.ids()
+                .any(|dim| dims.is_ragged(dim) && [name, ".."].contains(&dims.name(dim)))
+        };
+        let is_read = |name: &str| {
+            self.inputs.iter().any(|input| input.name == name)
+                || name.strip_prefix('#').is_some_and(is_ragged)
+                || takes_gradients
+                    && name
+                        .strip_prefix("grad.")
+                        .is_some_and(|number| number.parse::<u64>().is_ok())
+        };
+        names.into_iter().filter(|name| !is_read(name)).collect()
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -189,4 +233,19 @@ pub enum AssertPlan {
         mask: Option<NodeId>,
         span: Span,
     },
+}
+
+impl AssertPlan {
+    /// The nodes that it speaks of.
+    pub fn nodes(&self) -> Vec<NodeId> {
+        match self {
+            AssertPlan::Holds { value, .. } => vec![*value],
+            AssertPlan::Close {
+                left, right, mask, ..
+            } => [Some(*left), Some(*right), *mask]
+                .into_iter()
+                .flatten()
+                .collect(),
+        }
+    }
 }

@@ -12,7 +12,8 @@
 //! 7. A call lies inside a call with a smaller number.
 //! 8. What says which positions of a dimension are real is a `bool` over its parents and itself.
 //! 9. A node of an earlier phase reads none of a later phase.
-//! 10. What a stage reports, trains on and updates are nodes of its graph, a loss a `real` scalar.
+//! 10. The condition of an assertion is a `bool`; what it reads has some of its dimensions.
+//! 11. What a stage reports, trains on and updates are nodes of its graph, a loss a `real` scalar.
 
 mod element;
 mod operand;
@@ -64,6 +65,21 @@ pub fn verify(graph: &Graph) -> Vec<String> {
                     graph.dims.show(&state.ty)
                 ));
             }
+        }
+    }
+    for (number, assertion) in graph.asserts.iter().enumerate() {
+        let dims = |id: NodeId| &graph.ty(id).dims;
+        let condition = assertion.condition;
+        let fits = has(graph, condition)
+            && graph.ty(condition).elem == Elem::Bool
+            && assertion.reads.iter().all(|&(_, id)| {
+                has(graph, id) && dims(id).iter().all(|dim| dims(condition).contains(dim))
+            });
+        if !fits {
+            violations.push(format!(
+                "assertion {number}: {} is no claim",
+                assertion.claim
+            ));
         }
     }
     for (&dim, &mask) in &graph.masks {

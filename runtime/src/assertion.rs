@@ -1,13 +1,14 @@
 //! Tests of a program: what its assertions claim, and element by element where they do not hold.
 
 use rlp_compiler::array::{Array, Elements};
-use rlp_compiler::graph::NodeId;
+use rlp_compiler::graph::{Assertion, NodeId};
 use rlp_compiler::plan::{AssertPlan, TestPlan};
 use rlp_compiler::ty::DimId;
 use rlp_grammar::ast::Span;
 
-use crate::eager::{Executor, NoHost};
+use crate::asserted;
 use crate::error::{Fault, Result};
+use crate::executor::{Executor, ExecutorChoice, NoHost, Steps};
 use crate::tensor::{Device, Kind, without_gradient};
 use crate::torch::Context;
 
@@ -37,7 +38,7 @@ pub type Sides = Option<(f64, f64)>;
 const LISTED: usize = 8;
 
 /// Runs a test in double precision.
-pub fn run(plan: &TestPlan, device: Device) -> Result<Vec<Failure>> {
+pub fn run(plan: &TestPlan, device: Device, executor: ExecutorChoice) -> Result<Vec<Failure>> {
     let context = Context {
         kind: Kind::Double,
         device,
@@ -45,9 +46,16 @@ pub fn run(plan: &TestPlan, device: Device) -> Result<Vec<Failure>> {
         step: 1,
         steps: 1,
     };
-    let mut executor = Executor::new(&plan.graph, context);
-    let mut array = |node: NodeId| -> Result<Array> {
-        let value = without_gradient(|| executor.evaluate(&[node], &mut NoHost))?.remove(0);
+    let steps = executor.kernels().as_ref().map(Steps::new);
+    let mut executor = Executor::fused(&plan.graph, context, steps.as_ref());
+    let asserts: Vec<&Assertion> = plan.graph.asserts.iter().collect();
+    asserted::check(&asserts, &mut executor, &mut NoHost)?;
+    let wanted: Vec<NodeId> = plan.asserts.iter().flat_map(AssertPlan::nodes).collect();
+    let values = without_gradient(|| executor.evaluate(&wanted, &mut NoHost))?;
+    let array = |node: NodeId| -> Result<Array> {
+        let place = wanted.iter().position(|&own| own == node);
+        let value = place.and_then(|place| values.get(place));
+        let value = value.ok_or_else(|| Fault::broken("what is asserted has a value"))?;
         Ok(value.to_array()?)
     };
     let mut failures = Vec::new();
@@ -70,7 +78,7 @@ pub fn run(plan: &TestPlan, device: Device) -> Result<Vec<Failure>> {
                 span,
             } => {
                 let (a, b) = (array(*left)?, array(*right)?);
-                let mask = mask.map(&mut array).transpose()?;
+                let mask = mask.map(array).transpose()?;
                 let differing = apart(&a, &b, *within, mask.as_ref())?;
                 (*span, *left, a.shape, differing)
             }

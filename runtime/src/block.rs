@@ -5,28 +5,21 @@ mod inputs;
 mod nested;
 mod output;
 
-use rlp_compiler::graph::{Graph, NodeId, Op};
+use rlp_compiler::graph::{Assertion, Graph, NodeId, Op};
 use rlp_compiler::pass;
 use rlp_compiler::plan::{BlockPlan, ResultPlan};
 use rlp_compiler::ty::Elem;
 
-use crate::eager::{Executor, NoHost};
+use crate::asserted;
 use crate::error::{Fault, Result};
+pub use crate::executor::ExecutorChoice;
+use crate::executor::{Executor, NoHost, Steps};
 use crate::extent::Extents;
 use crate::tensor::{Device, Tensor, Value, gradients, without_gradient};
 use crate::torch::{Context, axis};
 use bind::{Bound, bind, missing, precision};
 pub use inputs::{Content, Inputs};
 pub use output::{to_json, write};
-
-/// Who differentiates.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ExecutorChoice {
-    /// libtorch's autograd.
-    Eager,
-    /// The compiler: gradients are nodes of the graph.
-    Fused,
-}
 
 /// How a block is evaluated.
 #[derive(Clone, Copy, Debug)]
@@ -83,6 +76,7 @@ struct Evaluation<'a> {
     inputs: &'a Inputs,
     bound: Bound,
     context: Context,
+    executor: ExecutorChoice,
 }
 
 impl<'a> Evaluation<'a> {
@@ -113,6 +107,7 @@ impl<'a> Evaluation<'a> {
             inputs,
             bound: bind(plan, inputs, kind, device)?,
             context,
+            executor: options.executor,
         })
     }
 
@@ -226,7 +221,10 @@ impl<'a> Evaluation<'a> {
 
     /// An executor of the plan's graph, or of one that extends it, with a value for every input.
     fn executor<'g>(&self, graph: &'g Graph, leaves: &[(usize, Tensor)]) -> Result<Executor<'g>> {
-        let mut executor = Executor::new(graph, self.context);
+        // What is differentiated by libtorch runs node by node.
+        let kernels = self.executor.kernels().filter(|_| leaves.is_empty());
+        let steps = kernels.as_ref().map(Steps::new);
+        let mut executor = Executor::fused(graph, self.context, steps.as_ref());
         self.bound.give(self.plan, &mut executor, leaves)?;
         for (input, value) in self.plan.inputs.iter().zip(&self.bound.values) {
             if value.is_none() {
@@ -235,6 +233,8 @@ impl<'a> Evaluation<'a> {
                 executor.give(input.node, value, format_args!("`{}`", input.name))?;
             }
         }
+        let asserts: Vec<&Assertion> = graph.asserts.iter().collect();
+        asserted::check(&asserts, &mut executor.clone(), &mut NoHost)?;
         Ok(executor)
     }
 

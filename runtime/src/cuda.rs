@@ -1,12 +1,20 @@
-//! Opening libtorch's CUDA half at run time, so that one engine serves machines with and without a GPU.
+//! Opening libtorch's CUDA half at run time, so that one engine serves machines with and without a GPU; and kernels there.
 
 #![expect(
     unsafe_code,
-    reason = "dlopen is the only way to a library that not every machine can load"
+    reason = "dlopen is the only way to libraries that not every machine can load"
 )]
 
-use std::ffi::{CStr, c_char};
+mod driver;
+mod kernel;
+mod library;
+mod nvrtc;
+
 use std::fmt;
+
+pub use kernel::GpuKernel;
+use library::Library;
+pub use nvrtc::Nvrtc;
 
 /// Why no GPU can be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,23 +60,10 @@ impl std::error::Error for CudaError {}
 /// `Cuda::is_available` or even the `backward` of a CPU tensor, settles for good whether libtorch has a CUDA half.
 pub fn open_cuda() -> Result<usize, CudaError> {
     // By name: the loader looks where it found libtorch_cpu.so, so that both halves are of one libtorch.
-    open(c"libtorch_cuda.so").map_err(CudaError::Library)?;
-    open(c"libcuda.so.1").map_err(|_| CudaError::Driver)?;
+    Library::open(c"libtorch_cuda.so").map_err(CudaError::Library)?;
+    Library::open(c"libcuda.so.1").map_err(|_| CudaError::Driver)?;
     match usize::try_from(tch::Cuda::device_count()) {
         Ok(0) | Err(_) => Err(CudaError::Device),
         Ok(count) => Ok(count),
     }
-}
-
-/// Loads a library for the rest of the process, its symbols visible to those that are loaded later.
-fn open(library: &CStr) -> Result<(), String> {
-    // SAFETY: the name is a C string, and initialisers of these libraries only register what they hold.
-    let handle = unsafe { libc::dlopen(library.as_ptr(), libc::RTLD_NOW | libc::RTLD_GLOBAL) };
-    if !handle.is_null() {
-        return Ok(());
-    }
-    // SAFETY: after a failure dlerror returns a C string that stays until this thread's next call of the loader.
-    let message: *const c_char = unsafe { libc::dlerror() };
-    let message = unsafe { CStr::from_ptr(message) };
-    Err(message.to_string_lossy().into_owned())
 }

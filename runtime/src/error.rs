@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use rlp_compiler::graph::{Graph, NodeId};
+use rlp_compiler::graph::{CallId, Graph, NodeId};
 use rlp_grammar::ast::Span;
 
 pub type Result<T, E = RunError> = std::result::Result<T, E>;
@@ -29,6 +29,15 @@ pub struct Place {
 pub enum Fault {
     /// What should be a number is none, or is infinite: "a value here", "the gradient through this".
     NotFinite { what: String },
+    /// An assertion of a block does not hold: "`loss.x` needs `c >= 0`", where, and what it read there.
+    Assertion {
+        claim: String,
+        /// The name of each dimension and the position along it, of the first element for which it does not hold.
+        at: Vec<(String, usize)>,
+        values: Vec<(String, String)>,
+        /// For how many elements it does not hold.
+        count: usize,
+    },
     /// An index lies outside `0..size`.
     Index { dim: String, index: i64, size: i64 },
     /// Two values disagree about the size of a dimension: (where it was found, size).
@@ -100,6 +109,7 @@ impl Fault {
     pub fn code(&self) -> &'static str {
         match self {
             Fault::NotFinite { .. } => "not-finite",
+            Fault::Assertion { .. } => "assertion-failed",
             Fault::Index { .. } => "index-outside",
             Fault::Size { .. } => "sizes-disagree",
             Fault::Mask { .. } => "masks-disagree",
@@ -131,7 +141,8 @@ impl Fault {
                 "this is a defect of rlpc; please report it with the program that shows it"
                     .to_string(),
             ),
-            Fault::Size { .. }
+            Fault::Assertion { .. }
+            | Fault::Size { .. }
             | Fault::Mask { .. }
             | Fault::UnknownSize { .. }
             | Fault::DivisionByZero
@@ -149,6 +160,12 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Fault::NotFinite { what } => write!(f, "{what} is not finite"),
+            Fault::Assertion {
+                claim,
+                at,
+                values,
+                count,
+            } => write_assertion(f, claim, at, values, *count),
             Fault::Index { dim, index, size } => write!(
                 f,
                 "index {index} is outside dimension `{dim}` of size {size}"
@@ -177,6 +194,37 @@ impl fmt::Display for Fault {
             Fault::Torch { reason } => write!(f, "libtorch refuses this: {reason}"),
             Fault::Broken { assumption } => write!(f, "the runtime assumed that {assumption}"),
         }
+    }
+}
+
+/// "`reward.x` needs `score >= 0`, and `score` is -1 at prompt 0, sample 2, and so at 3 more places"
+fn write_assertion(
+    f: &mut fmt::Formatter<'_>,
+    claim: &str,
+    at: &[(String, usize)],
+    values: &[(String, String)],
+    count: usize,
+) -> fmt::Result {
+    write!(f, "{claim}, and ")?;
+    let values: Vec<String> = values
+        .iter()
+        .map(|(name, value)| format!("`{name}` is {value}"))
+        .collect();
+    match values.is_empty() {
+        true => write!(f, "that does not hold")?,
+        false => write!(f, "{}", values.join(", "))?,
+    }
+    let at: Vec<String> = at
+        .iter()
+        .map(|(dim, position)| format!("{dim} {position}"))
+        .collect();
+    if !at.is_empty() {
+        write!(f, " at {}", at.join(", "))?;
+    }
+    match count {
+        0 | 1 => Ok(()),
+        2 => write!(f, ", and it does not hold at 1 other place"),
+        more => write!(f, ", and it does not hold at {} other places", more - 1),
     }
 }
 
@@ -213,16 +261,18 @@ impl RunError {
 impl Place {
     pub fn of(graph: &Graph, node: NodeId) -> Place {
         let node = graph.node(node);
+        Place::at(graph, node.span, node.call)
+    }
+
+    /// A place of the text inside a call.
+    pub(crate) fn at(graph: &Graph, span: Span, call: Option<CallId>) -> Place {
         let mut calls = Vec::new();
-        let mut next = node.call;
+        let mut next = call;
         while let Some(call) = next.and_then(|id| graph.calls.get(id.0 as usize)) {
             calls.push((call.block.clone(), call.span));
             next = call.parent;
         }
-        Place {
-            span: node.span,
-            calls,
-        }
+        Place { span, calls }
     }
 }
 

@@ -11,11 +11,13 @@ use crate::error::{Fault, Result};
 use crate::model::write_tensors;
 use crate::report::Event;
 use crate::resource::World;
+use crate::tensor::Tensor;
 
 /// A folder that belongs to one run.
 pub(crate) struct RunFolder {
     path: PathBuf,
-    metrics: BufWriter<File>,
+    /// Gone once a line could not be written.
+    metrics: Option<BufWriter<File>>,
 }
 
 /// Where weights stand until they are all written.
@@ -67,7 +69,7 @@ impl RunFolder {
             File::create_new(&metrics).map_err(|error| Fault::file(&metrics, reason(&error)))?;
         let folder = RunFolder {
             path,
-            metrics: BufWriter::new(file),
+            metrics: Some(BufWriter::new(file)),
         };
         folder.write_weights(world)?;
         Ok(folder)
@@ -79,19 +81,25 @@ impl RunFolder {
 
     /// Adds a line to `metrics.jsonl`.
     pub(crate) fn record(&mut self, event: Event<'_>) -> Result<(), Fault> {
-        let written =
-            writeln!(self.metrics, "{}", event.to_json()).and_then(|()| self.metrics.flush());
-        written.map_err(|error| Fault::file(&self.path.join("metrics.jsonl"), reason(&error)))
+        let Some(metrics) = &mut self.metrics else {
+            return Ok(());
+        };
+        let written = writeln!(metrics, "{}", event.to_json()).and_then(|()| metrics.flush());
+        written.map_err(|error| {
+            // What is left in the buffer cannot be written either.
+            drop(self.metrics.take().map(BufWriter::into_parts));
+            Fault::file(&self.path.join("metrics.jsonl"), reason(&error))
+        })
     }
 
     /// Leaves the weights under `name`, whole or not at all: `MODEL.safetensors` each.
     pub(crate) fn finish(mut self, name: &str, world: &World) -> Result<PathBuf> {
         self.write_weights(world)?;
-        let metrics = self
-            .metrics
-            .flush()
-            .and_then(|()| self.metrics.get_ref().sync_all());
-        metrics.map_err(|error| Fault::file(&self.path.join("metrics.jsonl"), reason(&error)))?;
+        if let Some(mut metrics) = self.metrics.take() {
+            let synced = metrics.flush().and_then(|()| metrics.get_ref().sync_all());
+            synced
+                .map_err(|error| Fault::file(&self.path.join("metrics.jsonl"), reason(&error)))?;
+        }
         let (from, to) = (self.path.join(UNFINISHED), self.path.join(name));
         let renamed = fs::rename(&from, &to).and_then(|()| File::open(&self.path)?.sync_all());
         renamed.map_err(|error| Fault::file(&to, reason(&error)))?;
@@ -101,16 +109,20 @@ impl RunFolder {
     fn write_weights(&self, world: &World) -> Result<(), Fault> {
         let folder = self.path.join(UNFINISHED);
         fs::create_dir_all(&folder).map_err(|error| Fault::file(&folder, reason(&error)))?;
-        for model in &world.models {
-            let path = folder.join(format!("{}.safetensors", model.name));
-            let tensors = model
-                .network
-                .parameters()
-                .iter()
-                .map(|parameter| (parameter.name.as_str(), &parameter.value));
-            write_tensors(&path, tensors).map_err(|error| Fault::file(&path, error.message))?;
+        let write = |name: &str, tensors: Vec<(&str, &Tensor)>| {
+            let path = folder.join(format!("{name}.safetensors"));
+            write_tensors(&path, tensors.into_iter())
+                .map_err(|error| Fault::file(&path, error.message))?;
             let synced = File::open(&path).and_then(|file| file.sync_all());
-            synced.map_err(|error| Fault::file(&path, reason(&error)))?;
+            synced.map_err(|error| Fault::file(&path, reason(&error)))
+        };
+        for model in &world.models {
+            let parameters = model.network.parameters().iter();
+            let tensors = parameters.map(|own| (own.name.as_str(), &own.value));
+            write(&model.name, tensors.collect())?;
+        }
+        for tensor in &world.tensors {
+            write(&tensor.name, vec![(tensor.name.as_str(), &tensor.value)])?;
         }
         Ok(())
     }

@@ -1,13 +1,15 @@
 //! The runtime: what executes a plan.
 
+mod asserted;
 pub mod assertion;
 pub mod block;
 pub mod command;
 mod console;
 pub mod cuda;
 pub mod data;
-pub mod eager;
+
 pub mod error;
+pub mod executor;
 pub mod extent;
 mod folder;
 pub mod generate;
@@ -23,3 +25,4 @@ pub mod tensor;
 mod text;
 pub mod tokenizer;
 pub mod torch;
+pub mod trainable;

@@ -1,6 +1,7 @@
 //! The models and data sources of a plan, opened.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use rlp_compiler::array::Elements;
 use rlp_compiler::graph::{ModelOutput, ModelRef, Op};
@@ -8,20 +9,26 @@ use rlp_compiler::plan::{Plan, Resource, ResourceArg};
 
 use crate::data::{Arithmetic, RunningSum, Task};
 use crate::error::{Fault, Result, RunError};
+use crate::executor::Kernels;
 use crate::model::{CausalLm, CausalLmConfig};
 use crate::random::{Purpose, Stream};
 use crate::tensor::{Device, Kind};
 use crate::tokenizer::Tokenizer;
+use crate::trainable::{self, Trainable};
 
 /// Everything that stages share.
 pub struct World {
     /// By their index in the plan.
     pub models: Vec<Model>,
+    /// Trainable tensors that are no model, by their index in the plan.
+    pub tensors: Vec<Trainable>,
     pub tasks: Vec<Box<dyn Task>>,
     pub seed: u64,
     /// The kind of reals: `Float` or `Double`.
     pub kind: Kind,
     pub device: Device,
+    /// The machine code that stages share; graphs run node by node without.
+    pub kernels: Option<Rc<Kernels>>,
 }
 
 /// A language model of the plan.
@@ -33,7 +40,7 @@ pub struct Model {
 }
 
 impl World {
-    /// Makes the models and data sources of a plan. Weights are drawn from `seed`.
+    /// Makes the models and data sources of a plan. Weights are drawn from `seed`. Graphs will run as kernels.
     pub fn open(plan: &Plan, seed: u64, kind: Kind, device: Device) -> Result<World> {
         let stream = Stream::new(seed, Purpose::Initialise);
         let mut models = Vec::new();
@@ -51,10 +58,12 @@ impl World {
         let tasks = plan.data.iter().map(open).collect::<Result<_>>()?;
         Ok(World {
             models,
+            tensors: trainable::open(plan, seed, kind, device)?,
             tasks,
             seed,
             kind,
             device,
+            kernels: Some(Rc::new(Kernels::new())),
         })
     }
 }

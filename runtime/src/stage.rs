@@ -2,11 +2,13 @@
 
 mod clause;
 mod draw;
+mod fused;
 mod gap;
 mod gradient;
 mod group;
 mod guard;
 mod host;
+mod leaves;
 mod minibatch;
 mod redraw;
 mod rows;
@@ -23,8 +25,8 @@ use rlp_compiler::graph::{Graph, NodeId, Op};
 use rlp_compiler::phase::upstream;
 use rlp_compiler::plan::StagePlan;
 
-use crate::eager::Executor;
 use crate::error::Result;
+use crate::executor::Executor;
 use crate::random::{Purpose, Stream};
 use crate::report::{EvaluationRecord, Event, Observer, StepRecord, Trained, is_due};
 use crate::resource::World;
@@ -100,13 +102,12 @@ impl<'s> Stage<'s> {
         world: &'s mut World,
         carried: &Carried,
     ) -> Result<Stage<'s>> {
-        let clauses = plan.trains.iter().map(|train| {
-            (
-                Clause::new(plan, graph, train),
-                Optimizer::new(train, world, carried),
-            )
-        });
-        let clauses = clauses.collect();
+        let kernels = world.kernels.clone();
+        let mut clauses = Vec::new();
+        for train in &plan.trains {
+            let clause = Clause::new(plan, graph, train, kernels.as_ref());
+            clauses.push((clause, Optimizer::new(train, world, carried)?));
+        }
         let micro_batch = plan
             .trains
             .iter()
@@ -189,6 +190,7 @@ impl<'s> Stage<'s> {
             .filter(|node| !self.depends(*node, &empty))
             .collect();
         without_gradient(|| self.steady.evaluate(&mut batch, &early, &mut self.host))?;
+        without_gradient(|| self.check_early(&active, step, &mut batch, &empty))?;
         record.tokens = self.host.tokens;
 
         for (&index, given) in active.iter().zip(&given) {
@@ -216,6 +218,21 @@ impl<'s> Stage<'s> {
         without_gradient(|| self.next_states(&mut batch, &empty))?;
         record.seconds = start.elapsed().as_secs_f64();
         Ok((record, evaluations))
+    }
+
+    /// Checks all that is asserted of values of the rollout phase.
+    fn check_early(
+        &mut self,
+        active: &[usize],
+        step: u64,
+        batch: &mut Executor<'_>,
+        empty: &BTreeSet<NodeId>,
+    ) -> Result<()> {
+        let mut asserts = self.early_asserts(step);
+        for &index in active {
+            asserts.extend(&self.clauses[index].0.asserts);
+        }
+        self.check(&asserts, batch, empty)
     }
 
     /// Makes the draws of the step; those that a filter left empty.
@@ -297,12 +314,12 @@ impl<'s> Stage<'s> {
             {
                 let (clause, optimizer) = &mut self.clauses[index];
                 let mut minibatch = clause.minibatch(batch, given, &portions)?;
-                let mut gradient = gradient(clause, &mut minibatch, &mut self.host)?;
+                let gradient = gradient(clause, &mut minibatch, &mut self.host)?;
                 if trained.updates == 0 {
                     let found = gap::logp_gap(&self.host, &minibatch, &gradient, &portions)?;
                     *logp_gap = logp_gap.iter().copied().chain(found).reduce(f64::max);
                 }
-                let norm = gradient.clip(plan.clip_norm)?;
+                let norm = gradient.norm()?;
                 if !norm.is_finite() {
                     return Err(guard::not_finite(
                         "the norm of the gradient",
@@ -310,7 +327,7 @@ impl<'s> Stage<'s> {
                         plan.loss,
                     ));
                 }
-                optimizer.update(&gradient.of, total, self.graph, &mut self.host)?;
+                optimizer.update(&gradient, norm, total, self.graph, &mut self.host)?;
                 trained.updates += 1;
                 trained.loss += gradient.loss;
                 trained.grad_norm += norm;
@@ -322,11 +339,16 @@ impl<'s> Stage<'s> {
     }
 
     fn targets(&self, index: usize) -> String {
-        let targets = &self.clauses[index].0.plan.targets;
-        let names: Vec<&str> = targets
+        let (plan, world) = (self.clauses[index].0.plan, &self.host.world);
+        let models = plan
+            .targets
             .iter()
-            .map(|&target| self.host.world.models[target].name.as_str())
-            .collect();
+            .map(|&own| world.models[own].name.as_str());
+        let tensors = plan
+            .tensors
+            .iter()
+            .map(|&own| world.tensors[own].name.as_str());
+        let names: Vec<&str> = models.chain(tensors).collect();
         names.join("+")
     }
 
@@ -337,6 +359,7 @@ impl<'s> Stage<'s> {
             .filter(|&index| !self.depends(states[index].next, empty))
             .collect();
         let next: Vec<NodeId> = moving.iter().map(|&index| states[index].next).collect();
+        self.check(&self.plan.asserts, batch, empty)?;
         let values = self.steady.evaluate(batch, &next, &mut self.host)?;
         for (index, value) in moving.into_iter().zip(values) {
             self.host.states[index] = value;

@@ -52,7 +52,7 @@ fn the_standard_library_passes_its_tests() {
         for mut test in checked.tests {
             count += 1;
             pass::run(&mut test);
-            match assertion::run(&test, Device::Cpu) {
+            match assertion::run(&test, Device::Cpu, ExecutorChoice::Eager) {
                 Ok(failures) => failed.extend(
                     failures
                         .iter()

@@ -182,6 +182,8 @@ primitives! {
             TextOp::Captures { .. } => TextOp::Captures { pattern: "<x>([0-9])</x>".into(), group: 1 }, (1, Text);
             TextOp::Replace => TextOp::Replace, (3, Text);
             TextOp::Occurrences => TextOp::Occurrences, (2, Int);
+            TextOp::EditDistance => TextOp::EditDistance, (2, Int);
+            TextOp::Repetition(_) => TextOp::Repetition(1), (1, Real);
             TextOp::Join => TextOp::Join, (2, Text);
             TextOp::Equal => TextOp::Equal, (2, Bool);
         }) {

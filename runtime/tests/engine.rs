@@ -1,6 +1,8 @@
 //! The engine as an executable; a test of it makes `cargo test --workspace` build it beside `rlpc`.
 #![allow(clippy::unwrap_used)]
 
+#[path = "engine/explain.rs"]
+mod explain;
 #[path = "engine/run.rs"]
 mod run;
 
@@ -106,6 +108,58 @@ test "square has a wrong test" {
     assert x ~= [[1, 2], [3, 5]] within 1e-9
 }
 "#;
+
+#[test]
+fn an_assertion_stops_an_evaluation_with_either_executor() {
+    let folder = Folder::new("asserted");
+    let block = "loss log_mean(x: real[prompt, token], least: real = 0.0) -> real {\n    assert x > least\n    mean(log(x))\n}\n";
+    folder.write("mine.rlp", block);
+    folder.write(
+        "x.json",
+        r##"{ "x": [[1.0, 2.0], [3.0, -9.0]], "#token": [[true, true], [true, false]] }"##,
+    );
+    folder.write("y.json", r#"{ "x": [[1.0, 2.0], [3.0, -9.0]] }"#);
+    for executor in ["eager", "fused"] {
+        let eval = |file: &str, more: &[&str]| {
+            let arguments = ["eval", "mine.rlp:loss.log_mean", "--in", file, "--grad"];
+            let executor = ["--executor", executor];
+            folder.said(&[arguments.as_slice(), &executor, more].concat())
+        };
+        // What is not real does not have to hold.
+        let said = eval("x.json", &[]);
+        assert_eq!(said.code, Some(0), "{}", said.err);
+        let said = eval("y.json", &[]);
+        assert_eq!(said.code, Some(1), "{}", said.err);
+        let words =
+            "`loss.log_mean` needs `x > least`, and `least` is 0, `x` is -9 at prompt 1, token 1";
+        assert!(said.err.contains(words), "{}", said.err);
+        assert!(said.err.contains("mine.rlp:2:12"), "{}", said.err);
+        // A setting from outside is an argument like any other.
+        let said = eval("x.json", &["--set", "least=2.5"]);
+        assert_eq!(said.code, Some(1), "{}", said.err);
+        assert!(
+            said.err.contains("and it does not hold at 1 other place"),
+            "{}",
+            said.err
+        );
+    }
+}
+
+#[test]
+fn a_name_that_nothing_reads_is_told() {
+    let folder = Folder::new("unread");
+    folder.write("mine.rlp", LOSSES);
+    folder.write(
+        "x.json",
+        r##"{ "x": [[1.0, 2.0]], "scal": 2.0, "#token": [[true, true]] }"##,
+    );
+    let said = folder.said(&["eval", "mine.rlp:loss.square", "--in", "x.json"]);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    assert!(said.err.contains("reads no `scal`"), "{}", said.err);
+    assert!(said.err.contains("did you mean `scale`?"), "{}", said.err);
+    assert!(said.err.contains("reads no `#token`"), "{}", said.err);
+    assert!(!said.err.contains("no `x`"), "{}", said.err);
+}
 
 #[test]
 fn a_block_is_evaluated() {

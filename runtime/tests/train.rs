@@ -1,9 +1,15 @@
 //! Training, from the text of a program to the weights.
 #![allow(clippy::unwrap_used)]
 
+#[path = "train/asserted.rs"]
+mod asserted;
 #[path = "train/exact.rs"]
 mod exact;
+#[path = "train/executors.rs"]
+mod executors;
 #[path = "train/program.rs"]
 mod program;
 #[path = "train/stages.rs"]
 mod stages;
+#[path = "train/trainable.rs"]
+mod trainable;

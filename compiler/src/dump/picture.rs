@@ -222,13 +222,13 @@ fn colour(phases: Option<&[Phase]>, id: NodeId) -> &'static str {
     }
 }
 
-fn escape(text: &str, quote: char) -> String {
+pub(super) fn escape(text: &str, quote: char) -> String {
     text.replace('\\', "\\\\")
         .replace(quote, &format!("\\{quote}"))
         .replace('\n', "\\n")
 }
 
-fn markup(text: &str) -> String {
+pub(super) fn markup(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")

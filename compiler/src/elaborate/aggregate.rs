@@ -2,6 +2,7 @@
 
 use rlp_grammar::ast::{Expr, Span};
 
+use crate::array::Array;
 use crate::diagnostic::Diagnostic;
 use crate::elaborate::builtin::Bound;
 use crate::elaborate::value::{Tensor, Value};
@@ -291,8 +292,42 @@ impl Elaborator<'_> {
 
     fn pick(&mut self, x: Tensor, place: Tensor, dim: DimId, span: Span) -> Result<Tensor> {
         let index = self.cast(place, Elem::Int, span)?;
-        let ty = self.ty(x).without(&[dim]);
-        self.push(Op::Gather { over: dim }, &[x, index], ty, span)
+        self.element(x, index, dim, span)
+    }
+
+    /// The element of numbers at a place along `dim`, 0 where the place is beyond the end: also if all sequences are
+    /// empty, of which `Gather` can read nothing.
+    pub(crate) fn element(
+        &mut self,
+        x: Tensor,
+        index: Tensor,
+        dim: DimId,
+        span: Span,
+    ) -> Result<Tensor> {
+        let ty = self.ty(x).clone();
+        let over = |elem| Ty {
+            elem,
+            dims: ty.dims.clone(),
+        };
+        let origin = self.levels[0].origins.get(&dim).copied();
+        let operands: Vec<Tensor> = origin.into_iter().collect();
+        let along = Ty {
+            elem: Elem::Int,
+            dims: vec![dim],
+        };
+        // Without a mask: of all positions, real or not, exactly one is meant.
+        let place = self.push(Op::Position(dim), &operands, along, span)?;
+        let place = self.push(Op::Broadcast, &[place], over(Elem::Int), span)?;
+        let index = self.push(Op::Broadcast, &[index], over(Elem::Int), span)?;
+        let is_meant = self.binary(Binary::Eq, place, index, span)?;
+        let zero = match ty.elem {
+            Elem::Int => Array::int(0),
+            Elem::Real | Elem::Bool | Elem::Text => Array::real(0.0),
+        };
+        let zero = self.literal(zero, span)?;
+        let zero = self.push(Op::Broadcast, &[zero], ty.clone(), span)?;
+        let chosen = self.push(Op::Select, &[is_meant, x, zero], ty, span)?;
+        self.reduce(Reduction::Sum, chosen, &[dim], None, span)
     }
 
     pub(crate) fn argsort(

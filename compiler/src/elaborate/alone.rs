@@ -76,7 +76,7 @@ impl Elaborator<'_> {
         let (inputs, results) = plan?;
         Ok(BlockPlan {
             name: definition.name.clone(),
-            graph: level.graph,
+            graph: level.finish(),
             inputs,
             results,
         })
@@ -131,6 +131,7 @@ impl Elaborator<'_> {
             | Value::Data(_)
             | Value::Rule(_)
             | Value::List(_)
+            | Value::Noise(_)
             | Value::Lambda(_)
             | Value::Poison => {}
         }
@@ -269,6 +270,7 @@ impl Elaborator<'_> {
         dims: &[DimExpr],
     ) -> Result<Vec<DimId>> {
         let origin = format!("the signature of `{}`", definition.name);
+        self.refuse_many_dims(dims)?;
         let mut ids: Vec<DimId> = Vec::new();
         for dim in dims {
             let id = match dim {

@@ -2,7 +2,7 @@
 
 use crate::diagnostic::{Diagnostic, nearest};
 use crate::elaborate::value::{Tensor, Value};
-use crate::elaborate::{Elaborator, Mode, Reported, Result};
+use crate::elaborate::{Elaborator, MAX_DIMS, Mode, Reported, Result};
 use crate::ty::{Dim, DimId, Elem, Ty, is_ragged_name};
 use rlp_grammar::ast::{DimExpr, Ident, Span, TypeExpr, TypeKind};
 
@@ -36,6 +36,7 @@ impl Elaborator<'_> {
             }
             return Err(self.report(diagnostic));
         };
+        self.refuse_many_dims(dims)?;
         let mut ids = Vec::new();
         for dim in dims {
             match dim {
@@ -66,6 +67,20 @@ impl Elaborator<'_> {
             }
         }
         Ok((elem, ids))
+    }
+
+    /// Refuses a type with more dimensions than are looked at.
+    pub(crate) fn refuse_many_dims(&mut self, dims: &[DimExpr]) -> Result<()> {
+        if dims.len() + self.scope.dims.len() <= MAX_DIMS {
+            return Ok(());
+        }
+        let span = match dims.first() {
+            Some(DimExpr::Dim { name, .. }) => name.span,
+            Some(DimExpr::Rest(span)) => *span,
+            None => return Ok(()),
+        };
+        let message = format!("more than {MAX_DIMS} dimensions are named");
+        self.error("too-large", span, message)
     }
 
     /// A dimension that an annotation names: one in scope, or a new one whose lengths vary over those before it.
@@ -116,6 +131,7 @@ impl Elaborator<'_> {
         let (elem, dims) = self.tensor_type(ty)?;
         match value {
             Value::List(list) => self.typed_list(&list, elem, &dims).map(Value::Tensor),
+            Value::Noise(noise) if elem == Elem::Real => self.noise(noise, dims).map(Value::Tensor),
             other => {
                 let x = self.tensor(other, span)?;
                 let x = self.expect_elem(x, elem, span)?;

@@ -3,7 +3,7 @@
 use crate::diagnostic::Diagnostic;
 use crate::elaborate::{Elaborator, Result};
 use crate::graph::{Graph, NodeId, Op};
-use crate::phase::{self, Phase};
+use crate::phase::{self, Phase, Trained};
 use crate::plan::{BatchPlan, TrainPlan};
 use crate::ty::DimId;
 use rlp_grammar::ast::Span;
@@ -14,19 +14,20 @@ impl Elaborator<'_> {
     pub(crate) fn outputs(&mut self, plan: &TrainPlan, loss_span: Span) -> Result<Vec<NodeId>> {
         let graph = &self.levels[0].graph;
         let live = phase::live(graph, plan.loss);
-        let is_output = |node: NodeId, target: usize| match graph.op(node) {
-            Op::Model { model, .. } | Op::Trainable(model) => {
-                model.model == target && model.frozen.is_none()
-            }
-            _ => false,
+        let is_output = |node: NodeId, target: &Trained| -> bool { target.reads(graph.op(node)) };
+        let one = |models: Option<usize>, tensors: Option<usize>| Trained {
+            models: models.into_iter().collect(),
+            tensors: tensors.into_iter().collect(),
         };
+        let models = plan.targets.iter().map(|&target| one(Some(target), None));
+        let tensors = plan.tensors.iter().map(|&target| one(None, Some(target)));
         let mut outputs = Vec::new();
         let mut missing = None;
-        for &target in &plan.targets {
+        for target in models.chain(tensors) {
             let reached: Vec<NodeId> = live
                 .iter()
                 .copied()
-                .filter(|&node| is_output(node, target))
+                .filter(|&node| is_output(node, &target))
                 .collect();
             if reached.is_empty() {
                 missing = Some(target);
@@ -52,10 +53,18 @@ impl Elaborator<'_> {
             }
             return Ok(outputs);
         };
-        let name = self.models[target].name.clone();
-        let message = format!(
-            "the loss does not depend on the parameters of `{name}`: nothing would be learnt"
-        );
+        let model = target.models.first();
+        let tensor = target.tensors.first();
+        let name = match (model, tensor) {
+            (Some(&model), _) => self.models[model].name.clone(),
+            (None, tensor) => tensor.map_or(String::new(), |&own| self.tensors[own].name.clone()),
+        };
+        let of = if model.is_some() {
+            "the parameters of "
+        } else {
+            ""
+        };
+        let message = format!("the loss does not depend on {of}`{name}`: nothing would be learnt");
         let mut diagnostic = Diagnostic::error("no-trained-parameter", loss_span, message)
             .here("no gradient reaches the model from here");
         // Say where the gradient stops, if the model is there but cut off.
@@ -64,7 +73,7 @@ impl Elaborator<'_> {
             matches!(graph.op(node), Op::StopGrad)
                 && phase::upstream(graph, &[node])
                     .into_iter()
-                    .any(|inner| is_output(inner, target))
+                    .any(|inner| is_output(inner, &target))
         });
         let drawn = upstream
             .iter()
@@ -76,7 +85,7 @@ impl Elaborator<'_> {
                 span,
                 "the gradient stops here: rewards and advantages are data",
             );
-        } else if drawn {
+        } else if drawn && model.is_some() {
             diagnostic = diagnostic.help(format!("what was recorded while sampling is data; `logp({name}, …)` is computed again, with a gradient"));
         }
         Err(self.report(diagnostic))
@@ -90,7 +99,7 @@ impl Elaborator<'_> {
     }
 
     /// How each batch that the outputs read is cut into rows.
-    pub(crate) fn batches(&self, plan: &TrainPlan, trained: &BTreeSet<usize>) -> Vec<BatchPlan> {
+    pub(crate) fn batches(&self, plan: &TrainPlan, trained: &Trained) -> Vec<BatchPlan> {
         let graph = &self.levels[0].graph;
         let phases = phase::phases(graph, trained);
         let mut batches: Vec<BatchPlan> = Vec::new();
@@ -112,7 +121,10 @@ impl Elaborator<'_> {
                 });
             }
         }
-        let reached = phase::upstream(graph, &[plan.loss]);
+        let asserts = plan.asserts.iter();
+        let conditions = asserts.map(|&number| graph.asserts[number].condition);
+        let sinks: Vec<NodeId> = conditions.chain([plan.loss]).collect();
+        let reached = phase::upstream(graph, &sinks);
         for batch in &mut batches {
             let mut together: BTreeSet<DimId> = BTreeSet::new();
             for &node in &reached {

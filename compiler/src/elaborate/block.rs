@@ -3,14 +3,13 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use rlp_grammar::ast::{Expr, Span, Stmt, StmtKind, TypeExpr, TypeKind};
+use rlp_grammar::ast::{Span, Stmt, StmtKind, TypeExpr, TypeKind};
 
 use crate::diagnostic::Diagnostic;
 use crate::elaborate::annotation::elem_named;
-use crate::elaborate::call::show_scalar;
 use crate::elaborate::library::Definition;
 use crate::elaborate::value::{Record, Tensor, Value};
-use crate::elaborate::{Elaborator, Reported, Result, walk};
+use crate::elaborate::{Elaborator, Reported, Result};
 use crate::ty::{Elem, Ty};
 
 /// A state of a block that is being elaborated.
@@ -41,6 +40,7 @@ impl Elaborator<'_> {
             );
         };
         let mut states: Vec<BlockState> = Vec::new();
+        let first_assert = self.levels[self.level].asserted.len();
         let mut sound = true;
         for stmt in &body.stmts {
             let allows = self.allows.len();
@@ -51,6 +51,12 @@ impl Elaborator<'_> {
             self.allows.truncate(allows);
         }
         let result = body.result.as_ref().map(|result| self.expr(result));
+        let next: Vec<Value> = states
+            .iter()
+            .filter_map(|state| state.next.map(Value::Tensor))
+            .collect();
+        let guarded = result.iter().flatten().chain(&next).collect::<Vec<_>>();
+        self.guard(first_assert, &guarded);
         self.finish_states(states)?;
         let Some(result) = result else {
             if !sound {
@@ -77,6 +83,7 @@ impl Elaborator<'_> {
             Some(ty) => self.check_result(definition, result, span, ty),
             None => match result {
                 Value::List(list) => self.untyped_list(&list).map(Value::Tensor),
+                Value::Noise(noise) => Err(self.noise_without_dims(noise)),
                 other => Ok(other),
             },
         }
@@ -137,65 +144,6 @@ impl Elaborator<'_> {
         }
     }
 
-    /// A condition on arguments: what is known before the run is checked now.
-    pub(crate) fn precondition(
-        &mut self,
-        definition: &Rc<Definition>,
-        condition: &Expr,
-        places: &HashMap<String, Span>,
-    ) -> Result<()> {
-        let value = self.expr_tensor(condition)?;
-        let value = self.expect_elem(value, Elem::Bool, condition.span)?;
-        if self.static_bool(value) != Some(false) {
-            return Ok(());
-        }
-        let text = self.library.map.text(condition.span).to_string();
-        let mut involved = Vec::new();
-        for param in &definition.block.params {
-            if walk::mentions(condition, &param.name.name)
-                && let Some(Value::Tensor(tensor)) =
-                    self.bound(&param.name.name, param.name.span)?
-                && let Some(known) = self.static_value(tensor)
-            {
-                // A block by itself has no caller: its argument then stands in the signature.
-                let place = places
-                    .get(&param.name.name)
-                    .copied()
-                    .unwrap_or(param.name.span);
-                let origin = self.levels[tensor.level].graph.node(tensor.node).span;
-                involved.push((param.name.name.clone(), show_scalar(&known), place, origin));
-            }
-        }
-        let values: Vec<String> = involved
-            .iter()
-            .map(|(name, value, ..)| format!("`{name}` is {value}"))
-            .collect();
-        let message = format!(
-            "`{}` needs `{}`, and {}",
-            definition.name,
-            super::call::one_line(&text),
-            values.join(", ")
-        );
-        let place = involved
-            .first()
-            .map_or(condition.span, |(_, _, place, _)| *place);
-        let mut diagnostic = Diagnostic::error("value-out-of-range", place, message)
-            .label(condition.span, "required here");
-        for (name, _, place, origin) in &involved {
-            // A setting keeps the place of its declaration.
-            let elsewhere = origin.end <= place.start || origin.start >= place.end;
-            if elsewhere && origin.source == place.source {
-                diagnostic =
-                    diagnostic.label(*origin, format!("the value of `{name}` comes from here"));
-            }
-        }
-        // The place is the argument's, in the text of the caller.
-        let frame = self.frames.pop();
-        let reported = self.report(diagnostic);
-        self.frames.extend(frame);
-        Err(reported)
-    }
-
     /// The result as the signature announces it.
     pub(crate) fn check_result(
         &mut self,
@@ -248,7 +196,12 @@ impl Elaborator<'_> {
                         .typed_list(&list, elem, &wanted.dims)
                         .map(Value::Tensor);
                 }
-                let x = self.tensor(result, span)?;
+                let x = match result {
+                    Value::Noise(noise) if elem == Elem::Real => {
+                        self.noise(noise, wanted.dims.clone())?
+                    }
+                    other => self.tensor(other, span)?,
+                };
                 let found_elem = self.ty(x).elem;
                 let x = if elem == Elem::Real && found_elem == Elem::Int {
                     self.real(x, span)?

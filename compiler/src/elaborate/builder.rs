@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use rlp_grammar::ast::Span;
 
 use crate::array::{Array, Elements};
+use crate::elaborate::assertion::Asserted;
 use crate::elaborate::value::Tensor;
 use crate::elaborate::{Elaborator, MAX_NODES, Result};
 use crate::eval;
@@ -25,8 +26,12 @@ pub(crate) struct Level {
     pub(crate) captured: Vec<(Tensor, Tensor)>,
     /// Dimensions made by renaming: the same rename twice gives the same dimension.
     pub(crate) renamed: HashMap<(DimId, String), DimId>,
+    /// How many calls of random numbers there are.
+    pub(crate) n_random: u64,
     /// Values of nodes that are known now.
     known: RefCell<BTreeMap<NodeId, Option<Array>>>,
+    /// Conditions to be checked while running.
+    pub(crate) asserted: Vec<Asserted>,
     /// What users call nodes.
     pub(crate) names: Vec<(String, NodeId, Span)>,
 }
@@ -159,6 +164,27 @@ impl Elaborator<'_> {
     }
 
     pub(crate) fn unary(&mut self, op: Unary, x: Tensor, span: Span) -> Result<Tensor> {
+        let x = match op {
+            Unary::Exp | Unary::Expm1 | Unary::Log | Unary::Log1p | Unary::Sqrt => {
+                let dims = self.ty(x).dims.clone();
+                self.where_taken(x, &dims, span)?
+            }
+            Unary::Neg
+            | Unary::Not
+            | Unary::Abs
+            | Unary::Sign
+            | Unary::Sin
+            | Unary::Cos
+            | Unary::Tan
+            | Unary::Atan
+            | Unary::Tanh
+            | Unary::Sigmoid
+            | Unary::LogSigmoid
+            | Unary::Floor
+            | Unary::Ceil
+            | Unary::Round
+            | Unary::IsFinite => x,
+        };
         let ty = match op {
             Unary::IsFinite => self.ty(x).with_elem(Elem::Bool),
             Unary::Floor | Unary::Ceil | Unary::Round => self.ty(x).with_elem(Elem::Real),
@@ -176,6 +202,24 @@ impl Elaborator<'_> {
         span: Span,
     ) -> Result<Tensor> {
         let dims = self.joint_dims(&[a, b]);
+        let (a, b) = match op {
+            Binary::Div => (a, self.where_taken(b, &dims, span)?),
+            Binary::Pow => (self.where_taken(a, &dims, span)?, b),
+            Binary::Add
+            | Binary::Sub
+            | Binary::Mul
+            | Binary::Mod
+            | Binary::Min
+            | Binary::Max
+            | Binary::Eq
+            | Binary::Ne
+            | Binary::Lt
+            | Binary::Le
+            | Binary::Gt
+            | Binary::Ge
+            | Binary::And
+            | Binary::Or => (a, b),
+        };
         let a = self.broadcast(a, &dims, span)?;
         let b = self.broadcast(b, &dims, span)?;
         let elem = match op {

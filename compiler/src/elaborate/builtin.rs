@@ -201,7 +201,7 @@ pub const BUILTINS: &[Builtin] = &[
         "scan",
         &["x", "over", "init", "step"],
         4,
-        "`scan(x, over: token, init: 0, |x, carry| …)`: the carries at each position",
+        "`scan(x, over: token, init: 0, |x, carry| …)`: the carries at each position; `scan([a, b], …, |a, b, carry| …)` along several",
     ),
     function(
         "scan_back",
@@ -284,6 +284,18 @@ pub const BUILTINS: &[Builtin] = &[
         3,
         "two tensors along a new dimension",
     ),
+    open(
+        "split",
+        &["x", "dim", "into"],
+        3,
+        "`split(x, row, into: [block, inner], inner: 4)`: one dimension as several, the last varying fastest",
+    ),
+    function(
+        "merge",
+        &["x", "dims", "into"],
+        3,
+        "`merge(x, [block, inner], into: row)`: several dimensions as one, the last varying fastest",
+    ),
     function("zeros_like", &["x"], 1, "0 over the dimensions of x"),
     function("ones_like", &["x"], 1, "1 over the dimensions of x"),
     open(
@@ -324,6 +336,12 @@ pub const BUILTINS: &[Builtin] = &[
         &["x", "row", "col"],
         3,
         "record `values`, `vectors` over a new dimension `rank`",
+    ),
+    function(
+        "matrix_power",
+        &["x", "n", "row", "col"],
+        4,
+        "the n-th power of square matrices, n known before the run; of 0 the identity, below 0 of the inverse",
     ),
     // Text.
     function(
@@ -407,6 +425,18 @@ pub const BUILTINS: &[Builtin] = &[
         &["text", "part"],
         2,
         "how often a part occurs, without overlap",
+    ),
+    function(
+        "edit_distance",
+        &["text", "other"],
+        2,
+        "how many characters to insert, delete or replace to make one text the other",
+    ),
+    function(
+        "repetition",
+        &["text", "n"],
+        2,
+        "the share of the n-grams of words that stand earlier in the text already",
     ),
     // Models and data.
     function(
@@ -545,14 +575,16 @@ impl Elaborator<'_> {
             "scan_back" => self.scan(&bound, true),
             "cumsum" | "shift" | "sort" | "rank" | "top_k" | "gather" | "one_hot" | "at"
             | "last" | "position" => self.indexing(name, &bound),
+            "split" => self.split(&bound),
+            "merge" => self.merge(&bound),
+            "matrix_power" => self.matrix_power(&bound),
             "rename" | "repeat" | "outer" | "stack" | "zeros_like" | "ones_like" | "zeros"
             | "ones" => self.reshaping(name, &bound),
             "inverse" | "cholesky" | "solve" | "svd" | "qr" | "eigh" => self.matrix(name, &bound),
             "contains" | "starts_with" | "ends_with" | "after_last" | "after_first" | "before"
             | "between" | "trim" | "lower" | "upper" | "words" | "length" | "number"
-            | "matches" | "captures" | "replace" | "occurrences" => {
-                self.text_function(name, &bound)
-            }
+            | "matches" | "captures" | "replace" | "occurrences" | "edit_distance"
+            | "repetition" => self.text_function(name, &bound),
             "logp" | "entropy" | "value" | "logits" => self.model_call(name, &bound),
             "frozen" => self.frozen(&bound),
             "held_out" => self.held_out(&bound),

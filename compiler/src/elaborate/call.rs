@@ -9,8 +9,11 @@ use crate::diagnostic::{Diagnostic, nearest};
 use crate::elaborate::expr::quoted;
 use crate::elaborate::library::Definition;
 use crate::elaborate::scope::Scope;
+use crate::elaborate::trainable::is_vector;
 use crate::elaborate::value::{Lambda, Record, Value};
-use crate::elaborate::{Elaborator, Frame, MAX_CALLS, Mode, Reported, Result, builtin};
+use crate::elaborate::{
+    Elaborator, Frame, MAX_CALLS, MAX_CANDIDATES, Mode, Reported, Result, builtin,
+};
 use crate::graph::{Call, CallId, Op};
 use crate::ty::Elem;
 
@@ -46,6 +49,13 @@ impl Elaborator<'_> {
                     None => Err(self.unknown_function(name, callee.span)),
                 }
             }
+            ExprKind::Field { base, field } if self.random_name(base, field).is_some() => {
+                self.random(field, args, span)
+            }
+            ExprKind::Field { .. } if is_vector(callee) => {
+                let message = "a trainable vector is named where a pipeline begins: `let w = model.vector(objective: 2)`";
+                self.error("misplaced-resource", span, message)
+            }
             ExprKind::Field { base, field } => match self.path(base, field, callee.span)? {
                 Some(definition) => self.call_block(&definition, args, span),
                 None => {
@@ -59,6 +69,9 @@ impl Elaborator<'_> {
     }
 
     pub(crate) fn unknown_function(&mut self, name: &str, span: Span) -> Reported {
+        if self.has_enough() {
+            return Reported;
+        }
         let file = self.file();
         let mut names: Vec<String> = builtin::BUILTINS
             .iter()
@@ -68,6 +81,7 @@ impl Elaborator<'_> {
             self.library
                 .blocks(file)
                 .iter()
+                .take(MAX_CANDIDATES)
                 .map(|definition| definition.block.name.name.clone()),
         );
         let near: Vec<String> = nearest(name, names.iter().map(String::as_str))

@@ -72,7 +72,8 @@ impl Elaborator<'_> {
             };
             args.push((name, arg));
         }
-        self.sense_of_draw(definition, &args, &places, span)?;
+        let first_assert = self.levels[self.level].asserted.len();
+        self.sense_of_draw(definition, (&args, &scope), &places, span)?;
         let Some(result) = definition.block.result.clone() else {
             return self.error(
                 "missing-result",
@@ -90,6 +91,7 @@ impl Elaborator<'_> {
             span,
         });
         let node = self.push(Op::Draw(index), &operands, Ty::scalar(Elem::Bool), span)?;
+        self.guard(first_assert, &[&Value::Tensor(node)]);
         let value = match &result.kind {
             TypeKind::Record(fields) => {
                 self.fresh_record(definition, fields, "", &mut scope, (index, node), span)?
@@ -137,7 +139,14 @@ impl Elaborator<'_> {
             };
             let value = match &ty.kind {
                 TypeKind::Record(inner) => {
-                    self.fresh_record(definition, inner, &full, scope, draw, span)?
+                    let outer = scope.dims.clone();
+                    let record = self.fresh_record(definition, inner, &full, scope, draw, span)?;
+                    // The sequences of one record have other lengths than those of the next.
+                    let dims = &self.graph().dims;
+                    scope
+                        .dims
+                        .retain(|name, dim| outer.contains_key(name) || !dims.is_ragged(*dim));
+                    record
                 }
                 TypeKind::Named { name: elem, dims } => {
                     let Some(elem) = elem_named(&elem.name) else {
@@ -337,6 +346,7 @@ pub(crate) fn flatten(record: &Record, prefix: &str, each: &mut dyn FnMut(String
             | Value::Data(_)
             | Value::Rule(_)
             | Value::List(_)
+            | Value::Noise(_)
             | Value::Lambda(_)
             | Value::Poison => {}
         }

@@ -97,6 +97,7 @@ impl Elaborator<'_> {
     pub(crate) fn settle(&mut self, value: Value) -> Result<Value> {
         match value {
             Value::List(list) => self.untyped_list(&list).map(Value::Tensor),
+            Value::Noise(noise) => Err(self.noise_without_dims(noise)),
             other => Ok(other),
         }
     }
@@ -126,8 +127,8 @@ impl Elaborator<'_> {
         if let Some(known) = self.static_bool(condition) {
             return self.inner_body(if known { then } else { otherwise });
         }
-        let a = self.inner_body(then);
-        let b = self.inner_body(otherwise);
+        let a = self.taking(condition, true, |this| this.inner_body(then));
+        let b = self.taking(condition, false, |this| this.inner_body(otherwise));
         let (a, b) = (a?, b?);
         self.choose(
             condition,

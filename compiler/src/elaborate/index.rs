@@ -84,6 +84,9 @@ impl Elaborator<'_> {
                 let one = self.literal(Array::int(1), span)?;
                 let zero = self.literal(Array::int(0), span)?;
                 let index = self.binary(Binary::Sub, count, one, span)?;
+                if matches!(self.ty(x).elem, Elem::Real | Elem::Int) {
+                    return self.element(x, index, dim, span).map(Value::Tensor);
+                }
                 let index = self.binary(Binary::Max, index, zero, span)?;
                 let ty = self.ty(x).without(&[dim]);
                 let value = self.push(Op::Gather { over: dim }, &[x, index], ty, span)?;

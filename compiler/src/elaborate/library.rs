@@ -47,9 +47,37 @@ impl Definition {
 struct Loaded {
     file: Rc<File>,
     blocks: Vec<Rc<Definition>>,
+    /// The place among them by full name, and of the first by its bare name.
+    by_name: HashMap<String, usize>,
+    by_bare_name: HashMap<String, usize>,
     /// `use … as alias`
     /// `None` where the file could not be read.
     modules: HashMap<String, Option<SourceId>>,
+}
+
+impl Loaded {
+    /// A block by its full name, `loss.ppo_clip`.
+    fn by_name(&self, name: &str) -> Option<&Rc<Definition>> {
+        self.by_name.get(name).map(|&place| &self.blocks[place])
+    }
+
+    /// The first block of a bare name.
+    fn by_bare_name(&self, name: &str) -> Option<&Rc<Definition>> {
+        let place = self.by_bare_name.get(name);
+        place.map(|&place| &self.blocks[place])
+    }
+}
+
+/// The place of the first block of each name.
+fn index(
+    blocks: &[Rc<Definition>],
+    name: impl Fn(&Definition) -> &String,
+) -> HashMap<String, usize> {
+    let mut places = HashMap::new();
+    for (place, definition) in blocks.iter().enumerate() {
+        places.entry(name(definition).clone()).or_insert(place);
+    }
+    places
 }
 
 /// What was found under a name.
@@ -120,6 +148,8 @@ impl<'s> Library<'s> {
             id,
             Loaded {
                 file: file.clone(),
+                by_name: index(&blocks, |definition| &definition.name),
+                by_bare_name: index(&blocks, |definition| &definition.block.name.name),
                 blocks,
                 modules: HashMap::new(),
             },
@@ -147,6 +177,7 @@ impl<'s> Library<'s> {
 
     fn definitions(&mut self, id: SourceId, file: &File) -> Vec<Rc<Definition>> {
         let mut blocks: Vec<Rc<Definition>> = Vec::new();
+        let mut first: HashMap<String, Span> = HashMap::new();
         for item in &file.items {
             let Item::Block(block) = item else { continue };
             let name = format!("{}.{}", block.kind.name, block.name.name);
@@ -154,17 +185,18 @@ impl<'s> Library<'s> {
                 self.unknown_kind(&block.kind);
                 continue;
             }
-            if let Some(first) = blocks.iter().find(|other| other.name == name) {
+            if let Some(&first) = first.get(&name) {
                 let diagnostic = Diagnostic::error(
                     "duplicate-definition",
                     block.name.span,
                     format!("`{name}` is defined twice"),
                 )
                 .here("again here")
-                .label(first.block.name.span, "first here");
+                .label(first, "first here");
                 self.diagnostics.push(diagnostic);
                 continue;
             }
+            first.insert(name.clone(), block.name.span);
             blocks.push(Rc::new(Definition {
                 block: block.clone(),
                 file: id,
@@ -214,23 +246,16 @@ impl<'s> Library<'s> {
 
     /// A block by its bare name in the file itself.
     pub(crate) fn local(&self, file: SourceId, name: &str) -> Option<Rc<Definition>> {
-        self.loaded
-            .get(&file)?
-            .blocks
-            .iter()
-            .find(|definition| definition.block.name.name == name)
-            .cloned()
+        self.loaded.get(&file)?.by_bare_name(name).cloned()
     }
 
     /// `KIND.NAME`: the file's own block of that kind, or the standard library's.
     pub(crate) fn standard(&mut self, file: SourceId, kind: &str, name: &str) -> Found {
         let full = format!("{kind}.{name}");
-        let own = self.loaded.get(&file).and_then(|loaded| {
-            loaded
-                .blocks
-                .iter()
-                .find(|definition| definition.name == full)
-        });
+        let own = self
+            .loaded
+            .get(&file)
+            .and_then(|loaded| loaded.by_name(&full));
         if let Some(own) = own {
             return Found::Block(own.clone());
         }
@@ -260,11 +285,7 @@ impl<'s> Library<'s> {
         let Some(id) = self.load(&path, None) else {
             return Found::Broken;
         };
-        match self.loaded[&id]
-            .blocks
-            .iter()
-            .find(|definition| definition.name == full)
-        {
+        match self.loaded[&id].by_name(&full) {
             Some(definition) => Found::Block(definition.clone()),
             None => Found::Broken,
         }
@@ -281,16 +302,14 @@ impl<'s> Library<'s> {
 
     /// `ALIAS.NAME` of a used file.
     pub(crate) fn used(&self, module: SourceId, name: &str) -> Found {
-        let blocks = &self.loaded[&module].blocks;
-        match blocks
-            .iter()
-            .find(|definition| definition.block.name.name == name)
-        {
+        let loaded = &self.loaded[&module];
+        match loaded.by_bare_name(name) {
             Some(definition) => Found::Block(definition.clone()),
             None => Found::Nothing(
                 nearest(
                     name,
-                    blocks
+                    loaded
+                        .blocks
                         .iter()
                         .map(|definition| definition.block.name.name.as_str()),
                 )

@@ -9,6 +9,7 @@ mod aggregate;
 mod alone;
 mod annotation;
 mod argument;
+mod assertion;
 mod batch;
 mod block;
 mod builder;
@@ -30,15 +31,19 @@ mod native;
 mod operator;
 mod parameter;
 mod pipeline;
+mod random;
 mod scan;
 mod scope;
 mod sense;
 mod shape;
+mod split;
 mod stage;
 mod state;
+mod taken;
 mod test;
 mod text;
 mod train;
+mod trainable;
 mod unused;
 mod update;
 mod value;
@@ -53,10 +58,11 @@ use crate::elaborate::block::BlockState;
 use crate::elaborate::builder::Level;
 use crate::elaborate::library::Library;
 use crate::elaborate::scope::Scope;
+use crate::elaborate::taken::Taken;
 use crate::elaborate::update::Update;
 use crate::elaborate::value::Tensor;
 use crate::graph::CallId;
-use crate::plan::Resource;
+use crate::plan::{Resource, TensorPlan};
 use crate::program::Settings;
 use crate::source::Sources;
 
@@ -71,11 +77,17 @@ pub(crate) type Result<T> = std::result::Result<T, Reported>;
 /// How many diagnostics are kept: nobody reads more.
 const MAX_DIAGNOSTICS: usize = 1000;
 
+/// How many names are looked through for one that was meant: a text of a megabyte may define many, and misspell as many.
+const MAX_CANDIDATES: usize = 1000;
+
 /// How deep blocks may call blocks.
 const MAX_CALLS: usize = 64;
 
 /// How many nodes one graph may have: a bound on memory, far above any real pipeline.
 const MAX_NODES: usize = 1_000_000;
+
+/// How many dimensions a type may have, and a signature in all: what is checked of them takes the square of that.
+const MAX_DIMS: usize = 1000;
 
 /// What is being elaborated: it decides what may be read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -117,6 +129,7 @@ pub(crate) struct Elaborator<'s> {
     checked: HashMap<String, bool>,
     models: Vec<Resource>,
     data: Vec<Resource>,
+    tensors: Vec<TensorPlan>,
     /// `@allow` statements in force.
     allows: Vec<(String, Span)>,
     /// The optimizer whose body is being elaborated.
@@ -126,6 +139,8 @@ pub(crate) struct Elaborator<'s> {
     /// The states of a block that is elaborated by itself, with their next values.
     alone_states: Vec<(BlockState, Tensor)>,
     settings: Settings,
+    /// The conditions of the branches around what is being elaborated.
+    taken: Vec<Taken>,
 }
 
 impl<'s> Elaborator<'s> {
@@ -143,11 +158,13 @@ impl<'s> Elaborator<'s> {
             checked: HashMap::new(),
             models: Vec::new(),
             data: Vec::new(),
+            tensors: Vec::new(),
             allows: Vec::new(),
             update: None,
             states_are_inputs: false,
             alone_states: Vec::new(),
             settings,
+            taken: Vec::new(),
         }
     }
 
@@ -169,6 +186,11 @@ impl<'s> Elaborator<'s> {
             self.diagnostics.push(diagnostic);
         }
         Reported
+    }
+
+    /// Whether further diagnostics would not be kept, so that what they would say need not be found out.
+    pub(crate) fn has_enough(&self) -> bool {
+        self.diagnostics.len() >= MAX_DIAGNOSTICS
     }
 
     pub(crate) fn error<T>(
@@ -208,7 +230,9 @@ impl<'s> Elaborator<'s> {
         let mode = std::mem::replace(&mut self.mode, mode);
         let frames = std::mem::take(&mut self.frames);
         let stage_scope = self.stage_scope.take();
+        let taken = std::mem::take(&mut self.taken);
         let result = body(self);
+        self.taken = taken;
         self.stage_scope = stage_scope;
         self.frames = frames;
         self.mode = mode;

@@ -120,11 +120,24 @@ impl Elaborator<'_> {
     }
 
     pub(crate) fn frozen(&mut self, bound: &Bound) -> Result<Value> {
+        if let Ok(Value::Tensor(x)) = self.expr(bound.need("model")?) {
+            let every = self.refreshed(bound)?;
+            return self.frozen_tensor(x, every, bound.span);
+        }
         let model = self.model_argument(bound)?;
         if model.frozen.is_some() {
             return self.error("type-mismatch", bound.span, "this model is frozen already");
         }
-        let every = match bound.get("every") {
+        let every = self.refreshed(bound)?;
+        Ok(Value::Model(ModelRef {
+            model: model.model,
+            frozen: Some(every),
+        }))
+    }
+
+    /// Every how many steps a copy is taken anew; 0 for never.
+    fn refreshed(&mut self, bound: &Bound) -> Result<u64> {
+        match bound.get("every") {
             Some(expr) => {
                 let every = self.expr_tensor(expr)?;
                 let every = self.static_size(every, expr.span)?;
@@ -135,14 +148,10 @@ impl Elaborator<'_> {
                         "a copy is refreshed every 1 or more steps, not every 0",
                     );
                 }
-                every
+                Ok(every)
             }
-            None => 0,
-        };
-        Ok(Value::Model(ModelRef {
-            model: model.model,
-            frozen: Some(every),
-        }))
+            None => Ok(0),
+        }
     }
 
     pub(crate) fn held_out(&mut self, bound: &Bound) -> Result<Value> {

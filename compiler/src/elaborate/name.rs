@@ -6,7 +6,7 @@ use crate::elaborate::expr::quoted;
 use crate::elaborate::library::{Definition, Found, KINDS};
 use crate::elaborate::scope::{Binding, Pending};
 use crate::elaborate::value::Value;
-use crate::elaborate::{Elaborator, Reported, Result};
+use crate::elaborate::{Elaborator, MAX_CANDIDATES, Reported, Result};
 use crate::ty::{DimId, Elem};
 use rlp_grammar::ast::{Expr, ExprKind, Ident, Span};
 use std::rc::Rc;
@@ -83,9 +83,11 @@ impl Elaborator<'_> {
             .unwrap_or_else(|| self.scope.clone());
         let level = std::mem::replace(&mut self.level, 0);
         let frames = std::mem::take(&mut self.frames);
+        let taken = std::mem::take(&mut self.taken);
         let value = self.in_scope(scope, |this| {
             this.let_value(pending.ty.as_ref(), &pending.value)
         });
+        self.taken = taken;
         self.frames = frames;
         self.level = level;
         if let Ok(Value::Tensor(tensor)) = &value {
@@ -95,7 +97,11 @@ impl Elaborator<'_> {
     }
 
     pub(crate) fn unknown_name(&mut self, name: &str, span: Span) -> Reported {
-        let mut names: Vec<String> = self.scope.names().map(str::to_string).collect();
+        if self.has_enough() {
+            return Reported;
+        }
+        let names = self.scope.names().take(MAX_CANDIDATES);
+        let mut names: Vec<String> = names.map(str::to_string).collect();
         names.extend(self.scope.dims.keys().cloned());
         names.sort();
         let near: Vec<String> = nearest(name, names.iter().map(String::as_str))

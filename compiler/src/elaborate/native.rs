@@ -92,7 +92,7 @@ impl Elaborator<'_> {
             };
             args.push((name, arg));
         }
-        self.sense_of_resource(definition, &args, &places, span)?;
+        self.native_conditions(definition, &scope, &places, span)?;
         Ok(Resource {
             name: String::new(),
             block: definition.name.clone(),

@@ -14,6 +14,7 @@ impl Elaborator<'_> {
         match value {
             Value::Tensor(tensor) => Ok(tensor),
             Value::List(list) => self.untyped_list(&list),
+            Value::Noise(noise) => Err(self.noise_without_dims(noise)),
             Value::Poison => Err(crate::elaborate::Reported),
             Value::Record(record) => {
                 let fields: Vec<&str> = record
@@ -128,7 +129,7 @@ impl Elaborator<'_> {
         let a = self.expr(left);
         let b = self.expr(right);
         let (a, b) = (a?, b?);
-        // A list takes its dimensions from the other side.
+        // Lists and random numbers take their dimensions from the other side.
         let (a, b) = match (a, b) {
             (Value::List(list), Value::Tensor(other)) => (
                 Value::Tensor(self.list_like(&list, other)?),
@@ -137,6 +138,14 @@ impl Elaborator<'_> {
             (Value::Tensor(other), Value::List(list)) => {
                 let list = self.list_like(&list, other)?;
                 (Value::Tensor(other), Value::Tensor(list))
+            }
+            (Value::Noise(noise), Value::Tensor(other)) => (
+                Value::Tensor(self.noise_like(noise, other)?),
+                Value::Tensor(other),
+            ),
+            (Value::Tensor(other), Value::Noise(noise)) => {
+                let noise = self.noise_like(noise, other)?;
+                (Value::Tensor(other), Value::Tensor(noise))
             }
             both => both,
         };

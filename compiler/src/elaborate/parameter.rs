@@ -262,6 +262,10 @@ impl Elaborator<'_> {
             return self.typed_list(&list, elem, &ids).map(Value::Tensor);
         }
         let x = match value {
+            Value::Noise(noise) if elem == Elem::Real => {
+                let ids = self.dims_for_list(dims, scope)?;
+                self.noise(noise, ids)?
+            }
             Value::Tensor(tensor) => tensor,
             other => return self.expected(definition, param, "a tensor", &other, place),
         };

@@ -7,6 +7,7 @@ use crate::diagnostic::{Diagnostic, nearest};
 use crate::elaborate::annotation::elem_named;
 use crate::elaborate::expr::quoted;
 use crate::elaborate::scope::{Binding, Pending, Scope};
+use crate::elaborate::trainable::{Declared, Trainable};
 use crate::elaborate::value::Value;
 use crate::elaborate::{Elaborator, Mode, Reported, Result};
 use crate::plan::Plan;
@@ -18,6 +19,7 @@ pub(crate) struct Base {
     /// Definitions that are elaborated anew in the graph of each stage.
     pub(crate) pending: Vec<Pending>,
     pub(crate) settings: Vec<(Ident, Array)>,
+    pub(crate) trainables: Vec<Trainable>,
     /// Whether nothing was wrong outside the stages.
     pub(crate) is_whole: bool,
 }
@@ -27,6 +29,7 @@ impl Elaborator<'_> {
         let before = self.error_count();
         self.models.clear();
         self.data.clear();
+        self.tensors.clear();
         let (mut base, _) = self.apart(Mode::Pipeline, |this| {
             this.in_scope(Scope::new(file), |this| this.base(pipeline))
         });
@@ -75,6 +78,7 @@ impl Elaborator<'_> {
             settings,
             models: std::mem::take(&mut self.models),
             data: std::mem::take(&mut self.data),
+            tensors: std::mem::take(&mut self.tensors),
             stages,
         }
     }
@@ -85,11 +89,18 @@ impl Elaborator<'_> {
             scope: self.scope.clone(),
             pending: Vec::new(),
             settings: Vec::new(),
+            trainables: Vec::new(),
             is_whole: true,
         };
         let mut lets: Vec<Pending> = Vec::new();
         let mut seen: Vec<Ident> = Vec::new();
+        let mut declared: Vec<Declared> = Vec::new();
         for stmt in &pipeline.stmts {
+            if let Some(tensor) = self.declared(stmt, pipeline) {
+                self.refuse_twice(tensor.name, &mut seen);
+                declared.push(tensor);
+                continue;
+            }
             match &stmt.kind {
                 StmtKind::Let { name, ty, value } => {
                     self.refuse_twice(name, &mut seen);
@@ -132,6 +143,17 @@ impl Elaborator<'_> {
                 }
             }
         }
+        for tensor in &declared {
+            match self.trainable(tensor, &base) {
+                Ok(trainable) => base.trainables.push(trainable),
+                Err(Reported) => {
+                    let name = tensor.name;
+                    self.scope.bind(&name.name, Value::Poison, name.span);
+                    base.scope.bind(&name.name, Value::Poison, name.span);
+                }
+            }
+        }
+        self.bind_trainables(&base.trainables);
         self.stage_scope = Some(self.scope.clone());
         for pending in lets {
             let value = self.bound(&pending.name.name, pending.name.span);
@@ -223,9 +245,9 @@ impl Elaborator<'_> {
                 }
                 _ => {
                     let _ = self.error::<()>(
-                        "not-supported-yet",
+                        "unknown-type",
                         stmt.span,
-                        "trainable tensors of a pipeline are not supported yet",
+                        "a `param` of a pipeline is a scalar, a tensor `real[…]` that is trained, or an `optimizer`",
                     );
                     self.scope.bind(&name.name, Value::Poison, name.span);
                     base.scope.bind(&name.name, Value::Poison, name.span);

@@ -13,7 +13,6 @@ use crate::elaborate::scope::{Binding, Scope};
 use crate::elaborate::value::{Tensor, Value};
 use crate::elaborate::{Elaborator, Mode, Result};
 use crate::graph::{DrawArg, Op, Reduction};
-use crate::plan::ResourceArg;
 use crate::ty::DimId;
 
 impl Elaborator<'_> {
@@ -120,10 +119,11 @@ impl Elaborator<'_> {
     pub(crate) fn sense_of_draw(
         &mut self,
         definition: &Rc<Definition>,
-        args: &[(String, DrawArg)],
+        given: (&[(String, DrawArg)], &Scope),
         places: &HashMap<String, Span>,
         span: Span,
     ) -> Result<()> {
+        let (args, scope) = given;
         let known = |name: &str| {
             args.iter()
                 .find(|(arg, _)| arg == name)
@@ -168,50 +168,19 @@ impl Elaborator<'_> {
             ));
             return Err(self.report(diagnostic));
         }
-        let arrays = args.iter().filter_map(|(name, arg)| match arg {
-            DrawArg::Static(array) => Some((name.clone(), array.clone())),
-            DrawArg::Model(_) | DrawArg::Data(_) | DrawArg::Operand(_) | DrawArg::Record(_) => None,
-        });
-        let arrays = arrays.collect();
-        self.native_conditions(definition, arrays, places, span)
+        self.native_conditions(definition, scope, places, span)
     }
 
-    pub(crate) fn sense_of_resource(
+    /// The `assert`s of a native block, on its arguments.
+    pub(crate) fn native_conditions(
         &mut self,
         definition: &Rc<Definition>,
-        args: &[(String, ResourceArg)],
+        scope: &Scope,
         places: &HashMap<String, Span>,
         span: Span,
     ) -> Result<()> {
-        let arrays = args.iter().filter_map(|(name, arg)| match arg {
-            ResourceArg::Value(array) => Some((name.clone(), array.clone())),
-            ResourceArg::Data(_) | ResourceArg::Model(_) => None,
-        });
-        let arrays = arrays.collect();
-        self.native_conditions(definition, arrays, places, span)
-    }
-
-    /// The `assert`s of a native block, on the arguments that are known.
-    fn native_conditions(
-        &mut self,
-        definition: &Rc<Definition>,
-        args: Vec<(String, crate::array::Array)>,
-        places: &HashMap<String, Span>,
-        span: Span,
-    ) -> Result<()> {
-        let mut scope = Scope::new(definition.file);
-        for param in &definition.block.params {
-            match args.iter().find(|(name, _)| *name == param.name.name) {
-                Some((name, array)) => {
-                    let tensor = self.literal(array.clone(), span)?;
-                    scope.bind(name, Value::Tensor(tensor), param.name.span);
-                }
-                // What is not known, or no number, is not looked at.
-                None => scope.bind(&param.name.name, Value::Poison, param.name.span),
-            }
-        }
         self.framed(definition, span, |this| {
-            this.in_scope(scope, |this| this.preconditions(definition, places))
+            this.in_scope(scope.clone(), |this| this.preconditions(definition, places))
         })
     }
 

@@ -3,12 +3,13 @@
 use rlp_grammar::ast::{Allow, Expr, Ident, Span, Stmt, StmtKind};
 
 use crate::diagnostic::Diagnostic;
+use crate::elaborate::assertion::attribute;
 use crate::elaborate::pipeline::Base;
 use crate::elaborate::scope::{Binding, Pending};
 use crate::elaborate::value::{Tensor, Value};
 use crate::elaborate::{Elaborator, Mode, Result};
 use crate::graph::{Op, State};
-use crate::phase;
+use crate::phase::{self, Trained};
 use crate::plan::{ReportPlan, StagePlan, TrainPlan};
 
 impl Elaborator<'_> {
@@ -32,11 +33,9 @@ impl Elaborator<'_> {
             trains,
             reports,
             steps,
+            asserts,
         } = body;
-        let trained = trains
-            .iter()
-            .flat_map(|train| train.targets.iter().copied())
-            .collect();
+        let trained = Trained::by(&trains);
         let phases = phase::phases(&level.graph, &trained);
         let names = level
             .names
@@ -50,6 +49,7 @@ impl Elaborator<'_> {
             steps,
             trains,
             reports,
+            asserts,
             names,
             span,
         })
@@ -78,6 +78,7 @@ impl Elaborator<'_> {
                 pending.name.span,
             );
         }
+        self.bind_trainables(&base.trainables);
         let mut lets: Vec<(Pending, Vec<Allow>)> = Vec::new();
         let mut seen: Vec<Ident> = Vec::new();
         for stmt in stmts {
@@ -126,6 +127,7 @@ impl Elaborator<'_> {
             trains: Vec::new(),
             reports: Vec::new(),
             steps: 0,
+            asserts: Vec::new(),
         };
         let mut own_steps = None;
         let mut trains: Vec<(TrainPlan, Span)> = Vec::new();
@@ -157,14 +159,13 @@ impl Elaborator<'_> {
             self.allows.truncate(kept);
         }
         // What one clause trains, another computes anew on each minibatch: all must be known to cut batches.
-        let trained = trains
-            .iter()
-            .flat_map(|(train, _)| train.targets.iter().copied())
-            .collect();
-        for (mut train, minibatch) in trains {
-            train.batches = self.batches(&train, &trained);
-            let _ = self.check_minibatch(&train, minibatch);
-            body.trains.push(train);
+        let trained = Trained::by(trains.iter().map(|(train, _)| train));
+        let (trains, minibatches): (Vec<TrainPlan>, Vec<Span>) = trains.into_iter().unzip();
+        body.trains = trains;
+        attribute(&mut self.levels[0], &mut body);
+        for (train, minibatch) in body.trains.iter_mut().zip(minibatches) {
+            train.batches = self.batches(train, &trained);
+            let _ = self.check_minibatch(train, minibatch);
         }
         body.steps = body
             .trains
@@ -285,6 +286,7 @@ impl Elaborator<'_> {
         let mut plan = ReportPlan {
             entries: Vec::new(),
             every,
+            asserts: Vec::new(),
             span,
         };
         let mut seen = Vec::new();
@@ -346,17 +348,14 @@ impl Elaborator<'_> {
     pub(crate) fn refuse_train_twice(&mut self, trains: &[TrainPlan]) {
         for (index, train) in trains.iter().enumerate() {
             for other in &trains[..index] {
-                let Some(&shared) = train
-                    .targets
-                    .iter()
-                    .find(|target| other.targets.contains(target))
-                else {
-                    continue;
+                let model = train.targets.iter().find(|own| other.targets.contains(own));
+                let tensor = train.tensors.iter().find(|own| other.tensors.contains(own));
+                let name = match (model, tensor) {
+                    (Some(&model), _) => &self.models[model].name,
+                    (None, Some(&tensor)) => &self.tensors[tensor].name,
+                    (None, None) => continue,
                 };
-                let message = format!(
-                    "`{}` is trained by two clauses of one stage",
-                    self.models[shared].name
-                );
+                let message = format!("`{name}` is trained by two clauses of one stage");
                 let diagnostic = Diagnostic::error("trained-twice", train.span, message)
                     .label(other.span, "also trained here")
                     .help("join the two losses in one `minimize`");
@@ -378,4 +377,6 @@ pub(crate) struct StageBody {
     pub(crate) trains: Vec<TrainPlan>,
     pub(crate) reports: Vec<ReportPlan>,
     pub(crate) steps: u64,
+    /// Of the states' values.
+    pub(crate) asserts: Vec<usize>,
 }

@@ -6,7 +6,6 @@ use crate::diagnostic::Diagnostic;
 use crate::elaborate::scope::Scope;
 use crate::elaborate::value::{Record, Tensor, Value};
 use crate::elaborate::{Elaborator, Mode, Result};
-use crate::graph::{Binary, Unary};
 use crate::plan::{AssertPlan, TestPlan};
 use crate::ty::Elem;
 
@@ -34,7 +33,7 @@ impl Elaborator<'_> {
         }
         TestPlan {
             title: test.title.clone(),
-            graph: level.graph,
+            graph: level.finish(),
             asserts,
             span: test.span,
         }
@@ -53,15 +52,8 @@ impl Elaborator<'_> {
             } => {
                 let x = self.expr_tensor(value)?;
                 let x = self.expect_elem(x, Elem::Bool, value.span)?;
-                let dims = self.ty(x).dims.clone();
-                let x = match self.mask(&dims, stmt.span)? {
-                    // What is not real does not have to hold.
-                    Some(mask) => {
-                        let unreal = self.unary(Unary::Not, mask, stmt.span)?;
-                        self.binary(Binary::Or, unreal, x, stmt.span)?
-                    }
-                    None => x,
-                };
+                // What is not real does not have to hold.
+                let x = self.or_unreal(x, stmt.span)?;
                 asserts.push(AssertPlan::Holds {
                     value: x.node,
                     span: stmt.span,

@@ -28,6 +28,19 @@ impl Elaborator<'_> {
             "length" => (TextOp::Length, vec![], Elem::Int),
             "replace" => (TextOp::Replace, vec!["old", "new"], Elem::Text),
             "occurrences" => (TextOp::Occurrences, vec!["part"], Elem::Int),
+            "edit_distance" => (TextOp::EditDistance, vec!["other"], Elem::Int),
+            "repetition" => {
+                let n_expr = bound.need("n")?;
+                let n = self.expr_tensor(n_expr)?;
+                let n = match u32::try_from(self.static_size(n, n_expr.span)?) {
+                    Ok(n) if n > 0 => n,
+                    _ => {
+                        let message = "`n` is the number of words of an n-gram: from 1";
+                        return self.error("value-out-of-range", n_expr.span, message);
+                    }
+                };
+                (TextOp::Repetition(n), vec![], Elem::Real)
+            }
             "number" => return self.number_of(text, text_expr.span, bound),
             "matches" => (
                 TextOp::Matches(self.pattern(bound.need("pattern")?, 0)?),

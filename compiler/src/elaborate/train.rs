@@ -17,6 +17,7 @@ impl Elaborator<'_> {
         span: Span,
     ) -> Result<(TrainPlan, Span)> {
         let mut models = Vec::new();
+        let mut tensors = Vec::new();
         for target in targets {
             match self.expr(target)? {
                 Value::Model(model) if model.frozen.is_none() => {
@@ -36,18 +37,37 @@ impl Elaborator<'_> {
                         "a frozen copy is not trained",
                     );
                 }
+                Value::Tensor(tensor)
+                    if self
+                        .trainable_of(tensor)
+                        .is_some_and(|own| own.frozen.is_none()) =>
+                {
+                    let index = self.trainable_of(tensor).map_or(0, |own| own.model);
+                    if tensors.contains(&index) {
+                        return self.error(
+                            "repeated-argument",
+                            target.span,
+                            "this tensor stands twice",
+                        );
+                    }
+                    tensors.push(index);
+                }
                 Value::Poison => return Err(Reported),
                 other => {
                     return self.error(
                         "type-mismatch",
                         target.span,
-                        format!("a model is trained, and this is {}", other.describe()),
+                        format!(
+                            "a model or a trainable tensor is trained, and this is {}",
+                            other.describe()
+                        ),
                     );
                 }
             }
         }
         let mut plan = TrainPlan {
             targets: models,
+            tensors,
             loss: NodeId::new(0),
             outputs: Vec::new(),
             rules: Vec::new(),
@@ -59,6 +79,7 @@ impl Elaborator<'_> {
             clip_norm: None,
             batches: Vec::new(),
             evaluations: Vec::new(),
+            asserts: Vec::new(),
             span,
         };
         let mut loss: Option<(Tensor, Span)> = None;
@@ -188,6 +209,7 @@ impl Elaborator<'_> {
                 block: value.definition.name.clone(),
                 on,
                 args,
+                asserts: Vec::new(),
                 vector,
                 matrix,
             });
@@ -207,13 +229,19 @@ impl Elaborator<'_> {
                         "`matrices(m)`, `others(m)` or a pattern of names is expected after `on`",
                     );
                 };
-                let Value::Model(_) = self.expr(&args[0].value)? else {
+                let group = self.expr(&args[0].value)?;
+                let is_trained = match &group {
+                    Value::Model(_) => true,
+                    Value::Tensor(tensor) => self.trainable_of(*tensor).is_some(),
+                    _ => false,
+                };
+                if !is_trained {
                     return self.error(
                         "type-mismatch",
                         args[0].value.span,
                         "a model is expected here",
                     );
-                };
+                }
                 match name.as_str() {
                     "matrices" => Ok(ParameterGroup::Matrices),
                     "others" => Ok(ParameterGroup::Others),

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use rlp_grammar::ast::{ExprKind, Span};
+use rlp_grammar::ast::{ExprKind, Span, StmtKind};
 
 use crate::array::Array;
 use crate::diagnostic::Diagnostic;
@@ -64,10 +64,13 @@ impl Elaborator<'_> {
             }
             args.push((name.clone(), tensor, places[name]));
         }
-        // The rule's own conditions on its arguments are looked at now, where the arguments stand.
+        // The rule's own conditions on its arguments are looked at now, where the arguments stand. What is known only
+        // while running is asserted by its update.
+        let first_assert = self.levels[self.level].asserted.len();
         self.framed(definition, span, |this| {
             this.in_scope(scope, |this| this.preconditions(definition, &places))
         })?;
+        self.levels[self.level].asserted.truncate(first_assert);
         Ok(Value::Rule(Rc::new(Rule {
             definition: definition.clone(),
             args,
@@ -80,12 +83,25 @@ impl Elaborator<'_> {
         definition: &Rc<Definition>,
         places: &std::collections::HashMap<String, Span>,
     ) -> Result<()> {
+        let stmts = || definition.block.body.iter().flat_map(|body| &body.stmts);
+        // What the body defines, or is given at each update, is not known where the arguments stand.
+        let inner = |condition: &rlp_grammar::ast::Expr| {
+            let defined = stmts().any(|stmt| {
+                matches!(&stmt.kind, StmtKind::Let { name, .. } | StmtKind::State { name, .. }
+                    if walk::mentions(condition, &name.name))
+            });
+            defined
+                || ["param", "grad"]
+                    .iter()
+                    .any(|name| walk::mentions(condition, name))
+        };
         let mut sound = Ok(());
-        for stmt in definition.block.body.iter().flat_map(|body| &body.stmts) {
-            if let rlp_grammar::ast::StmtKind::Assert {
+        for stmt in stmts() {
+            if let StmtKind::Assert {
                 value,
                 close_to: None,
             } = &stmt.kind
+                && !inner(value)
             {
                 sound = sound.and(self.precondition(definition, value, places));
             }
@@ -211,7 +227,7 @@ impl Elaborator<'_> {
             })
             .collect();
         Ok(UpdatePlan {
-            graph: level.graph,
+            graph: level.finish(),
             param: param.node,
             states,
         })

@@ -6,7 +6,7 @@ use rlp_grammar::ast::{Expr, Ident, Span};
 
 use crate::elaborate::library::Definition;
 use crate::elaborate::scope::Scope;
-use crate::graph::{DataRef, ModelRef, NodeId};
+use crate::graph::{DataRef, ModelRef, NodeId, RandomKind};
 
 /// A node of one of the graphs being built: `level` 0 is the stage's or block's own, each scan body is one deeper.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -25,6 +25,8 @@ pub(crate) enum Value {
     Rule(Rc<Rule>),
     /// A list whose dimensions are not known yet: they come from where it is used.
     List(Rc<List>),
+    /// Random numbers whose dimensions are not known yet: they come from where they are used.
+    Noise(Noise),
     Lambda(Rc<Lambda>),
     /// The result of something that was wrong and has been reported.
     Poison,
@@ -60,6 +62,13 @@ pub(crate) struct List {
     pub(crate) span: Span,
 }
 
+/// `random.normal()`
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Noise {
+    pub(crate) kind: RandomKind,
+    pub(crate) span: Span,
+}
+
 /// `|x, carry| …` with the names it sees.
 #[derive(Clone, Debug)]
 pub(crate) struct Lambda {
@@ -79,6 +88,7 @@ impl Value {
             Value::Data(_) => "a data source",
             Value::Rule(_) => "an optimizer",
             Value::List(_) => "a list",
+            Value::Noise(_) => "random numbers without dimensions",
             Value::Lambda(_) => "a function",
             Value::Poison => "something that could not be understood",
         }

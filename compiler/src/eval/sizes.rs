@@ -11,6 +11,12 @@ use crate::ty::{DimId, Dims, Ty};
 #[derive(Clone, Default)]
 pub(super) struct Sizes(BTreeMap<DimId, usize>);
 
+impl From<BTreeMap<DimId, usize>> for Sizes {
+    fn from(sizes: BTreeMap<DimId, usize>) -> Sizes {
+        Sizes(sizes)
+    }
+}
+
 impl Sizes {
     /// From everything that is given, and then what follows for dimensions made by the graph.
     pub(super) fn bind(

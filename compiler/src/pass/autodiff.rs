@@ -59,6 +59,13 @@ pub fn gradients(graph: &mut Graph, y: NodeId, wrt: &[NodeId]) -> Vec<NodeId> {
     backward(&mut builder, &[(y, seed)], wrt)
 }
 
+/// Adds x as it is at real positions, and 0 at the others.
+pub(super) fn clean(graph: &mut Graph, x: NodeId) -> NodeId {
+    let mut builder = Builder::new(graph, false);
+    builder.at(x);
+    builder.clean(x)
+}
+
 /// The adjoints of `wrt`, given those that the `seeds` have from outside.
 fn backward(builder: &mut Builder, seeds: &[(NodeId, NodeId)], wrt: &[NodeId]) -> Vec<NodeId> {
     let end = seeds.iter().map(|(y, _)| y.index() + 1).max().unwrap_or(0);

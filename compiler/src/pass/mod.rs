@@ -6,14 +6,21 @@
 mod autodiff;
 mod cse;
 mod dce;
+pub mod fuse;
+mod loss;
+mod minibatch;
 mod rewrite;
 mod roots;
+mod rule;
 mod simplify;
 mod snapshot;
 
 pub use autodiff::{gradients, has_derivative};
+pub use loss::LossGraph;
+pub use minibatch::Minibatch;
 pub use rewrite::Rewritten;
 pub use roots::{Roots, sinks_of};
+pub use rule::{CLIP, RuleGraph};
 pub use snapshot::Snapshot;
 
 use crate::graph::{Graph, NodeId};
@@ -68,6 +75,10 @@ pub fn apply(pass: Pass, plan: &mut impl Roots) {
             .iter()
             .flat_map(|state| [state.initial, state.next]),
     );
+    roots.extend(plan.graph().asserts.iter().flat_map(|assertion| {
+        let reads = assertion.reads.iter().map(|&(_, node)| node);
+        reads.chain([assertion.condition])
+    }));
     let rewritten = pass(plan.graph(), &roots);
     if cfg!(debug_assertions) {
         let violations = crate::verify::verify(&rewritten.graph);

@@ -11,13 +11,14 @@ pub struct Rewritten {
     pub map: Vec<Option<NodeId>>,
 }
 
-/// A graph without nodes, with the dimensions, calls, draws and states of another, and no masks.
+/// A graph without nodes, with the dimensions, calls, draws, states and assertions of another, and no masks.
 pub(super) fn without_nodes(graph: &Graph) -> Graph {
     let mut empty = Graph::default();
     empty.dims = graph.dims.clone();
     empty.calls = graph.calls.clone();
     empty.draws = graph.draws.clone();
     empty.states = graph.states.clone();
+    empty.asserts = graph.asserts.clone();
     empty
 }
 
@@ -59,6 +60,14 @@ pub(super) fn rewrite(
     }
     for state in &mut graph.states {
         for id in [&mut state.initial, &mut state.next] {
+            if let Some(new) = map[id.index()] {
+                *id = new;
+            }
+        }
+    }
+    for assertion in &mut graph.asserts {
+        let reads = assertion.reads.iter_mut().map(|(_, node)| node);
+        for id in reads.chain([&mut assertion.condition]) {
             if let Some(new) = map[id.index()] {
                 *id = new;
             }

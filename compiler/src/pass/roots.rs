@@ -20,7 +20,7 @@ pub trait Roots {
     fn follow(&mut self, _rewritten: &Rewritten) {}
 }
 
-/// The sinks of a stage by name: losses, reports, evaluations, arguments of optimizers, next values of states.
+/// The sinks of a stage by name: losses, reports, evaluations, arguments of optimizers, next values of states, assertions.
 pub fn sinks_of(stage: &StagePlan) -> Vec<(String, NodeId)> {
     let mut stage = stage.clone();
     let mut sinks: Vec<(String, NodeId)> = stage
@@ -34,6 +34,10 @@ pub fn sinks_of(stage: &StagePlan) -> Vec<(String, NodeId)> {
             .states
             .iter()
             .map(|state| (format!("state.{}", state.name), state.next)),
+    );
+    let asserts = stage.graph.asserts.iter().enumerate();
+    sinks.extend(
+        asserts.map(|(number, assertion)| (format!("assert.{number}"), assertion.condition)),
     );
     sinks
 }
@@ -83,6 +87,11 @@ impl Roots for StagePlan {
 
     fn follow(&mut self, rewritten: &Rewritten) {
         self.phases = renamed_phases(rewritten, &self.phases);
+        for train in &mut self.trains {
+            // Several outputs may have become one, whose gradient is that of all of them.
+            train.outputs.sort_unstable();
+            train.outputs.dedup();
+        }
         let renamed = |(name, id): (String, NodeId)| Some((name, rewritten.map[id.index()]?));
         self.names = std::mem::take(&mut self.names)
             .into_iter()

@@ -84,7 +84,11 @@ pub(super) fn text_rule(op: &TextOp, operands: &[&Ty], ty: &Ty) -> Result<(), St
         TextOp::Trim | TextOp::Lower | TextOp::Upper => (&[Elem::Text], Elem::Text),
         TextOp::Words | TextOp::Length => (&[Elem::Text], Elem::Int),
         TextOp::Number => (&[Elem::Text, Elem::Real], Elem::Real),
-        TextOp::Occurrences => (&[Elem::Text; 2], Elem::Int),
+        TextOp::Occurrences | TextOp::EditDistance => (&[Elem::Text; 2], Elem::Int),
+        TextOp::Repetition(n) => {
+            claim(*n > 0, "n-grams of no words")?;
+            (&[Elem::Text], Elem::Real)
+        }
         TextOp::Matches(pattern) => {
             text::compile(pattern).map_err(|fault| fault.to_string())?;
             (&[Elem::Text], Elem::Bool)

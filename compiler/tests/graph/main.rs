@@ -5,6 +5,7 @@
 mod derivative;
 mod dump;
 mod example;
+mod fuse;
 mod matrix;
 mod passes;
 mod random;

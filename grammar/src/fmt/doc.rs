@@ -10,6 +10,9 @@ const INDENT: usize = 4;
 /// Between code and a comment on its line.
 const GAP: usize = 1;
 
+/// How much further to the right a comment may stay.
+const MOST_GAP: usize = 20;
+
 pub(super) enum Doc {
     Text(String),
     /// A line break, or this where the group around it stands on one line.
@@ -231,7 +234,8 @@ impl Page {
     }
 }
 
-/// Where the comment of each line stands. Neighbouring comments share a column: the one they shared before, if it is free.
+/// Where the comment of each line stands. Neighbouring comments share a column: the one they shared before, if it is free
+/// and not far to the right, as it is where code has become shorter.
 fn comment_columns(lines: &[Line]) -> Vec<usize> {
     let mut columns = Vec::with_capacity(lines.len());
     while columns.len() < lines.len() {
@@ -252,10 +256,10 @@ fn comment_columns(lines: &[Line]) -> Vec<usize> {
             .iter()
             .filter_map(|line| line.comment.as_ref().map(|(_, column)| *column));
         let first = before.next().unwrap_or(0);
-        let column = if before.all(|column| column == first) {
-            free.max(first)
-        } else {
-            free
+        let is_shared = before.all(|column| column == first);
+        let column = match is_shared && (free..=free + MOST_GAP).contains(&first) {
+            true => first,
+            false => free,
         };
         columns.resize(columns.len() + length, column);
     }

@@ -6,8 +6,8 @@ use rlp_compiler::ty::{DimId, Dims, Elem};
 
 use super::inputs::{Content, Inputs};
 use super::nested::{Nested, nested};
-use crate::eager::Executor;
 use crate::error::{Fault, Result};
+use crate::executor::Executor;
 use crate::tensor::{Device, Kind, Tensor, Value, elem};
 use crate::text::Codes;
 use crate::torch::axis;

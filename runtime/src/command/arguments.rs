@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use rlp_frontend::render::PLAIN_WIDTH;
 use rlp_frontend::{Format, Look, parse_setting};
 
-use crate::block::ExecutorChoice;
+use crate::executor::ExecutorChoice;
 
 /// The part of rlpc that runs: pipelines, tests, single blocks.
 #[derive(Parser, Debug)]
@@ -44,6 +44,9 @@ pub(crate) struct Run {
     /// What every random number follows from
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
+    /// How graphs run
+    #[arg(long, value_enum, default_value_t = Executor::Fused)]
+    pub(crate) executor: Executor,
     /// At most so many steps of each stage
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) steps: Option<u64>,
@@ -58,7 +61,7 @@ pub(crate) struct Run {
     /// No progress, only the table at the end
     #[arg(long, short, conflicts_with = "json")]
     pub(crate) quiet: bool,
-    /// Every step, with the norm of the gradient and the gap of the log-probabilities
+    /// Every step, with the norm of the gradient and the gap of the log-probabilities; and what does not run as kernels, and why
     #[arg(long, short, conflicts_with = "quiet")]
     pub(crate) verbose: bool,
     #[command(flatten)]
@@ -81,8 +84,8 @@ pub(crate) struct Eval {
     /// Where the results go: a safetensors file, or a `.json` file; standard output if absent
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
-    /// Who differentiates
-    #[arg(long, value_enum, default_value_t = Executor::Eager)]
+    /// How graphs run
+    #[arg(long, value_enum, default_value_t = Executor::Fused)]
     pub(crate) executor: Executor,
     /// The results as one JSON object on standard output
     #[arg(long, conflicts_with = "out")]
@@ -129,9 +132,9 @@ pub(crate) enum Device {
 
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Executor {
-    /// libtorch's autograd
+    /// Node by node, differentiated by libtorch
     Eager,
-    /// The compiler
+    /// As kernels of machine code, differentiated by the compiler
     Fused,
 }
 

@@ -1,11 +1,13 @@
 //! `rlpc eval`: one block on tensors from files.
 
+use rlp_compiler::diagnostic::nearest;
+use rlp_compiler::plan::BlockPlan;
 use rlp_compiler::source::SourceMap;
 use rlp_compiler::{Settings, block as plan_block, pass};
 use rlp_frontend::Files;
 
 use super::arguments::Eval;
-use super::problem::{Exit, cores, open, show, show_error};
+use super::problem::{Exit, cores, open, show, show_error, warn};
 use crate::block::{Inputs, Options, evaluate, to_json, write};
 use crate::console::Console;
 use crate::error::{Fault, Result, RunError};
@@ -59,7 +61,9 @@ fn evaluated(
         steps,
         gradients: arguments.grad,
     };
-    let results = evaluate(&plan, &Inputs::read(&arguments.inputs)?, &options)?;
+    let inputs = Inputs::read(&arguments.inputs)?;
+    warn_of_unread(&plan, &inputs, arguments, console);
+    let results = evaluate(&plan, &inputs, &options)?;
     match &arguments.out {
         Some(path) => drop(write(path, &results)?),
         None if arguments.json => console.line(&to_json(&results)?.to_string())?,
@@ -71,6 +75,27 @@ fn evaluated(
         }
     }
     Ok(Exit::Done)
+}
+
+/// A name that a file holds and the block does not read is most often misspelt.
+fn warn_of_unread(plan: &BlockPlan, inputs: &Inputs, arguments: &Eval, console: &mut Console) {
+    let names = inputs.names().map(str::to_string).collect::<Vec<_>>();
+    let unread = plan.unread(names.iter().map(String::as_str));
+    for name in unread {
+        let known = plan.inputs.iter().map(|input| input.name.as_str());
+        let message = format!("`{}` reads no `{name}`, which a file holds", plan.name);
+        let help = match nearest(name, known.clone()).as_slice() {
+            [] => format!("it reads {}", known.collect::<Vec<_>>().join(", ")),
+            near => format!("did you mean `{}`?", near.join("` or `")),
+        };
+        warn(
+            "unread-input",
+            &message,
+            Some(&help),
+            arguments.output,
+            console,
+        );
+    }
 }
 
 /// `--set step=3`: the number of an update, from 1.

@@ -41,6 +41,7 @@ impl Exit {
             | Fault::File { .. } => Exit::Problems,
             Fault::Device { .. } => Exit::Unusable,
             Fault::NotFinite { .. }
+            | Fault::Assertion { .. }
             | Fault::Index { .. }
             | Fault::Size { .. }
             | Fault::Mask { .. }
@@ -101,16 +102,36 @@ pub(crate) fn refuse(
     output: Output,
     console: &mut Console,
 ) {
+    tell("error", (code, message, help), output, console);
+}
+
+/// Says what has no place in a program and stops nothing.
+pub(crate) fn warn(
+    code: &str,
+    message: &str,
+    help: Option<&str>,
+    output: Output,
+    console: &mut Console,
+) {
+    tell("warning", (code, message, help), output, console);
+}
+
+fn tell(
+    severity: &str,
+    (code, message, help): (&str, &str, Option<&str>),
+    output: Output,
+    console: &mut Console,
+) {
     let text = match output.format() {
         Format::Human => format!(
-            "error: {message}{}",
+            "{severity}: {message}{}",
             help.map_or(String::new(), |help| format!("\nhelp: {help}"))
         ),
-        Format::Short => format!("error[{code}]: {message}"),
+        Format::Short => format!("{severity}[{code}]: {message}"),
         Format::Json => {
             let nothing: [(); 0] = [];
             json!({
-                "code": code, "severity": "error", "message": message, "spans": nothing, "help": help, "fix": null,
+                "code": code, "severity": severity, "message": message, "spans": nothing, "help": help, "fix": null,
                 "calls": nothing,
             })
             .to_string()

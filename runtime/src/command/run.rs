@@ -21,6 +21,7 @@ use super::arguments::Run;
 use super::problem::{Exit, cores, open, refuse, show, show_error};
 use crate::console::Console;
 use crate::error::{Fault, RunError};
+use crate::executor::ExecutorChoice;
 use crate::folder::RunFolder;
 use crate::progress::{Progress, Style};
 use crate::report::Event;
@@ -69,6 +70,7 @@ pub(crate) fn run(arguments: &Run) -> Exit {
     pass::run_pipeline(&mut plan);
     let world = World::open(&plan, arguments.seed, Kind::Float, device);
     let done = world.and_then(|mut world| {
+        world.kernels = ExecutorChoice::from(arguments.executor).kernels();
         let text = checked
             .sources
             .find(&path)
@@ -145,10 +147,13 @@ fn follow(
     let start = Instant::now();
     let mut progress = Progress::new(style(arguments));
     let mut lost: Option<Fault> = None;
+    let kernels = world.kernels.clone().filter(|_| arguments.verbose);
     let ending = run_plan(plan, world, arguments.steps, &mut |event: Event<'_>| {
         let told = folder
             .record(event)
             .and_then(|()| progress.tell(event, console));
+        let news = kernels.iter().flat_map(|kernels| kernels.news());
+        news.for_each(|note| console.complain(&note));
         lost = lost.take().or(told.err());
         if lost.is_some() || is_stopped.load(Ordering::SeqCst) {
             ControlFlow::Break(())
@@ -164,12 +169,19 @@ fn follow(
             show_error(error, sources, arguments.output, console),
             "stopped",
         ),
-        (Ok(_), Some(fault)) => (
-            show_error(&fault.clone().into(), sources, arguments.output, console),
-            "stopped",
-        ),
+        (Ok(_), Some(fault)) => {
+            show_error(&fault.clone().into(), sources, arguments.output, console);
+            (Exit::Failed, "stopped")
+        }
     };
-    let weights = folder.finish(name, world)?.display().to_string();
+    // A disk that became full while running is no mistake in the user's files.
+    let weights = match folder.finish(name, world) {
+        Ok(path) => path.display().to_string(),
+        Err(error) => {
+            show_error(&error, sources, arguments.output, console);
+            return Ok(Exit::Failed);
+        }
+    };
     if arguments.json {
         let ending = match exit {
             Exit::Done => "done",
@@ -223,6 +235,7 @@ fn describe(arguments: &Run, plan: &Plan, sources: &SourceMap) -> Json {
         "settings": settings,
         "seed": arguments.seed,
         "steps": arguments.steps,
+        "executor": ExecutorChoice::from(arguments.executor).name(),
         "device": format!("{:?}", arguments.machine.device).to_lowercase(),
         "threads": tch::get_num_threads(),
         "sources": used,

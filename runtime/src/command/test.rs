@@ -10,6 +10,7 @@ use super::arguments::Test;
 use super::problem::{Exit, show, show_error};
 use crate::assertion::{Differing, Failure, run};
 use crate::console::Console;
+use crate::executor::ExecutorChoice;
 use crate::tensor::Device;
 
 pub(crate) fn test(arguments: &Test) -> Exit {
@@ -45,7 +46,9 @@ pub(crate) fn test(arguments: &Test) -> Exit {
         checked.tests.retain(is_wanted);
         for test in &mut checked.tests {
             pass::run(test);
-            if holds(arguments, test, &checked.sources, &mut console) {
+            let both = [ExecutorChoice::Eager, ExecutorChoice::Fused];
+            let holds = |executor| holds(arguments, test, executor, &checked.sources, &mut console);
+            if both.map(holds) == [true; 2] {
                 passed += 1;
             } else {
                 failed += 1;
@@ -60,12 +63,18 @@ pub(crate) fn test(arguments: &Test) -> Exit {
 }
 
 /// Runs a test, and shows what of it does not hold.
-fn holds(arguments: &Test, test: &TestPlan, sources: &SourceMap, console: &mut Console) -> bool {
-    match run(test, Device::Cpu) {
+fn holds(
+    arguments: &Test,
+    test: &TestPlan,
+    executor: ExecutorChoice,
+    sources: &SourceMap,
+    console: &mut Console,
+) -> bool {
+    match run(test, Device::Cpu, executor) {
         Ok(failures) => {
             let diagnostics: Vec<Diagnostic> = failures
                 .iter()
-                .map(|failure| describe(test, failure))
+                .map(|failure| describe(test, failure, executor))
                 .collect();
             show(&diagnostics, sources, arguments.output, console);
             failures.is_empty()
@@ -78,8 +87,12 @@ fn holds(arguments: &Test, test: &TestPlan, sources: &SourceMap, console: &mut C
 }
 
 /// The elements that are not as claimed, a line each.
-fn describe(test: &TestPlan, failure: &Failure) -> Diagnostic {
-    let message = format!("the test \"{}\" fails", test.title);
+fn describe(test: &TestPlan, failure: &Failure, executor: ExecutorChoice) -> Diagnostic {
+    let message = format!(
+        "the test \"{}\" fails in the {} executor",
+        test.title,
+        executor.name()
+    );
     let mut lines: Vec<String> = failure.elements.iter().map(element).collect();
     let more = failure.count - failure.elements.len();
     if more > 0 {

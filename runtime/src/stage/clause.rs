@@ -1,21 +1,28 @@
 //! A `train` clause as the loop reads it: what its loss needs, and how its batches are cut.
 
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
-use rlp_compiler::graph::{Graph, NodeId, Op};
-use rlp_compiler::phase::{Phase, upstream};
+use rlp_compiler::graph::{Assertion, Graph, NodeId, Op};
+use rlp_compiler::pass::Minibatch;
+use rlp_compiler::phase::upstream;
 use rlp_compiler::plan::{StagePlan, TrainPlan};
 use rlp_compiler::ty::DimId;
 
+use super::fused::Fused;
 use super::minibatch::{Portion, Rows};
-use crate::eager::Executor;
+use crate::asserted;
 use crate::error::Result;
+use crate::executor::{Executor, Kernels};
 use crate::extent::Extents;
 use crate::tensor::Value;
 
 /// What does not change while a stage runs.
 pub(crate) struct Clause<'p> {
     pub(crate) plan: &'p TrainPlan,
+    /// What the loss stands under: known before the update phase (by index in the graph), and on each minibatch.
+    pub(crate) asserts: Vec<usize>,
+    pub(crate) late_asserts: Vec<&'p Assertion>,
     /// The nodes of earlier phases that the loss reads: computed on the whole batch, then cut.
     pub(crate) given: Vec<NodeId>,
     /// The nodes that are computed on each minibatch.
@@ -23,46 +30,61 @@ pub(crate) struct Clause<'p> {
     pub(crate) rows: Vec<Rows>,
     /// The draws that the loss depends on.
     pub(crate) draws: Vec<NodeId>,
+    /// The loss and its gradient in kernels, unless libtorch differentiates.
+    pub(crate) fused: Option<Fused>,
     /// The dimensions of everything that a minibatch holds, without those that its own nodes make.
     dims: BTreeSet<DimId>,
 }
 
 impl<'p> Clause<'p> {
-    pub(crate) fn new(stage: &StagePlan, graph: &Graph, plan: &'p TrainPlan) -> Clause<'p> {
-        let needed = upstream(graph, &[plan.loss]);
-        let (late, early): (Vec<NodeId>, Vec<NodeId>) = needed
+    /// The loss is fused if there are `kernels`.
+    pub(crate) fn new(
+        stage: &StagePlan,
+        graph: &'p Graph,
+        plan: &'p TrainPlan,
+        kernels: Option<&Rc<Kernels>>,
+    ) -> Clause<'p> {
+        let asserts = asserted::of(graph, &plan.asserts);
+        let conditions = asserts.iter().map(|assertion| assertion.condition);
+        let sinks: Vec<NodeId> = conditions.chain([plan.loss]).collect();
+        let whole = Minibatch::new(graph, &stage.phases, &sinks);
+        let draws = upstream(graph, &sinks)
             .into_iter()
-            .partition(|id| stage.phases[id.index()] == Phase::Minibatch);
-        let read: BTreeSet<NodeId> = late
-            .iter()
-            .flat_map(|&id| graph.operands(id))
-            .chain([plan.loss])
-            .collect();
-        let draws = early
-            .iter()
-            .copied()
             .filter(|&id| matches!(graph.op(id), Op::Draw(_)))
             .collect();
-        let given: Vec<NodeId> = early.into_iter().filter(|id| read.contains(id)).collect();
-
-        let held: Vec<&[DimId]> = given
+        let held: Vec<&[DimId]> = whole
+            .given
             .iter()
-            .chain(&late)
+            .chain(&whole.late)
             .map(|&id| graph.ty(id).dims.as_slice())
             .collect();
-        let rows = plan
+        let rows: Vec<Rows> = plan
             .batches
             .iter()
             .map(|batch| Rows::new(batch, &held))
             .collect();
-        let mut dims: BTreeSet<DimId> = held.iter().flat_map(|dims| dims.iter().copied()).collect();
+        let can_cut = |id: NodeId| rows.iter().all(|rows| rows.can_cut(&graph.ty(id).dims));
+        let Minibatch { given, late } = whole.repeat_late(graph, can_cut);
+        let held = given
+            .iter()
+            .chain(&late)
+            .map(|&id| graph.ty(id).dims.as_slice());
+        let mut dims: BTreeSet<DimId> = held.flat_map(|dims| dims.iter().copied()).collect();
         for &id in &late {
             made(graph.op(id)).iter().for_each(|dim| {
                 dims.remove(dim);
             });
         }
+        let is_late = |index: &&usize| late.contains(&graph.asserts[**index].condition);
+        let (late_asserts, asserts): (Vec<usize>, Vec<usize>) =
+            plan.asserts.iter().partition(is_late);
+        let late_asserts = asserted::of(graph, &late_asserts);
+        let fused = kernels.and_then(|kernels| Fused::new(graph, plan, &given, &late, kernels));
         Clause {
             plan,
+            asserts,
+            late_asserts,
+            fused,
             given,
             late,
             rows,

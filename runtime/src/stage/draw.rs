@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use rlp_compiler::array::Elements;
 use rlp_compiler::graph::{DataRef, Draw, DrawArg, Graph, ModelRef, NodeId};
+use rlp_compiler::ty::{DimId, Ty};
 
 use super::host::{Record, StageHost, draw_index, draw_of};
 use crate::data::{Problem, Split, evaluation};
-use crate::eager::Drawn;
 use crate::error::{Fault, Result};
+use crate::executor::Drawn;
 use crate::generate::{Sampling, rollout};
 use crate::random::Purpose;
 use crate::tensor::{Kind, Tensor, TextArray, Value, elements};
@@ -38,7 +39,11 @@ impl StageHost<'_> {
             draw,
             operands: &[],
         };
-        let (data, count) = (args.data("task")?, args.whole("prompts")? as u64);
+        let counted = match draw.block.as_str() {
+            "sampler.rollout_pairs" => "pairs",
+            _ => "prompts",
+        };
+        let (data, count) = (args.data("task")?, args.whole(counted)? as u64);
         let index = draw_index(graph, node)?;
         let stream = self.stream(Purpose::Order, index);
         let task = self.world.tasks[data.data].as_ref();
@@ -77,19 +82,32 @@ impl StageHost<'_> {
     ) -> Result<Record> {
         let draw = draw_of(graph, node)?;
         let args = Args { draw, operands };
-        let batch = if draw.block == "sampler.rollout" {
-            let index = draw_index(graph, node)?;
-            let stream = self.stream(Purpose::Sample, index).at(self.step).at(round);
-            self.rollout(&args, problems, stream)?
-        } else {
-            self.demonstrations(problems)
+        let index = draw_index(graph, node)?;
+        let stream = self.stream(Purpose::Sample, index).at(self.step).at(round);
+        // Each batch with what stands before the names of its fields.
+        let batches = match draw.block.as_str() {
+            "sampler.rollout" => {
+                let samples = args.whole("samples")?;
+                vec![("", self.rollout(&args, samples, problems, stream)?)]
+            }
+            "sampler.rollout_pairs" => {
+                let both = self.rollout(&args, 2, problems, stream)?;
+                vec![("a.", both.one_of(2, 0)?), ("b.", both.one_of(2, 1)?)]
+            }
+            _ => vec![("", self.demonstrations(problems))],
         };
-        self.tokens += batch
-            .responses
-            .iter()
-            .map(|response| response.len() as u64)
-            .sum::<u64>();
-        let drawn = batch.drawn(graph, draw, (self.world.kind, self.world.device))?;
+        let mut drawn = Drawn {
+            fields: Vec::new(),
+            masks: Vec::new(),
+        };
+        let options = (self.world.kind, self.world.device);
+        for (prefix, batch) in batches {
+            let lengths = batch.responses.iter().map(|response| response.len() as u64);
+            self.tokens += lengths.sum::<u64>();
+            let of_batch = batch.drawn(graph, draw, prefix, options)?;
+            drawn.fields.extend(of_batch.fields);
+            drawn.masks.extend(of_batch.masks);
+        }
         let problems = problems.iter().map(|problem| problem.id).collect();
         Ok(Record {
             drawn,
@@ -101,13 +119,14 @@ impl StageHost<'_> {
     fn rollout(
         &self,
         args: &Args,
+        samples: i64,
         problems: &[Problem],
         stream: crate::random::Stream,
     ) -> Result<Batch> {
         let policy = args.model("policy")?;
         let tokenizer = self.world.models[policy.model].tokenizer;
         let sampling = Sampling {
-            samples: args.whole("samples")?,
+            samples,
             max_tokens: args.whole("max_tokens")?,
             temperature: args.number("temperature")?,
             top_k: args.whole("top_k")?,
@@ -191,10 +210,39 @@ struct Batch {
 }
 
 impl Batch {
+    /// Of every `n` rows the one with this number, which then are rows of one dimension.
+    fn one_of(&self, n: usize, number: usize) -> Result<Batch, Fault> {
+        fn every<T: Clone>(rows: &[T], n: usize, number: usize) -> Vec<T> {
+            rows.iter().skip(number).step_by(n).cloned().collect()
+        }
+        let responses = every(&self.responses, n, number);
+        let width = responses.iter().map(Vec::len).max().unwrap_or_default();
+        let logp = match &self.logp {
+            Some(logp) => {
+                let own = logp.f_slice(0, Some(number as i64), None, n as i64)?;
+                Some(own.f_narrow(1, 0, width as i64)?.f_contiguous()?)
+            }
+            None => None,
+        };
+        Ok(Batch {
+            shape: vec![responses.len() as i64],
+            text: every(&self.text, n, number),
+            prompt_text: every(&self.prompt_text, n, number),
+            answer: every(&self.answer, n, number),
+            prompts: every(&self.prompts, n, number),
+            responses,
+            temperature: self.temperature,
+            logp,
+            finished: every(&self.finished, n, number),
+        })
+    }
+
+    /// The fields of the draw whose names begin with `prefix`, and what is real of their dimensions.
     fn drawn(
         &self,
         graph: &Graph,
         draw: &Draw,
+        prefix: &str,
         options: (Kind, crate::tensor::Device),
     ) -> Result<Drawn, Fault> {
         let (kind, device) = options;
@@ -206,9 +254,14 @@ impl Batch {
                 elements,
             })
         };
+        let own = draw.fields.iter().filter_map(|(name, ty)| {
+            let name = name.strip_prefix(prefix)?;
+            Some((name, ty))
+        });
+        let own: Vec<(&str, &Ty)> = own.collect();
         let mut fields = Vec::new();
-        for (name, _) in &draw.fields {
-            fields.push(match name.as_str() {
+        for (name, _) in &own {
+            fields.push(match *name {
                 "text" => texts(&self.text),
                 "prompt_text" => texts(&self.prompt_text),
                 "answer" => texts(&self.answer),
@@ -251,7 +304,10 @@ impl Batch {
             });
         }
         let mut masks = Vec::new();
-        for &dim in draw.fresh.iter().filter(|&&dim| graph.dims.is_ragged(dim)) {
+        let is_own = |dim: &&DimId| {
+            graph.dims.is_ragged(**dim) && own.iter().any(|(_, ty)| ty.dims.contains(*dim))
+        };
+        for &dim in draw.fresh.iter().filter(is_own) {
             let rows = if graph.dims.name(dim) == "prompt_token" {
                 &self.prompts
             } else {

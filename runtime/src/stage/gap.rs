@@ -5,8 +5,8 @@ use rlp_compiler::graph::{DrawArg, Graph, ModelOutput, ModelRef, NodeId, Op};
 use super::gradient::Gradient;
 use super::host::{StageHost, draw_of};
 use super::minibatch::Portion;
-use crate::eager::Executor;
 use crate::error::Result;
+use crate::executor::Executor;
 
 /// The largest difference at a real token between what a rollout of this step recorded and what the first minibatch
 /// computed with the same weights; `None` if no output of the clause was recorded.

@@ -9,9 +9,10 @@ use rlp_compiler::graph::{Graph, ModelOutput, ModelRef, NodeId, Op};
 use super::clause::Clause;
 use super::guard;
 use super::host::StageHost;
+use super::leaves;
 use super::sequence::{Differentiated, Sequences};
-use crate::eager::Executor;
 use crate::error::{Fault, Result, RunError};
+use crate::executor::Executor;
 use crate::tensor::{Kind, Tensor, Value, gradients};
 
 /// What a minibatch says.
@@ -19,30 +20,22 @@ pub(crate) struct Gradient {
     pub(crate) loss: f64,
     /// By each parameter of each target, in order.
     pub(crate) of: Vec<Vec<Tensor>>,
+    /// By each trainable tensor, in order.
+    pub(crate) tensors: Vec<Tensor>,
     /// The outputs of the models through which it flowed.
     pub(crate) outputs: Vec<(NodeId, Tensor)>,
 }
 
 impl Gradient {
-    /// Scales it down to a global norm; its norm before that.
-    pub(crate) fn clip(&mut self, limit: Option<f64>) -> Result<f64, Fault> {
-        let mut squares = 0.0;
-        for part in self.of.iter().flatten() {
-            squares += part
-                .f_to_kind(Kind::Double)?
-                .f_square()?
-                .f_sum(None)?
-                .f_double_value(&[])?;
+    /// Its global norm.
+    pub(crate) fn norm(&self) -> Result<f64, Fault> {
+        let mut squares: f64 = 0.0;
+        for part in self.of.iter().flatten().chain(&self.tensors) {
+            let flat = part.f_reshape([-1])?;
+            let norm = flat.f_linalg_norm(2, None::<&[i64]>, false, Kind::Double)?;
+            squares += norm.f_double_value(&[])?.powi(2);
         }
-        let norm = squares.sqrt();
-        if let Some(limit) = limit
-            && norm > limit
-        {
-            for part in self.of.iter_mut().flatten() {
-                let _ = part.f_mul_scalar_(limit / norm)?;
-            }
-        }
-        Ok(norm)
+        Ok(squares.sqrt())
     }
 }
 
@@ -61,7 +54,7 @@ pub(crate) fn gradient(
 ) -> Result<Gradient> {
     let graph = minibatch.graph();
     host.forget_passes();
-    let mut outputs: Vec<(NodeId, Tensor)> = Vec::new();
+    let mut outputs = leaves::give(clause, minibatch, host)?;
     let mut passes = Vec::new();
     for call in calls(graph, &clause.plan.outputs)? {
         let operands = minibatch.evaluate(&call.operands, host)?;
@@ -83,28 +76,26 @@ pub(crate) fn gradient(
         passes.push((call, pass));
     }
 
-    // On a copy: if something is not finite, all of it is computed again to see where.
-    let loss = minibatch.clone().evaluate(&[clause.plan.loss], host)?;
-    let [Value::Tensor(loss)] = loss.as_slice() else {
-        return Err(Fault::broken("a loss is a number").into());
+    guard::asserted(clause, minibatch, host)?;
+    let (value, by_output) = match &clause.fused {
+        Some(fused) => {
+            let found = fused.differentiate(minibatch, host)?;
+            if !found.loss.is_finite() {
+                return Err(guard::loss_not_finite(clause, minibatch, host)?);
+            }
+            if !found.is_finite {
+                return Err(guard::gradient_not_finite(clause, minibatch, host)?);
+            }
+            (found.loss, found.in_order(&outputs)?)
+        }
+        None => by_autograd(clause, minibatch, &outputs, host)?,
     };
-    let value = loss.f_double_value(&[])?;
-    if !value.is_finite() {
-        return Err(guard::loss_not_finite(clause, minibatch, host)?);
-    }
-    let leaves: Vec<&Tensor> = outputs.iter().map(|(_, leaf)| leaf).collect();
-    let by_output = gradients(loss, &leaves, false)?;
-    // What stands where nothing is real is anything.
-    let by_output = outputs.iter().zip(by_output).map(|((node, _), gradient)| {
-        minibatch
-            .extents()
-            .keep_real(gradient, &graph.ty(*node).dims)
-    });
-    let by_output = by_output.collect::<Result<Vec<_>, Fault>>()?;
-    if !guard::all_finite(&by_output)? {
-        return Err(guard::gradient_not_finite(clause, minibatch, host)?);
-    }
 
+    let named = outputs.iter().map(|(node, _)| *node);
+    let named: Vec<(NodeId, Tensor)> = named
+        .zip(by_output.iter().map(Tensor::shallow_clone))
+        .collect();
+    let tensors = leaves::gradients(clause, graph, &named)?;
     let mut of: Vec<Option<Vec<Tensor>>> = clause.plan.targets.iter().map(|_| None).collect();
     for (call, pass) in passes {
         let upstream = call.nodes.iter().map(|&(node, output)| {
@@ -146,8 +137,41 @@ pub(crate) fn gradient(
     Ok(Gradient {
         loss: value,
         of,
+        tensors,
         outputs,
     })
+}
+
+/// The loss and its gradient by the outputs, which are leaves of libtorch's autograd.
+fn by_autograd(
+    clause: &Clause,
+    minibatch: &mut Executor<'_>,
+    outputs: &[(NodeId, Tensor)],
+    host: &mut StageHost<'_>,
+) -> Result<(f64, Vec<Tensor>)> {
+    let graph = minibatch.graph();
+    // On a copy: if something is not finite, all of it is computed again to see where.
+    let loss = minibatch.clone().evaluate(&[clause.plan.loss], host)?;
+    let [Value::Tensor(loss)] = loss.as_slice() else {
+        return Err(Fault::broken("a loss is a number").into());
+    };
+    let value = loss.f_double_value(&[])?;
+    if !value.is_finite() {
+        return Err(guard::loss_not_finite(clause, minibatch, host)?);
+    }
+    let leaves: Vec<&Tensor> = outputs.iter().map(|(_, leaf)| leaf).collect();
+    let by_output = gradients(loss, &leaves, false)?;
+    // What stands where nothing is real is anything.
+    let by_output = outputs.iter().zip(by_output).map(|((node, _), gradient)| {
+        minibatch
+            .extents()
+            .keep_real(gradient, &graph.ty(*node).dims)
+    });
+    let by_output = by_output.collect::<Result<Vec<_>, Fault>>()?;
+    if !guard::all_finite(&by_output)? {
+        return Err(guard::gradient_not_finite(clause, minibatch, host)?);
+    }
+    Ok((value, by_output))
 }
 
 fn calls(graph: &Graph, outputs: &[NodeId]) -> Result<Vec<Call>> {
@@ -158,9 +182,8 @@ fn calls(graph: &Graph, outputs: &[NodeId]) -> Result<Vec<Call>> {
             output,
         } = graph.op(node)
         else {
-            let fault =
-                Fault::input("trainable tensors outside a model are not supported by this engine");
-            return Err(RunError::from(fault).at(graph, node));
+            // A trainable tensor is a leaf by itself.
+            continue;
         };
         let operands = graph.operands(node);
         match calls

@@ -1,12 +1,16 @@
 //! Parameters that one run of an update rule changes: one alone, or several end to end.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use rlp_compiler::graph::{NodeId, Op};
+use rlp_compiler::pass::RuleGraph;
 use rlp_compiler::plan::{ParameterGroup, RulePlan, TrainPlan, UpdatePlan, UpdateState};
 
+use super::gradient::Gradient;
 use super::guard;
 use crate::error::Fault;
+use crate::executor::Steps;
 use crate::model::CausalLm;
 use crate::resource::World;
 use crate::tensor::{Tensor, Value};
@@ -17,31 +21,72 @@ const MOST_ELEMENTS: i64 = 1 << 22;
 
 pub(crate) struct Group<'p> {
     pub(crate) rule: &'p RulePlan,
-    pub(crate) update: &'p UpdatePlan,
+    update: &'p UpdatePlan,
+    /// The rule as it runs.
+    pub(crate) own: RuleGraph,
     is_matrix: bool,
     /// Whether the parameters are joined end to end, or there is one alone in its own form.
     is_joined: bool,
     members: Vec<Member>,
+    /// The values of the members end to end, if they are joined.
+    flat: Option<Tensor>,
+    /// What of the rule runs as kernels.
+    pub(crate) steps: Option<Rc<Steps>>,
     /// One a state of the rule, once there was a gradient.
     pub(crate) states: Option<Vec<Value>>,
 }
 
+#[derive(Clone)]
 struct Member {
-    /// Place among the clause's targets, and index of that model in the plan.
-    target: usize,
-    model: usize,
-    /// Place among the parameters of the model.
-    parameter: usize,
+    owner: Owner,
     name: String,
     shape: Vec<i64>,
+}
+
+/// What a member is a parameter of.
+#[derive(Clone, Copy)]
+enum Owner {
+    Model {
+        /// Place among the clause's targets, and index of that model in the plan.
+        target: usize,
+        model: usize,
+        /// Place among the parameters of the model.
+        parameter: usize,
+    },
+    /// A trainable tensor by itself.
+    Tensor {
+        /// Place among the clause's tensors, and its index in the plan.
+        place: usize,
+        tensor: usize,
+    },
+}
+
+impl Owner {
+    fn value(self, world: &World) -> &Tensor {
+        match self {
+            Owner::Model {
+                model, parameter, ..
+            } => &world.models[model].network.parameters()[parameter].value,
+            Owner::Tensor { tensor, .. } => &world.tensors[tensor].value,
+        }
+    }
+
+    fn value_mut(self, world: &mut World) -> &mut Tensor {
+        match self {
+            Owner::Model {
+                model, parameter, ..
+            } => &mut world.models[model].network.parameters_mut()[parameter].value,
+            Owner::Tensor { tensor, .. } => &mut world.tensors[tensor].value,
+        }
+    }
 }
 
 /// What rules leave behind at the end of their stage, for `keep state`.
 #[derive(Clone, Default)]
 pub(crate) struct Carried(BTreeMap<Key, Left>);
 
-/// The block of a rule, a model and one of its parameters.
-type Key = (String, usize, String);
+/// The block of a rule, a model and one of its parameters, or a trainable tensor by itself.
+type Key = (String, Option<usize>, String);
 
 #[derive(Clone)]
 struct Left {
@@ -57,67 +102,132 @@ pub(crate) fn groups<'p>(plan: &'p TrainPlan, world: &World) -> Vec<Group<'p>> {
         let network = &world.models[model].network;
         for (parameter, own) in network.parameters().iter().enumerate() {
             let names = |rule: &&RulePlan| belongs(&rule.on, network, parameter);
-            let Some(rule) = plan.rules.iter().find(names) else {
-                continue;
-            };
-            let shape = own.value.size();
-            let is_matrix = shape.len() > 1;
-            let update = if is_matrix {
-                &rule.matrix
-            } else {
-                &rule.vector
-            };
-            let is_joined = is_elementwise(update);
+            let rule = plan.rules.iter().find(names);
             let member = Member {
-                target,
-                model,
-                parameter,
+                owner: Owner::Model {
+                    target,
+                    model,
+                    parameter,
+                },
                 name: own.name.clone(),
-                shape,
+                shape: own.value.size(),
             };
-            let has_room = |group: &&mut Group| {
-                let elements: i64 = group.members.iter().map(Member::elements).sum();
-                is_joined
-                    && std::ptr::eq(group.update, update)
-                    && elements + member.elements() <= MOST_ELEMENTS
-            };
-            match groups.iter_mut().find(has_room) {
-                Some(group) => group.members.push(member),
-                None => groups.push(Group {
-                    rule,
-                    update,
-                    is_matrix,
-                    is_joined,
-                    members: vec![member],
-                    states: None,
-                }),
+            if let Some(rule) = rule {
+                join(&mut groups, rule, member, plan, world);
             }
+        }
+    }
+    for (place, &tensor) in plan.tensors.iter().enumerate() {
+        let own = &world.tensors[tensor];
+        let names = |rule: &&RulePlan| names_tensor(&rule.on, &own.name);
+        let rule = plan.rules.iter().find(names);
+        let member = Member {
+            owner: Owner::Tensor { place, tensor },
+            name: own.name.clone(),
+            shape: own.value.size(),
+        };
+        if let Some(rule) = rule {
+            join(&mut groups, rule, member, plan, world);
         }
     }
     groups
 }
 
+/// Adds a parameter to a group of its rule that has room, or to a new one.
+fn join<'p>(
+    groups: &mut Vec<Group<'p>>,
+    rule: &'p RulePlan,
+    member: Member,
+    plan: &TrainPlan,
+    world: &World,
+) {
+    let is_matrix = member.shape.len() > 1;
+    let update = if is_matrix {
+        &rule.matrix
+    } else {
+        &rule.vector
+    };
+    let is_joined = is_elementwise(update);
+    let has_room = |group: &&mut Group| {
+        let elements: i64 = group.members.iter().map(Member::elements).sum();
+        is_joined
+            && std::ptr::eq(group.update, update)
+            && elements + member.elements() <= MOST_ELEMENTS
+    };
+    match groups.iter_mut().find(has_room) {
+        Some(group) => group.members.push(member),
+        None => groups.push(Group {
+            rule,
+            update,
+            own: RuleGraph::new(update, plan.clip_norm.is_some()),
+            flat: None,
+            is_matrix,
+            is_joined,
+            members: vec![member],
+            steps: world.kernels.as_ref().map(Steps::new),
+            states: None,
+        }),
+    }
+}
+
 impl Group<'_> {
+    /// Puts the values of joined parameters side by side in memory, where they stay.
+    pub(crate) fn join(&mut self, world: &mut World) -> Result<(), Fault> {
+        if !self.is_joined {
+            return Ok(());
+        }
+        let flat = self.parameters(world)?.f_reshape([-1])?.f_contiguous()?;
+        for (place, member) in self.members.iter().enumerate() {
+            let start = self.start(place);
+            let part = flat
+                .f_narrow(0, start, member.elements())?
+                .f_view(member.shape.as_slice())?;
+            *member.owner.value_mut(world) = part;
+        }
+        self.flat = Some(flat);
+        Ok(())
+    }
+
+    /// The joined parameters where they lie; `None` if another group has moved one of them since.
+    fn in_place(&self, world: &World) -> Option<Tensor> {
+        let flat = self.flat.as_ref()?;
+        let mut next = flat.data_ptr() as usize;
+        for member in &self.members {
+            let value = member.owner.value(world);
+            if value.data_ptr() as usize != next {
+                return None;
+            }
+            next += value.numel() * value.f_kind().ok()?.elt_size_in_bytes();
+        }
+        Some(flat.shallow_clone())
+    }
+
     /// The parameters in the form that the rule takes.
     pub(crate) fn parameters(&self, world: &World) -> Result<Tensor, Fault> {
-        let own = |member: &Member| {
-            &world.models[member.model].network.parameters()[member.parameter].value
+        if let Some(flat) = self.in_place(world) {
+            return if self.is_matrix {
+                Ok(flat.f_unsqueeze(-1)?)
+            } else {
+                Ok(flat)
+            };
+        }
+        let own = |member: &Member| member.owner.value(world).shallow_clone();
+        self.form(self.members.iter().map(own).collect())
+    }
+
+    /// Their gradients.
+    pub(crate) fn gradients(&self, gradient: &Gradient) -> Result<Tensor, Fault> {
+        let own = |member: &Member| match member.owner {
+            Owner::Model {
+                target, parameter, ..
+            } => gradient.of[target][parameter].shallow_clone(),
+            Owner::Tensor { place, .. } => gradient.tensors[place].shallow_clone(),
         };
         self.form(self.members.iter().map(own).collect())
     }
 
-    /// Their gradients, of those by the parameters of each target.
-    pub(crate) fn gradients(&self, of_targets: &[Vec<Tensor>]) -> Result<Tensor, Fault> {
-        self.form(
-            self.members
-                .iter()
-                .map(|member| &of_targets[member.target][member.parameter])
-                .collect(),
-        )
-    }
-
     /// One alone in its own form, more dimensions than two flattened; or all end to end.
-    fn form(&self, tensors: Vec<&Tensor>) -> Result<Tensor, Fault> {
+    fn form(&self, tensors: Vec<Tensor>) -> Result<Tensor, Fault> {
         if let ([tensor], false) = (tensors.as_slice(), self.is_joined) {
             let rows = tensor.size().first().copied().unwrap_or(1);
             return Ok(if self.is_matrix {
@@ -143,40 +253,43 @@ impl Group<'_> {
         if !self.is_joined {
             return Ok(whole.shallow_clone());
         }
-        let start = self.members[..place]
-            .iter()
-            .map(Member::elements)
-            .sum::<i64>();
-        Ok(whole.f_narrow(0, start, self.members[place].elements())?)
+        Ok(whole.f_narrow(0, self.start(place), self.members[place].elements())?)
+    }
+
+    /// Where a member begins among those joined.
+    fn start(&self, place: usize) -> i64 {
+        self.members[..place].iter().map(Member::elements).sum()
     }
 
     pub(crate) fn write(&self, parameters: &Tensor, world: &mut World) -> Result<(), Fault> {
+        if let Some(mut flat) = self.in_place(world) {
+            flat.f_copy_(&parameters.f_reshape([-1])?)?;
+            return Ok(());
+        }
         for (place, member) in self.members.iter().enumerate() {
             let own = self.part(parameters, place)?.f_reshape(&member.shape)?;
-            let network = &mut world.models[member.model].network;
-            network.parameters_mut()[member.parameter]
-                .value
-                .f_copy_(&own)?;
+            member.owner.value_mut(world).f_copy_(&own)?;
         }
         Ok(())
     }
 
-    /// Refuses new values that are not finite.
-    pub(crate) fn check(&self, parameters: &Tensor) -> Result<(), Fault> {
-        if guard::all_finite(&[parameters.shallow_clone()])? {
-            return Ok(());
-        }
+    /// Which of the new values are not finite.
+    pub(crate) fn not_finite(&self, parameters: &Tensor) -> Result<Fault, Fault> {
         for (place, member) in self.members.iter().enumerate() {
             if !guard::all_finite(&[self.part(parameters, place)?])? {
                 let what = format!("`{}` after an update by `{}`", member.name, self.rule.block);
-                return Err(Fault::NotFinite { what });
+                return Ok(Fault::NotFinite { what });
             }
         }
         Err(Fault::broken("every element belongs to a parameter"))
     }
 
     fn key(&self, member: &Member) -> Key {
-        (self.rule.block.clone(), member.model, member.name.clone())
+        let owner = match member.owner {
+            Owner::Model { model, .. } => Some(model),
+            Owner::Tensor { .. } => None,
+        };
+        (self.rule.block.clone(), owner, member.name.clone())
     }
 
     /// Whether each member has a part of its own in a state.
@@ -250,6 +363,15 @@ fn belongs(group: &ParameterGroup, network: &CausalLm, parameter: usize) -> bool
         ParameterGroup::Matrices => network.matrices().contains(&parameter),
         ParameterGroup::Others => !network.matrices().contains(&parameter),
         ParameterGroup::Named(pattern) => matches(pattern, &network.parameters()[parameter].name),
+    }
+}
+
+/// Whether a group names a trainable tensor by itself, which is none of a model's matrices.
+fn names_tensor(group: &ParameterGroup, name: &str) -> bool {
+    match group {
+        ParameterGroup::All | ParameterGroup::Others => true,
+        ParameterGroup::Matrices => false,
+        ParameterGroup::Named(pattern) => matches(pattern, name),
     }
 }
 

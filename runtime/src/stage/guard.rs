@@ -5,8 +5,9 @@ use rlp_compiler::phase::live;
 
 use super::clause::Clause;
 use super::host::StageHost;
-use crate::eager::Executor;
+use crate::asserted;
 use crate::error::{Fault, Result, RunError};
+use crate::executor::Executor;
 use crate::tensor::{Tensor, gradients};
 
 /// `what` is not finite, at a node.
@@ -24,6 +25,21 @@ pub(crate) fn all_finite(tensors: &[Tensor]) -> Result<bool, Fault> {
         }
     }
     Ok(true)
+}
+
+/// Checks what the loss asserts of values that are known on a minibatch only. The error names a place in the whole batch.
+pub(crate) fn asserted(
+    clause: &Clause,
+    minibatch: &Executor<'_>,
+    host: &mut StageHost<'_>,
+) -> Result<()> {
+    let on_minibatch = asserted::check(&clause.late_asserts, &mut minibatch.clone(), host);
+    if on_minibatch.is_err() {
+        host.forget_passes();
+        let mut batch = host.batch(minibatch.graph(), *minibatch.context())?;
+        asserted::check(&clause.late_asserts, &mut batch, host)?;
+    }
+    on_minibatch
 }
 
 /// The error of a loss that is not finite: the first value on the way to it that is not.

@@ -1,6 +1,7 @@
 //! What the graph of a stage asks for while it runs: the draws of samplers and the outputs of models.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use rlp_compiler::graph::{Draw, DrawArg, Graph, ModelRef, NodeId, Op};
 use rlp_compiler::ty::DimId;
@@ -8,18 +9,20 @@ use rlp_compiler::ty::DimId;
 use super::rows;
 use super::sequence::Sequences;
 use crate::data::ProblemOrder;
-use crate::eager::{Drawn, Executor, Host};
 use crate::error::{Fault, Result};
+use crate::executor::{Drawn, Executor, Host, Steps};
 use crate::model::Pass;
 use crate::random::{Purpose, Stream};
 use crate::resource::{Frozen, World};
 use crate::tensor::Value;
 use crate::torch::{Context, axis};
+use crate::trainable::FrozenTensors;
 
 /// A stage's side of the executor.
 pub(crate) struct StageHost<'w> {
     pub(crate) world: &'w mut World,
     pub(crate) frozen: Frozen,
+    pub(crate) frozen_tensors: FrozenTensors,
     /// The place of the stage in the pipeline, which keys its random numbers.
     pub(crate) stage: u64,
     /// From 1.
@@ -36,6 +39,8 @@ pub(crate) struct StageHost<'w> {
     pub(crate) tokens: u64,
     /// The latest passes without gradient, so that several outputs of one batch share a pass.
     passes: Option<(ModelRef, Vec<NodeId>, Sequences, Vec<Pass>)>,
+    /// What of the stage's graph runs as kernels.
+    steps: Option<Rc<Steps>>,
 }
 
 /// A draw that was made.
@@ -55,9 +60,12 @@ impl<'w> StageHost<'w> {
         micro_batch: Option<u64>,
     ) -> StageHost<'w> {
         let frozen = Frozen::new(model_refs(graph).into_iter(), world);
+        let steps = world.kernels.as_ref().map(Steps::new);
+        let frozen_tensors = FrozenTensors::new(graph, &world.tensors);
         StageHost {
             world,
             frozen,
+            frozen_tensors,
             stage,
             step: 0,
             micro_batch,
@@ -66,6 +74,7 @@ impl<'w> StageHost<'w> {
             states: Vec::new(),
             tokens: 0,
             passes: None,
+            steps,
         }
     }
 
@@ -75,6 +84,7 @@ impl<'w> StageHost<'w> {
         self.tokens = 0;
         self.records.retain(|node, _| steady.contains(node));
         self.frozen.refresh(step, self.world);
+        self.frozen_tensors.refresh(step, &self.world.tensors);
         self.forget_passes();
     }
 
@@ -85,7 +95,7 @@ impl<'w> StageHost<'w> {
 
     /// The whole batch of the current step, as far as it has been drawn.
     pub(crate) fn batch<'g>(&self, graph: &'g Graph, context: Context) -> Result<Executor<'g>> {
-        let mut batch = Executor::new(graph, context);
+        let mut batch = Executor::fused(graph, context, self.steps.as_ref());
         for (index, value) in self.states.iter().enumerate() {
             batch.give_state(index, value)?;
         }
@@ -113,7 +123,7 @@ impl Host for StageHost<'_> {
         let graph = executor.graph();
         let draw = draw_of(graph, node)?;
         let record = match draw.block.as_str() {
-            "sampler.rollout" | "sampler.demonstrations" => {
+            "sampler.rollout" | "sampler.rollout_pairs" | "sampler.demonstrations" => {
                 self.draw_problems(graph, node, operands)?
             }
             "sampler.dynamic" => self.dynamic(executor, node, operands)?,
@@ -135,11 +145,12 @@ impl Host for StageHost<'_> {
     }
 
     fn model(&mut self, graph: &Graph, node: NodeId, operands: &[Value]) -> Result<Value> {
+        if let Op::Trainable(tensor) = graph.op(node) {
+            let value = self.frozen_tensors.resolve(tensor, &self.world.tensors)?;
+            return Ok(value.into());
+        }
         let Op::Model { model, output } = graph.op(node) else {
-            return Err(Fault::input(
-                "trainable tensors outside a model are not supported by this engine",
-            )
-            .into());
+            return Err(Fault::broken("a model is read by a `Model` node").into());
         };
         let read = graph.operands(node);
         let is_same = |(own, nodes, ..): &(ModelRef, Vec<NodeId>, Sequences, Vec<Pass>)| {
@@ -237,7 +248,7 @@ pub(crate) fn renew(draw: &Draw, value: &Value, dims: &[DimId]) -> Result<Value,
 fn model_refs(graph: &Graph) -> Vec<&ModelRef> {
     let mut refs = Vec::new();
     for id in graph.ids() {
-        if let Op::Model { model, .. } | Op::Trainable(model) = graph.op(id) {
+        if let Op::Model { model, .. } = graph.op(id) {
             refs.push(model);
         }
     }

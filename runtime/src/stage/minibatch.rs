@@ -74,6 +74,16 @@ impl Rows {
         self.dealt.contains(&dim)
     }
 
+    /// Whether a value over these dimensions can be cut: if it has any that are dealt out, it has the one that carries the rows.
+    pub(crate) fn can_cut(&self, dims: &[DimId]) -> bool {
+        let is_dealt = dims.iter().any(|&dim| self.deals(dim));
+        !is_dealt
+            || self
+                .order
+                .first()
+                .is_some_and(|carrier| dims.contains(carrier))
+    }
+
     /// What is dealt out at once: a row, or a group of rows that stay together. Their number, and the rows of each.
     fn units(&self, extents: &Extents) -> Result<(usize, usize), Fault> {
         let count = |dims: &[DimId]| {

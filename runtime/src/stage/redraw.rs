@@ -6,8 +6,8 @@ use rlp_compiler::ty::DimId;
 use super::draw::Args;
 use super::host::{Record, StageHost, draw_of, renew};
 use super::rows;
-use crate::eager::{Drawn, Executor};
 use crate::error::{Fault, Result};
+use crate::executor::{Drawn, Executor};
 use crate::tensor::{Device, Kind, Tensor, Value};
 use crate::torch::axis;
 

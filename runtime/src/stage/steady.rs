@@ -6,8 +6,8 @@ use rlp_compiler::graph::{Graph, NodeId, Op};
 use rlp_compiler::phase::{Phase, upstream};
 use rlp_compiler::ty::DimId;
 
-use crate::eager::{Executor, Host};
 use crate::error::Result;
+use crate::executor::{Executor, Host};
 use crate::tensor::Value;
 
 /// The nodes whose values stay the same over the steps of a stage, and those values that were computed.

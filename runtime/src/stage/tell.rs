@@ -8,8 +8,9 @@ use rlp_compiler::phase::{Phase, upstream};
 use rlp_compiler::plan::ReportPlan;
 
 use super::Stage;
-use crate::eager::Executor;
+use crate::asserted;
 use crate::error::{Fault, Result, RunError};
+use crate::executor::Executor;
 use crate::report::{EvaluationRecord, is_due};
 use crate::tensor::{Value, elements};
 
@@ -54,6 +55,7 @@ impl Stage<'_> {
             .filter(|(_, node)| !self.depends(*node, empty))
             .collect();
         let nodes: Vec<NodeId> = entries.iter().map(|(_, node)| *node).collect();
+        self.check(&report.asserts, batch, empty)?;
         let values = self.steady.evaluate(batch, &nodes, &mut self.host)?;
         let number = |value: &Value| {
             elements::<f64>(value.tensor()?)?
@@ -66,6 +68,39 @@ impl Stage<'_> {
             .zip(&values)
             .map(|((name, _), value)| Ok((name.clone(), number(value)?)));
         told.collect::<Result<_, Fault>>().map_err(RunError::from)
+    }
+
+    /// Checks assertions, by index in the graph, but for those that depend on an empty draw.
+    pub(super) fn check(
+        &mut self,
+        asserts: &[usize],
+        batch: &mut Executor<'_>,
+        empty: &BTreeSet<NodeId>,
+    ) -> Result<()> {
+        let mut asserts = asserted::of(self.graph, asserts);
+        asserts.retain(|assertion| !self.depends(assertion.condition, empty));
+        let conditions: Vec<NodeId> = asserts
+            .iter()
+            .map(|assertion| assertion.condition)
+            .collect();
+        self.steady.evaluate(batch, &conditions, &mut self.host)?;
+        asserted::check(&asserts, batch, &mut self.host)
+    }
+
+    /// The assertions of what is told in a step that are known before its updates.
+    pub(super) fn early_asserts(&self, step: u64) -> Vec<usize> {
+        let due = self
+            .plan
+            .reports
+            .iter()
+            .filter(|report| is_due(report.every, step, self.steps));
+        let asserts = due.flat_map(|report| report.asserts.iter().copied());
+        let is_early = |&index: &usize| {
+            let condition = self.graph.asserts[index].condition;
+            self.plan.phases[condition.index()] != Phase::Minibatch
+        };
+        let all = asserts.chain(self.plan.asserts.iter().copied());
+        all.filter(is_early).collect()
     }
 
     pub(super) fn evaluations(

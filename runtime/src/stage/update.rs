@@ -1,12 +1,15 @@
 //! Optimizers: the update rules of a `train` clause, run from their graphs.
 
-use rlp_compiler::graph::{Graph, NodeId, Op};
+use rlp_compiler::graph::{Assertion, Graph, NodeId, Op};
+use rlp_compiler::pass::{CLIP, RuleGraph};
 use rlp_compiler::plan::{RulePlan, TrainPlan};
 
+use super::gradient::Gradient;
 use super::group::{Carried, Group, groups};
 use super::host::StageHost;
-use crate::eager::{Executor, NoHost};
+use crate::asserted;
 use crate::error::{Fault, Result};
+use crate::executor::{Executor, NoHost};
 use crate::resource::World;
 use crate::tensor::{Tensor, Value, without_gradient};
 use crate::torch::Context;
@@ -22,8 +25,15 @@ pub(crate) struct Optimizer<'p> {
 }
 
 impl<'p> Optimizer<'p> {
-    pub(crate) fn new(plan: &'p TrainPlan, world: &World, carried: &Carried) -> Optimizer<'p> {
-        let groups = groups(plan, world);
+    pub(crate) fn new(
+        plan: &'p TrainPlan,
+        world: &mut World,
+        carried: &Carried,
+    ) -> Result<Optimizer<'p>, Fault> {
+        let mut groups = groups(plan, world);
+        for group in &mut groups {
+            group.join(world)?;
+        }
         let carried = if plan.keep_state {
             carried.clone()
         } else {
@@ -34,20 +44,22 @@ impl<'p> Optimizer<'p> {
             .map(|group| group.updates_left(&carried))
             .max()
             .unwrap_or(0);
-        Optimizer {
+        Ok(Optimizer {
             plan,
             groups,
             updates,
             carried,
-        }
+        })
     }
 
-    /// Updates the parameters by the gradients of each target's parameters; weights change only if all is well.
+    /// Updates the parameters by the gradient of the clause's loss, whose global norm is `norm`; weights change only if
+    /// all is well.
     ///
     /// `total` is the number of all updates of the clause. Arguments are computed by `graph`, the stage's own.
     pub(crate) fn update(
         &mut self,
-        gradients: &[Vec<Tensor>],
+        gradient: &Gradient,
+        norm: f64,
         total: u64,
         graph: &Graph,
         host: &mut StageHost<'_>,
@@ -61,11 +73,16 @@ impl<'p> Optimizer<'p> {
             step,
             steps: total,
         };
+        // What scales the gradient down to the norm that it may have.
+        let clip = self
+            .plan
+            .clip_norm
+            .map(|limit| if norm > limit { limit / norm } else { 1.0 });
         let mut next = Vec::new();
         for group in &self.groups {
             let args = arguments(group.rule, graph, context, host)?;
             let updated =
-                without_gradient(|| self.run(group, gradients, &args, context, host.world));
+                without_gradient(|| self.run(group, gradient, clip, &args, context, host.world));
             next.push(updated.map_err(|error| error.at_span(self.plan.span))?);
         }
         for (group, (parameters, states)) in self.groups.iter_mut().zip(next) {
@@ -80,15 +97,20 @@ impl<'p> Optimizer<'p> {
     fn run(
         &self,
         group: &Group,
-        gradients: &[Vec<Tensor>],
+        gradient: &Gradient,
+        clip: Option<f64>,
         args: &[(String, Value)],
         context: Context,
         world: &World,
     ) -> Result<(Tensor, Vec<Value>)> {
-        let update = group.update;
-        let mut executor = Executor::new(&update.graph, context);
+        let RuleGraph { update, finite } = &group.own;
+        let mut executor = Executor::fused(&update.graph, context, group.steps.as_ref());
         executor.give_input("param", &group.parameters(world)?.into())?;
-        executor.give_input("grad", &group.gradients(gradients)?.into())?;
+        executor.give_input("grad", &group.gradients(gradient)?.into())?;
+        if let Some(clip) = clip {
+            let clip = Tensor::f_full([0i64; 0], clip, (context.kind, context.device))?;
+            executor.give_input(CLIP, &clip.into())?;
+        }
         for (name, value) in args {
             executor.give_input(name, value)?;
         }
@@ -105,14 +127,18 @@ impl<'p> Optimizer<'p> {
         for (state, value) in update.states.iter().zip(&states) {
             executor.give_input(&format!("state.{}", state.name), value)?;
         }
+        let asserts: Vec<&Assertion> = update.graph.asserts.iter().collect();
+        asserted::check(&asserts, &mut executor, &mut NoHost)?;
         let next = update.states.iter().map(|state| state.next);
-        let wanted: Vec<NodeId> = [update.param].into_iter().chain(next).collect();
-        let mut values = executor.evaluate(&wanted, &mut NoHost)?.into_iter();
-        let Some(Value::Tensor(parameters)) = values.next() else {
+        let wanted: Vec<NodeId> = [*finite, update.param].into_iter().chain(next).collect();
+        let values = executor.evaluate(&wanted, &mut NoHost)?;
+        let [finite, Value::Tensor(parameters), states @ ..] = values.as_slice() else {
             return Err(Fault::broken("a rule gives a parameter").into());
         };
-        group.check(&parameters)?;
-        Ok((parameters, values.collect()))
+        if finite.tensor()?.f_int64_value(&[])? == 0 {
+            return Err(group.not_finite(parameters)?.into());
+        }
+        Ok((parameters.shallow_clone(), states.to_vec()))
     }
 
     /// Leaves the states behind for a later stage.
@@ -136,7 +162,9 @@ fn arguments(
         return Ok(Vec::new());
     }
     let nodes: Vec<NodeId> = open.iter().map(|(_, node)| *node).collect();
-    let values = host.batch(graph, context)?.evaluate(&nodes, host)?;
+    let mut batch = host.batch(graph, context)?;
+    asserted::check(&asserted::of(graph, &rule.asserts), &mut batch, host)?;
+    let values = batch.evaluate(&nodes, host)?;
     Ok(open
         .into_iter()
         .map(|(name, _)| name.clone())

@@ -5,8 +5,8 @@ use rlp_compiler::graph::{Binary, Call, CallId, Factor, Graph, NodeId, Op, Reduc
 use rlp_compiler::pass;
 use rlp_compiler::ty::{Dim, DimId, Elem, Ty};
 use rlp_grammar::ast::Span;
-use rlp_runtime::eager::{Executor, NoHost};
 use rlp_runtime::error::{Fault, RunError};
+use rlp_runtime::executor::{Executor, NoHost};
 use rlp_runtime::tensor::{Device, Kind, Tensor, elements, gradients};
 use rlp_runtime::torch::Context;
 

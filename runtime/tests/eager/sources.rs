@@ -6,8 +6,8 @@ use rlp_compiler::graph::{
 };
 use rlp_compiler::ty::{Dim, DimId, Elem, Ty};
 use rlp_grammar::ast::Span;
-use rlp_runtime::eager::{Drawn, Executor, Host, NoHost};
 use rlp_runtime::error::{Fault, Result};
+use rlp_runtime::executor::{Drawn, Executor, Host, NoHost};
 use rlp_runtime::tensor::{Device, Kind, Tensor, Value, gradients};
 use rlp_runtime::torch::Context;
 

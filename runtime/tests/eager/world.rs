@@ -9,7 +9,7 @@ use rlp_compiler::graph::{Graph, NodeId, Op};
 use rlp_compiler::pass;
 use rlp_compiler::ty::{Dim, DimId, Elem, Ty};
 use rlp_grammar::ast::Span;
-use rlp_runtime::eager::{Executor, NoHost};
+use rlp_runtime::executor::{Executor, NoHost};
 use rlp_runtime::random::{Purpose, Stream};
 use rlp_runtime::tensor::{Device, Kind, Tensor, Value, elements, gradients};
 use rlp_runtime::torch::Context;

@@ -394,3 +394,72 @@ fn output_that_cannot_be_written_ends_the_run_with_a_sentence() {
         said.err
     );
 }
+
+/// `ulimit -f` makes every file full at the same size; with the signal ignored, a write fails as on a full disk.
+#[test]
+fn a_disk_that_becomes_full_ends_the_run_and_harms_no_other() {
+    let folder = Folder::new("full");
+    folder.write(
+        "p.rlp",
+        r#"
+        pipeline long {
+            let task   = data.arithmetic(digits: 1)
+            let policy = model.causal_lm(layers: 1, hidden: 4, heads: 1, ffn: 4, positions: 32)
+            stage s {
+                let demos = sampler.demonstrations(task, prompts: 2)
+                train policy {
+                    minimize loss.nll(logp(policy, demos))
+                    with     optimizer.sgd(lr: 0.1)
+                    steps    2000
+                }
+            }
+        }
+        "#,
+    );
+    let earlier = folder.said(&["run", "p.rlp", "--steps", "2", "--run-dir", "earlier"]);
+    assert_eq!(earlier.code, Some(0), "{}", earlier.err);
+    let weights = || fs::read(folder.0.join("earlier/final/policy.safetensors")).unwrap();
+    let before = weights();
+
+    let limited = format!(
+        "trap '' XFSZ; ulimit -f 24; exec '{}' run p.rlp --quiet --run-dir full",
+        env!("CARGO_BIN_EXE_rlpc-engine")
+    );
+    let output = Command::new("sh")
+        .current_dir(&folder.0)
+        .args(["-c", &limited])
+        .env("OMP_NUM_THREADS", "1")
+        .output()
+        .unwrap();
+    let said = Said::from(output);
+    assert_eq!(said.code, Some(3), "{}", said.err);
+    assert!(said.err.contains("metrics.jsonl"), "{}", said.err);
+    assert!(!said.err.contains("panicked"), "{}", said.err);
+    assert!(!folder.0.join("full/final").exists());
+    assert!(folder.0.join("full/stopped/policy.safetensors").exists());
+    assert_eq!(before, weights());
+}
+
+#[test]
+fn a_trainable_tensor_is_left_beside_the_models() {
+    let folder = Folder::new("tensor");
+    folder.write(
+        "p.rlp",
+        "pipeline p {
+            param x: real[row: 2] = [1, 2]
+            stage a {
+                train x { minimize sum(x^2) with optimizer.sgd(lr: 0.1) steps 1 }
+            }
+        }",
+    );
+    let said = folder.said(&["run", "p.rlp", "--run-dir", "out"]);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    let bytes = fs::read(folder.0.join("out/final/x.safetensors")).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let x = file.tensor("x").unwrap();
+    let numbers = x.data().chunks(4);
+    let numbers: Vec<f32> = numbers
+        .map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap()))
+        .collect();
+    assert_eq!(numbers, [0.8, 1.6]);
+}

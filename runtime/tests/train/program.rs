@@ -8,6 +8,7 @@ use rlp_compiler::plan::Plan;
 use rlp_compiler::source::{SourceMap, Sources};
 use rlp_compiler::{Settings, check, pass};
 use rlp_runtime::error::Result;
+use rlp_runtime::executor::ExecutorChoice;
 use rlp_runtime::report::{EvaluationRecord, Event, StepRecord};
 use rlp_runtime::resource::World;
 use rlp_runtime::run::{Ending, run};
@@ -80,15 +81,20 @@ impl Told {
     }
 }
 
-/// Runs a program on one thread.
+/// Runs a program on one thread, fused.
 pub(crate) fn told(text: &str, seed: u64, kind: Kind) -> Told {
     try_told(text, seed, kind).unwrap_or_else(|error| panic!("{error:?}"))
 }
 
 pub(crate) fn try_told(text: &str, seed: u64, kind: Kind) -> Result<Told> {
+    told_by(ExecutorChoice::Fused, text, seed, kind)
+}
+
+pub(crate) fn told_by(executor: ExecutorChoice, text: &str, seed: u64, kind: Kind) -> Result<Told> {
     tch::set_num_threads(1);
     let (plan, _) = compile(text);
     let mut world = World::open(&plan, seed, kind, Device::Cpu)?;
+    world.kernels = executor.kernels();
     let mut told = Told::default();
     let ending = run(&plan, &mut world, None, &mut |event| {
         match event {

@@ -146,7 +146,7 @@ pub(crate) fn cast() -> Vec<Build> {
     ]
 }
 
-fn text_ops() -> [TextOp; 19] {
+fn text_ops() -> [TextOp; 21] {
     [
         TextOp::Contains,
         TextOp::StartsWith,
@@ -168,6 +168,8 @@ fn text_ops() -> [TextOp; 19] {
         },
         TextOp::Replace,
         TextOp::Occurrences,
+        TextOp::EditDistance,
+        TextOp::Repetition(2),
         TextOp::Join,
         TextOp::Equal,
     ]
@@ -181,9 +183,9 @@ fn text_type(op: &TextOp) -> (usize, Elem) {
         TextOp::Between | TextOp::Replace => (3, Elem::Text),
         TextOp::Trim | TextOp::Lower | TextOp::Upper | TextOp::Captures { .. } => (1, Elem::Text),
         TextOp::Words | TextOp::Length => (1, Elem::Int),
-        TextOp::Number => (1, Elem::Real),
+        TextOp::Number | TextOp::Repetition(_) => (1, Elem::Real),
         TextOp::Matches(_) => (1, Elem::Bool),
-        TextOp::Occurrences => (2, Elem::Int),
+        TextOp::Occurrences | TextOp::EditDistance => (2, Elem::Int),
     }
 }
 

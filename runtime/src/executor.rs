@@ -1,20 +1,55 @@
-//! The eager executor: every node is a libtorch call, in order, and libtorch's autograd differentiates.
+//! Graphs at work: the values of nodes, and what computes them.
+//!
+//! Eager, every node is a libtorch call, in order, and libtorch's autograd can differentiate (`node.rs`). Fused, most nodes
+//! are part of a kernel of machine code (`fused.rs`).
 
 mod finite;
+mod fused;
+mod kernels;
+mod node;
 mod scan;
+
+pub use fused::Steps;
+pub use kernels::Kernels;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::rc::Rc;
 
-use rlp_compiler::array::{Array, Elements};
 use rlp_compiler::graph::{Graph, NodeId, Op};
-use rlp_compiler::ty::{DimId, Elem};
+use rlp_compiler::ty::DimId;
 
 use crate::error::{Fault, Result, RunError};
 use crate::extent::Extents;
 use crate::tensor::{Tensor, Value};
-use crate::text::{self, Codes};
-use crate::torch::{self, Context, Site};
+use crate::torch::Context;
+
+/// How graphs run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ExecutorChoice {
+    /// Node by node; libtorch's autograd differentiates.
+    Eager,
+    /// As kernels; the compiler differentiates.
+    Fused,
+}
+
+impl ExecutorChoice {
+    /// The word of the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            ExecutorChoice::Eager => "eager",
+            ExecutorChoice::Fused => "fused",
+        }
+    }
+
+    /// What kernels a run shares: none if it is eager.
+    pub fn kernels(self) -> Option<Rc<Kernels>> {
+        match self {
+            ExecutorChoice::Eager => None,
+            ExecutorChoice::Fused => Some(Rc::new(Kernels::new())),
+        }
+    }
+}
 
 /// What a graph asks for while it runs.
 pub trait Host {
@@ -73,6 +108,8 @@ pub struct Executor<'g> {
     given: Vec<bool>,
     /// The fields of the draws that were made.
     drawn: BTreeMap<NodeId, Vec<Value>>,
+    /// What of the graph runs as kernels; node by node without.
+    steps: Option<Rc<Steps>>,
 }
 
 impl<'g> Executor<'g> {
@@ -84,6 +121,27 @@ impl<'g> Executor<'g> {
             values: vec![None; graph.len()],
             given: vec![false; graph.len()],
             drawn: BTreeMap::new(),
+            steps: None,
+        }
+    }
+
+    /// As [`Executor::new`], computing with kernels, which are kept in `steps` for the next executor of the same graph.
+    ///
+    /// Nothing that it computes can be differentiated by libtorch.
+    pub fn fused(graph: &'g Graph, context: Context, steps: Option<&Rc<Steps>>) -> Executor<'g> {
+        let steps = steps.filter(|_| Kernels::has_code_for(&context)).cloned();
+        Executor {
+            steps,
+            ..Executor::new(graph, context)
+        }
+    }
+
+    /// An executor of a graph that shares this one's dimensions, and may have more.
+    pub(crate) fn within<'h>(&self, graph: &'h Graph, steps: &Rc<Steps>) -> Executor<'h> {
+        let extents = self.extents.within(&graph.dims);
+        Executor {
+            extents,
+            ..Executor::fused(graph, self.context, Some(steps))
         }
     }
 
@@ -167,7 +225,10 @@ impl<'g> Executor<'g> {
 
     /// The values of the nodes `wanted`, in their order. Each node is computed once.
     pub fn evaluate(&mut self, wanted: &[NodeId], host: &mut dyn Host) -> Result<Vec<Value>> {
-        self.run(wanted, host, &mut |_, _, _| Ok(()))?;
+        match self.steps.clone() {
+            Some(steps) => self.run_steps(&steps, wanted, host)?,
+            None => self.run_nodes(wanted, host, &mut |_, _, _| Ok(()))?,
+        }
         wanted
             .iter()
             .map(|&id| self.value(id).map_err(RunError::from))
@@ -230,152 +291,4 @@ impl<'g> Executor<'g> {
     fn is_known(&self, id: NodeId) -> bool {
         self.values[id.index()].is_some() || self.drawn.contains_key(&id)
     }
-
-    /// Computes what is missing for `wanted`, in the order of the nodes; `observe` sees each value once.
-    fn run(
-        &mut self,
-        wanted: &[NodeId],
-        host: &mut dyn Host,
-        observe: &mut Observer,
-    ) -> Result<()> {
-        let graph = self.graph;
-        let missing = self.missing(wanted);
-        let mut uses = vec![0usize; graph.len()];
-        wanted.iter().for_each(|id| uses[id.index()] += 1);
-        for &id in &missing {
-            graph
-                .operands(id)
-                .iter()
-                .for_each(|operand| uses[operand.index()] += 1);
-        }
-        self.extents.derive(graph)?;
-        for &id in &missing {
-            let operands = graph.operands(id);
-            // A scan may have filled in its other parts.
-            if !self.is_known(id) {
-                self.compute(id, &operands, host)
-                    .map_err(|error| error.at(graph, id))?;
-            }
-            if let Some(value) = &self.values[id.index()] {
-                observe(id, value, &self.extents)
-                    .map_err(|fault| RunError::from(fault).at(graph, id))?;
-            }
-            for operand in operands {
-                uses[operand.index()] -= 1;
-                if uses[operand.index()] == 0 && !self.given[operand.index()] {
-                    self.values[operand.index()] = None;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// The nodes to be computed for `wanted`, operands first.
-    fn missing(&self, wanted: &[NodeId]) -> Vec<NodeId> {
-        let mut is_needed = vec![false; self.graph.len()];
-        wanted.iter().for_each(|id| is_needed[id.index()] = true);
-        for id in self.graph.ids().rev() {
-            is_needed[id.index()] &= !self.is_known(id);
-            if is_needed[id.index()] {
-                self.graph
-                    .operands(id)
-                    .iter()
-                    .for_each(|operand| is_needed[operand.index()] = true);
-            }
-        }
-        self.graph
-            .ids()
-            .filter(|id| is_needed[id.index()])
-            .collect()
-    }
-
-    fn compute(&mut self, id: NodeId, operands: &[NodeId], host: &mut dyn Host) -> Result<()> {
-        let graph = self.graph;
-        let op = graph.op(id);
-        let with_values = operands
-            .iter()
-            .filter(|operand| !matches!(graph.op(**operand), Op::Draw(_)));
-        let values = with_values
-            .map(|&operand| Ok((operand, self.value(operand)?)))
-            .collect::<Result<Vec<_>>>()?;
-        let only_values = || {
-            values
-                .iter()
-                .map(|(_, value)| value.clone())
-                .collect::<Vec<_>>()
-        };
-        let value = if let Op::Draw(_) = op {
-            let drawn = host.draw(self, id, &only_values())?;
-            return self.give_draw(id, drawn);
-        } else if let Op::Field(name) = op {
-            self.field(operands, name)?
-        } else if let Op::Model { .. } | Op::Trainable(_) = op {
-            host.model(graph, id, &only_values())?
-        } else if let Op::Scan { .. } = op {
-            return self.scan(id, &values, host);
-        } else if let Op::Input(name) = op {
-            return Err(Fault::input(format!("no value is given for `{name}`")).into());
-        } else if let Op::Text(function) = op {
-            text::apply(function, &values, self.context.kind, self.context.device)?
-        } else {
-            self.primitive(id, &values)?
-        };
-        self.extents.learn_shape(
-            &graph.ty(id).dims,
-            &value.shape(),
-            format_args!("a value here"),
-        )?;
-        self.values[id.index()] = Some(value);
-        Ok(())
-    }
-
-    fn field(&self, operands: &[NodeId], name: &str) -> Result<Value, Fault> {
-        let broken = || Fault::broken(format!("`{name}` is a field of a draw that was made"));
-        let draw = *operands.first().ok_or_else(broken)?;
-        let Op::Draw(index) = self.graph.op(draw) else {
-            return Err(broken());
-        };
-        let number = self.graph.draws[*index]
-            .fields
-            .iter()
-            .position(|(own, _)| own == name)
-            .ok_or_else(broken)?;
-        self.drawn
-            .get(&draw)
-            .and_then(|fields| fields.get(number))
-            .cloned()
-            .ok_or_else(broken)
-    }
-
-    /// Tensor code; texts take part as numbers, since primitives only move them.
-    fn primitive(&self, id: NodeId, operands: &[(NodeId, Value)]) -> Result<Value, Fault> {
-        let (graph, op) = (self.graph, self.graph.op(id));
-        if let Op::Literal(
-            literal @ Array {
-                elements: Elements::Text(_),
-                ..
-            },
-        ) = op
-        {
-            return Value::from_array(literal, self.context.kind, self.context.device);
-        }
-        let mut codes = Codes::new(self.context.device);
-        let encoded = operands
-            .iter()
-            .map(|(id, value)| match value {
-                Value::Tensor(_) => Ok((*id, value.clone())),
-                Value::Text(texts) => Ok((*id, codes.encode(texts)?.into())),
-            })
-            .collect::<Result<Vec<_>, Fault>>()?;
-        let result = torch::evaluate(
-            op,
-            &Site::new(graph, id, &encoded, &self.extents, &self.context)?,
-        )?;
-        match graph.ty(id).elem {
-            Elem::Text => Ok(codes.decode(&result)?.into()),
-            Elem::Real | Elem::Int | Elem::Bool => Ok(result.into()),
-        }
-    }
 }
-
-type Observer<'a> = dyn FnMut(NodeId, &Value, &Extents) -> Result<(), Fault> + 'a;

@@ -27,7 +27,7 @@ impl Executor<'_> {
                 finite[id.index()] = is_finite(graph, id, value, &afresh.extents)?;
             }
         }
-        afresh.run(wanted, host, &mut |id, value, extents| {
+        afresh.run_nodes(wanted, host, &mut |id, value, extents| {
             finite[id.index()] = is_finite(graph, id, value, extents)?;
             Ok(())
         })?;

@@ -1,0 +1,322 @@
+//! The function of a kernel: a loop over rows, in each the passes over its cells, and the values of the row between them.
+
+use std::collections::BTreeMap;
+
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{InstBuilder, Value, types};
+
+use super::accumulate::Accumulator;
+use super::compute::checked;
+use super::lane::{Emit, Held, Lanes};
+use super::layout::{Layout, OutputPlace};
+use super::memory::{bytes, plain};
+use super::schedule::{Home, Schedule};
+use crate::codegen::frame::{self, Words};
+use crate::codegen::{Declined, Precision};
+use crate::kernel::{Form, Kernel, KernelOp, ValueId};
+use crate::ty::DimId;
+
+/// Adds the function's body; its only parameter is the address of the frame.
+pub(super) fn build(
+    emit: &mut Emit,
+    kernel: &Kernel,
+    layout: &Layout,
+    schedule: &Schedule,
+) -> Result<(), Declined> {
+    let entry = emit.builder.create_block();
+    emit.builder.append_block_params_for_function_params(entry);
+    emit.builder.switch_to_block(entry);
+    let address = emit.builder.block_params(entry)[0];
+    let words = Words::new(layout);
+    let frame: Vec<Value> = (0..words.count)
+        .map(|word| {
+            emit.builder
+                .ins()
+                .load(types::I64, plain(), address, (word * 8) as i32)
+        })
+        .collect();
+    emit.constants.address = Some(frame[frame::CONSTANTS]);
+    let totals = kernel
+        .outputs
+        .iter()
+        .zip(&layout.outputs)
+        .map(|(output, place)| match (&output.form, *place) {
+            (Form::Total { kind, .. }, OutputPlace::Total { elem, .. }) => {
+                Ok(Some(Accumulator::new(emit, *kind, elem)?))
+            }
+            (Form::Cells | Form::Rows | Form::Total { .. }, _) => Ok(None),
+        })
+        .collect::<Result<_, Declined>>()?;
+    let mut function = Function {
+        precision: emit.lanes.precision,
+        kernel,
+        layout,
+        schedule,
+        words,
+        frame,
+        indices: Vec::new(),
+        inputs: Vec::new(),
+        outputs: Vec::new(),
+        rows: Vec::new(),
+        reductions: BTreeMap::new(),
+        totals,
+    };
+    function.all_rows(emit)?;
+    function.leave_totals(emit);
+    emit.builder.ins().return_(&[]);
+    emit.builder.seal_all_blocks();
+    Ok(())
+}
+
+pub(super) struct Function<'a> {
+    pub(super) precision: Precision,
+    pub(super) kernel: &'a Kernel,
+    pub(super) layout: &'a Layout,
+    pub(super) schedule: &'a Schedule,
+    words: Words,
+    frame: Vec<Value>,
+    /// Of the row, along each of the rows' dimensions.
+    indices: Vec<Value>,
+    /// Where the row (or the row's element) of each array begins.
+    pub(super) inputs: Vec<Value>,
+    pub(super) outputs: Vec<Value>,
+    /// Values of the row.
+    pub(super) rows: Vec<Option<Held>>,
+    /// By `Reduce` instruction.
+    pub(super) reductions: BTreeMap<usize, Accumulator>,
+    /// By output.
+    pub(super) totals: Vec<Option<Accumulator>>,
+}
+
+impl Function<'_> {
+    pub(super) fn word(&self, word: usize) -> Value {
+        self.frame[word]
+    }
+
+    fn all_rows(&mut self, emit: &mut Emit) -> Result<(), Declined> {
+        let row = emit.builder.declare_var(types::I64);
+        emit.builder.def_var(row, self.word(frame::ROW_START));
+        let [head, body, end] = [(); 3].map(|()| emit.builder.create_block());
+        emit.builder.ins().jump(head, &[]);
+        emit.builder.switch_to_block(head);
+        let index = emit.builder.use_var(row);
+        let more = emit
+            .builder
+            .ins()
+            .icmp(IntCC::SignedLessThan, index, self.word(frame::ROW_END));
+        emit.builder.ins().brif(more, body, &[], end, &[]);
+        emit.builder.switch_to_block(body);
+        self.one_row(emit, index)?;
+        let next = emit.builder.ins().iadd_imm_s(index, 1);
+        emit.builder.def_var(row, next);
+        emit.builder.ins().jump(head, &[]);
+        emit.builder.switch_to_block(end);
+        Ok(())
+    }
+
+    fn one_row(&mut self, emit: &mut Emit, row: Value) -> Result<(), Declined> {
+        self.find_indices(emit, row);
+        self.find_arrays(emit, row);
+        self.rows = vec![None; self.kernel.body.len()];
+        let schedule = self.schedule;
+        for (number, pass) in schedule.passes.iter().enumerate() {
+            for index in 0..self.kernel.body.len() {
+                let is_due = schedule.live[index]
+                    && !schedule.varies[index]
+                    && schedule.stage[index] == number;
+                if is_due {
+                    self.row_value(emit, index)?;
+                }
+            }
+            for (scan, values) in &pass.scans {
+                self.scan_loop(emit, number, *scan, values)?;
+            }
+            self.cell_loop(emit, number, pass)?;
+        }
+        for (number, output) in self.kernel.outputs.iter().enumerate() {
+            match (self.layout.outputs[number], &output.form) {
+                (OutputPlace::Cells(_), _) | (OutputPlace::Total { of_rows: false, .. }, _) => {}
+                (OutputPlace::Rows(_), _) => {
+                    let held = self.row_operand(emit, output.value)?;
+                    emit.store(held, self.outputs[number], 0);
+                }
+                (OutputPlace::Total { of_rows: true, .. }, form) => {
+                    let value = self.row_operand(emit, output.value)?;
+                    let mask = match form {
+                        Form::Total {
+                            mask: Some(mask), ..
+                        } => Some(self.row_operand(emit, *mask)?),
+                        Form::Cells | Form::Rows | Form::Total { mask: None, .. } => None,
+                    };
+                    if let Some(total) = &self.totals[number] {
+                        total.step(emit, value, mask);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The row's index along each dimension, if anything reads it.
+    fn find_indices(&mut self, emit: &mut Emit, row: Value) {
+        let partial = self
+            .layout
+            .inputs
+            .iter()
+            .any(|place| !place.rows.is_empty() && place.rows.len() < self.layout.rows);
+        let counted = self
+            .kernel
+            .body
+            .iter()
+            .any(|instruction| self.row_dimension(&instruction.op).is_some());
+        self.indices = vec![row; self.layout.rows];
+        if !partial && !counted {
+            return;
+        }
+        let mut rest = row;
+        // Of the first dimension the rest is the index.
+        for dim in (1..self.layout.rows).rev() {
+            let size = self.word(self.words.sizes + dim);
+            let quotient = emit.builder.ins().udiv(rest, size);
+            let whole = emit.builder.ins().imul(quotient, size);
+            self.indices[dim] = emit.builder.ins().isub(rest, whole);
+            rest = quotient;
+        }
+        if let Some(first) = self.indices.first_mut() {
+            *first = rest;
+        }
+    }
+
+    fn row_dimension(&self, op: &KernelOp) -> Option<usize> {
+        let rows: &[DimId] = &self.kernel.rows[..self.layout.rows];
+        match op {
+            KernelOp::Position(dim) => rows.iter().position(|own| own == dim),
+            KernelOp::Load(_)
+            | KernelOp::Real(_)
+            | KernelOp::Int(_)
+            | KernelOp::Bool(_)
+            | KernelOp::TextValue(_)
+            | KernelOp::Unary(..)
+            | KernelOp::Binary(..)
+            | KernelOp::Select(..)
+            | KernelOp::Cast(_)
+            | KernelOp::Text(..)
+            | KernelOp::Reduce { .. }
+            | KernelOp::Shift { .. }
+            | KernelOp::Scan { .. }
+            | KernelOp::Carry { .. } => None,
+        }
+    }
+
+    fn find_arrays(&mut self, emit: &mut Emit, row: Value) {
+        let cells = self.word(frame::CELLS);
+        self.inputs = Vec::new();
+        for (number, place) in self.layout.inputs.iter().enumerate() {
+            let base = self.word(self.words.inputs + number);
+            let element = if place.rows.len() == self.layout.rows {
+                row
+            } else {
+                let mut element = emit.builder.ins().iconst(types::I64, 0);
+                for &dim in &place.rows {
+                    let size = self.word(self.words.sizes + dim);
+                    element = emit.builder.ins().imul(element, size);
+                    element = emit.builder.ins().iadd(element, self.indices[dim]);
+                }
+                element
+            };
+            let size = bytes(place.elem, self.precision);
+            let address =
+                element_address(emit, base, element, place.has_cells.then_some(cells), size);
+            self.inputs.push(address);
+        }
+        self.outputs = Vec::new();
+        for (number, place) in self.layout.outputs.iter().enumerate() {
+            let base = self.word(self.words.outputs + number);
+            let size = bytes(place.elem(), self.precision);
+            self.outputs.push(match place {
+                OutputPlace::Cells(_) => element_address(emit, base, row, Some(cells), size),
+                OutputPlace::Rows(_) => element_address(emit, base, row, None, size),
+                OutputPlace::Total { .. } => base,
+            });
+        }
+    }
+
+    /// Where a kept value of cells begins.
+    pub(super) fn home(&self, emit: &mut Emit, home: Home) -> Value {
+        match home {
+            Home::Output(number) => self.outputs[number],
+            Home::Scratch(row) => {
+                // Eight bytes a cell, whatever it holds.
+                let cells = self.word(frame::CELLS);
+                let size = emit.builder.ins().imul_imm_s(cells, 8 * row as i64);
+                emit.builder.ins().iadd(self.word(frame::SCRATCH), size)
+            }
+        }
+    }
+
+    fn row_value(&mut self, emit: &mut Emit, index: usize) -> Result<(), Declined> {
+        let instruction = &self.kernel.body[index];
+        let held = match &instruction.op {
+            KernelOp::Load(input) => emit.load(instruction.elem, self.inputs[*input], 0),
+            KernelOp::Reduce { .. } => match self.reductions.remove(&index) {
+                Some(reduction) => reduction.finish(emit, self.precision),
+                None => return Err(Declined::new("a reduction has no pass")),
+            },
+            op @ KernelOp::Position(_) => match self.row_dimension(op) {
+                Some(dim) => Held::new(instruction.elem, self.indices[dim]),
+                None => return Err(Declined::new("it counts along a dimension that it lacks")),
+            },
+            KernelOp::Real(_)
+            | KernelOp::Int(_)
+            | KernelOp::Bool(_)
+            | KernelOp::TextValue(_)
+            | KernelOp::Unary(..)
+            | KernelOp::Binary(..)
+            | KernelOp::Select(..)
+            | KernelOp::Cast(_)
+            | KernelOp::Text(..)
+            | KernelOp::Shift { .. }
+            | KernelOp::Scan { .. }
+            | KernelOp::Carry { .. } => self.compute(emit, instruction, &mut |_, value| {
+                self.rows.get(value.0 as usize).copied().flatten()
+            })?,
+        };
+        self.rows[index] = Some(checked(instruction, held)?);
+        Ok(())
+    }
+
+    pub(super) fn row_operand(&self, _: &mut Emit, value: ValueId) -> Result<Held, Declined> {
+        self.rows
+            .get(value.0 as usize)
+            .copied()
+            .flatten()
+            .ok_or_else(|| Declined::new("a value of rows is read before it is there"))
+    }
+
+    fn leave_totals(&self, emit: &mut Emit) {
+        let address = self.word(frame::TOTALS);
+        let mut word = 0;
+        for total in self.totals.iter().flatten() {
+            for value in emit.with(Lanes::scalar(self.precision), |emit| total.words(emit)) {
+                emit.builder.ins().store(plain(), value, address, word * 8);
+                word += 1;
+            }
+        }
+    }
+}
+
+/// The address of an element of rows, or of the first cell of its row.
+fn element_address(
+    emit: &mut Emit,
+    base: Value,
+    element: Value,
+    cells: Option<Value>,
+    size: usize,
+) -> Value {
+    let element = match cells {
+        Some(cells) => emit.builder.ins().imul(element, cells),
+        None => element,
+    };
+    let offset = emit.builder.ins().imul_imm_s(element, size as i64);
+    emit.builder.ins().iadd(base, offset)
+}

@@ -1,0 +1,126 @@
+//! Fused: the steps of a graph, most of them kernels.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fmt;
+use std::rc::Rc;
+
+use rlp_compiler::graph::{Graph, NodeId};
+use rlp_compiler::kernel::Kernel;
+use rlp_compiler::pass::fuse::{Fusion, Step, fuse};
+
+use super::kernels::launch;
+use super::{Executor, Host, Kernels};
+use crate::error::{Place, Result, RunError};
+use crate::tensor::Value;
+
+/// How parts of one graph are computed, each found where it is first asked for.
+pub struct Steps {
+    kernels: Rc<Kernels>,
+    fusions: RefCell<HashMap<Asked, Rc<Fusion>>>,
+}
+
+/// The nodes that are wanted, and which nodes were known.
+type Asked = (Vec<NodeId>, Vec<bool>);
+
+impl Steps {
+    /// For a graph that is yet to be run; the code for it is shared.
+    pub fn new(kernels: &Rc<Kernels>) -> Rc<Steps> {
+        Rc::new(Steps {
+            kernels: Rc::clone(kernels),
+            fusions: RefCell::default(),
+        })
+    }
+
+    pub fn kernels(&self) -> &Rc<Kernels> {
+        &self.kernels
+    }
+
+    fn fusion(&self, graph: &Graph, wanted: &[NodeId], known: Vec<bool>) -> Rc<Fusion> {
+        let asked = (wanted.to_vec(), known);
+        if let Some(fusion) = self.fusions.borrow().get(&asked) {
+            return Rc::clone(fusion);
+        }
+        let fusion = Rc::new(fuse(graph, wanted, |id| asked.1[id.index()]));
+        self.fusions.borrow_mut().insert(asked, Rc::clone(&fusion));
+        fusion
+    }
+}
+
+impl fmt::Debug for Steps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Steps({})", self.fusions.borrow().len())
+    }
+}
+
+impl Executor<'_> {
+    /// Computes what is missing for `wanted`, step by step.
+    pub(super) fn run_steps(
+        &mut self,
+        steps: &Steps,
+        wanted: &[NodeId],
+        host: &mut dyn Host,
+    ) -> Result<()> {
+        let graph = self.graph;
+        let known = graph.ids().map(|id| self.is_known(id)).collect();
+        let fusion = steps.fusion(graph, wanted, known);
+        let mut uses = vec![0usize; graph.len()];
+        let reads: Vec<Vec<NodeId>> = fusion.steps.iter().map(|step| step.reads(graph)).collect();
+        wanted
+            .iter()
+            .chain(reads.iter().flatten())
+            .for_each(|id| uses[id.index()] += 1);
+        self.extents.derive(graph)?;
+        for (step, reads) in fusion.steps.iter().zip(&reads) {
+            match step {
+                Step::Kernel(kernel) => self.launch(kernel, steps, host)?,
+                // A scan may have filled in its other parts.
+                Step::Node(id) if self.is_known(*id) => {}
+                Step::Node(id) => {
+                    self.compute(*id, reads, host)
+                        .map_err(|error| error.at(graph, *id))?;
+                }
+            }
+            for read in reads {
+                uses[read.index()] -= 1;
+                if uses[read.index()] == 0 && !self.given[read.index()] {
+                    self.values[read.index()] = None;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn launch(&mut self, kernel: &Kernel, steps: &Steps, host: &mut dyn Host) -> Result<()> {
+        let graph = self.graph;
+        let nodes: Vec<NodeId> = kernel.outputs.iter().map(|output| output.node).collect();
+        let first = nodes[0];
+        let values: Vec<Value> = match steps.kernels.code(kernel, self.context.kind) {
+            Ok(code) => {
+                let input = |node| self.value(node);
+                launch(kernel, &code, &self.extents, &self.context, input)
+                    .map_err(|fault| RunError::from(fault).at(graph, first))?
+            }
+            Err(declined) => {
+                let block = Place::of(graph, first)
+                    .calls
+                    .first()
+                    .map(|(block, _)| block.clone());
+                let of = block.map_or(String::new(), |block| format!(" of `{block}`"));
+                steps
+                    .kernels
+                    .note(format!("a part{of} runs node by node, because {declined}"));
+                // The nodes of this kernel alone, on a copy: what others read must not be dropped.
+                Executor {
+                    steps: None,
+                    ..self.clone()
+                }
+                .evaluate(&nodes, host)?
+            }
+        };
+        for (node, value) in nodes.into_iter().zip(values) {
+            self.values[node.index()] = Some(value);
+        }
+        Ok(())
+    }
+}

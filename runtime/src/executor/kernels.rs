@@ -1,0 +1,227 @@
+//! Kernels on tensors.
+#![expect(
+    unsafe_code,
+    reason = "generated code reads and writes the memory of tensors"
+)]
+
+use std::cell::{Cell, RefCell};
+use std::slice;
+use std::sync::Arc;
+
+use rlp_compiler::codegen::cache::Cache;
+use rlp_compiler::codegen::cpu::Code;
+use rlp_compiler::codegen::launch::{Launch, Slice, SliceMut, Source};
+use rlp_compiler::codegen::text::{Arena, TextRef};
+use rlp_compiler::codegen::{Declined, Precision};
+use rlp_compiler::graph::NodeId;
+use rlp_compiler::kernel::{Form, Kernel, Output};
+use rlp_compiler::ty::{DimId, Elem};
+
+use crate::error::Fault;
+use crate::extent::Extents;
+use crate::tensor::{Device, Kind, Tensor, TextArray, Value, elem};
+use crate::torch::Context;
+
+/// The machine code of a run: compiled where a kernel of its structure is first met, and shared by all.
+#[derive(Default)]
+pub struct Kernels {
+    cache: RefCell<Cache>,
+    notes: RefCell<Vec<String>>,
+    /// How many of them were told.
+    told: Cell<usize>,
+}
+
+impl Kernels {
+    pub fn new() -> Kernels {
+        Kernels::default()
+    }
+
+    /// Whether there is code for such numbers on such a device at all.
+    pub fn has_code_for(context: &Context) -> bool {
+        context.device == Device::Cpu && precision(context.kind).is_some()
+    }
+
+    /// What users may want to know since this was last asked for: what does not run as it could, and why.
+    pub fn news(&self) -> Vec<String> {
+        let notes = self.notes.borrow();
+        notes[self.told.replace(notes.len())..].to_vec()
+    }
+
+    /// Takes note of something, once.
+    pub(crate) fn note(&self, note: String) {
+        let mut notes = self.notes.borrow_mut();
+        if !notes.contains(&note) {
+            notes.push(note);
+        }
+    }
+
+    /// The code of a kernel whose reals are of this kind, or why there is none.
+    pub(super) fn code(&self, kernel: &Kernel, kind: Kind) -> Result<Arc<Code>, Declined> {
+        match precision(kind) {
+            Some(precision) => self.cache.borrow_mut().get(kernel, precision),
+            None => Err(Declined(format!(
+                "there is none for numbers of kind {kind:?}"
+            ))),
+        }
+    }
+}
+
+fn precision(kind: Kind) -> Option<Precision> {
+    match kind {
+        Kind::Float => Some(Precision::F32),
+        Kind::Double => Some(Precision::F64),
+        _ => None,
+    }
+}
+
+/// The outputs of a kernel, as fresh tensors; `input` gives what it reads.
+pub(super) fn launch(
+    kernel: &Kernel,
+    code: &Code,
+    extents: &Extents,
+    context: &Context,
+    input: impl Fn(NodeId) -> Result<Value, Fault>,
+) -> Result<Vec<Value>, Fault> {
+    let sizes = |dims: &[DimId]| {
+        let sizes = dims.iter().map(|&dim| Ok(extents.size(dim)? as usize));
+        sizes.collect::<Result<Vec<usize>, Fault>>()
+    };
+    let (rows, cells) = (sizes(&kernel.rows)?, sizes(&kernel.cells)?);
+    // Kept until the launch is over.
+    let inputs = kernel.inputs.iter().map(|read| match input(read.node)? {
+        Value::Tensor(tensor) => Ok(Value::Tensor(tensor.f_contiguous()?)),
+        Value::Text(texts) => Ok(Value::Text(texts)),
+    });
+    let inputs = inputs.collect::<Result<Vec<Value>, Fault>>()?;
+    let read: Vec<Vec<TextRef>> = inputs.iter().map(references).collect();
+    let sources = inputs.iter().zip(&read).map(|(value, texts)| {
+        Ok(Source::Slice(match value {
+            Value::Tensor(tensor) => slice_of(tensor)?,
+            Value::Text(_) => Slice::Text(texts),
+        }))
+    });
+    let sources = sources.collect::<Result<Vec<Source>, Fault>>()?;
+    let output = |output: &Output| {
+        let elem = kernel.elem(output);
+        let shape = match output.form {
+            Form::Cells => [rows.as_slice(), &cells].concat(),
+            Form::Rows => rows.clone(),
+            Form::Total { .. } => Vec::new(),
+        };
+        let n = shape.iter().product();
+        let shape: Vec<i64> = shape.into_iter().map(|size| size as i64).collect();
+        let options = |elem| Ok::<_, Fault>((context.kind_of(elem)?, context.device));
+        Ok(match elem {
+            // Not every byte is a bool.
+            Elem::Bool => Written::Tensor(Tensor::f_zeros(&shape, options(elem)?)?),
+            Elem::Real | Elem::Int => Written::Tensor(Tensor::f_empty(&shape, options(elem)?)?),
+            Elem::Text => Written::Text(shape, vec![TextRef::default(); n]),
+        })
+    };
+    let arena = Arena::new();
+    let mut outputs = kernel
+        .outputs
+        .iter()
+        .map(output)
+        .collect::<Result<Vec<Written>, Fault>>()?;
+    let targets = outputs.iter_mut().map(|output| match output {
+        Written::Tensor(tensor) => slice_of_mut(tensor),
+        Written::Text(_, texts) => Ok(SliceMut::Text(texts)),
+    });
+    let targets = targets.collect::<Result<Vec<_>, Fault>>()?;
+    let n_cells = cells.iter().product();
+    let launch = Launch::with_texts(code, &rows, n_cells, &sources, targets, &arena);
+    let mut launch = launch
+        .map_err(|mismatch| Fault::broken(format!("a kernel is given its arrays: {mismatch}")))?;
+    launch.run(tch::get_num_threads().max(1) as usize);
+    drop(launch);
+    let value = |written| match written {
+        Written::Tensor(tensor) => Value::Tensor(tensor),
+        Written::Text(shape, texts) => Value::from(TextArray {
+            shape,
+            elements: texts.iter().map(|text| text.get().into()).collect(),
+        }),
+    };
+    Ok(outputs.into_iter().map(value).collect())
+}
+
+/// An output while it is written.
+enum Written<'t> {
+    Tensor(Tensor),
+    /// Its shape and its elements, which point to texts that were read or made.
+    Text(Vec<i64>, Vec<TextRef<'t>>),
+}
+
+/// The elements, if they are texts.
+fn references(value: &Value) -> Vec<TextRef<'_>> {
+    match value {
+        Value::Tensor(_) => Vec::new(),
+        Value::Text(texts) => texts
+            .elements
+            .iter()
+            .map(|text| TextRef::new(text))
+            .collect(),
+    }
+}
+
+/// The elements of a contiguous tensor in the memory of the host.
+fn slice_of(tensor: &Tensor) -> Result<Slice<'_>, Fault> {
+    let (pointer, n) = (tensor.data_ptr(), tensor.numel());
+    if n == 0 {
+        return empty(tensor);
+    }
+    // SAFETY: a contiguous tensor of this kind holds so many elements from its pointer on. It is borrowed for as long as
+    // they are read, and nothing else writes to it meanwhile: one thread drives libtorch. Its bools are made by comparisons
+    // and copies of bools, bytes 0 or 1.
+    unsafe {
+        match tensor.f_kind()? {
+            Kind::Float => Ok(Slice::F32(slice::from_raw_parts(pointer.cast(), n))),
+            Kind::Double => Ok(Slice::F64(slice::from_raw_parts(pointer.cast(), n))),
+            Kind::Int64 => Ok(Slice::Int(slice::from_raw_parts(pointer.cast(), n))),
+            Kind::Bool => Ok(Slice::Bool(slice::from_raw_parts(pointer.cast(), n))),
+            other => Err(unknown(other)),
+        }
+    }
+}
+
+fn empty(tensor: &Tensor) -> Result<Slice<'static>, Fault> {
+    match tensor.f_kind()? {
+        Kind::Float => Ok(Slice::F32(&[])),
+        Kind::Double => Ok(Slice::F64(&[])),
+        _ => match elem(tensor)? {
+            Elem::Bool => Ok(Slice::Bool(&[])),
+            Elem::Int | Elem::Real | Elem::Text => Ok(Slice::Int(&[])),
+        },
+    }
+}
+
+/// The elements of a fresh tensor.
+fn slice_of_mut<'t>(tensor: &mut Tensor) -> Result<SliceMut<'_, 't>, Fault> {
+    let (pointer, kind) = (tensor.data_ptr(), tensor.f_kind()?);
+    let n = tensor.numel();
+    if n == 0 {
+        return match kind {
+            Kind::Float => Ok(SliceMut::F32(&mut [])),
+            Kind::Double => Ok(SliceMut::F64(&mut [])),
+            Kind::Int64 => Ok(SliceMut::Int(&mut [])),
+            Kind::Bool => Ok(SliceMut::Bool(&mut [])),
+            other => Err(unknown(other)),
+        };
+    }
+    // SAFETY: as above; the tensor was made for this launch and shares its memory with no other.
+    unsafe {
+        match kind {
+            Kind::Float => Ok(SliceMut::F32(slice::from_raw_parts_mut(pointer.cast(), n))),
+            Kind::Double => Ok(SliceMut::F64(slice::from_raw_parts_mut(pointer.cast(), n))),
+            Kind::Int64 => Ok(SliceMut::Int(slice::from_raw_parts_mut(pointer.cast(), n))),
+            Kind::Bool => Ok(SliceMut::Bool(slice::from_raw_parts_mut(pointer.cast(), n))),
+            other => Err(unknown(other)),
+        }
+    }
+}
+
+fn unknown(kind: Kind) -> Fault {
+    Fault::broken(format!(
+        "no value of a program has elements of kind {kind:?}"
+    ))
+}
