@@ -3,7 +3,7 @@
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value, types};
 
-use super::compute::{checked, constant};
+use super::compute::{checked, constant, is_constant};
 use super::function::Function;
 use super::lane::{Emit, Held};
 use super::memory::bytes;
@@ -30,15 +30,13 @@ impl Function<'_> {
             .ok_or_else(|| Declined::new("it reads a value that it lacks"))
     }
 
-    /// The values of the row in all lanes. Those that the loop does not read cost nothing: Cranelift drops them.
+    /// The values of the row in all lanes, but for constants. Those that the loop does not read cost nothing: Cranelift drops them.
     pub(super) fn splats(&self, emit: &mut Emit) -> Vec<Option<Held>> {
         let rows = self.rows.iter().zip(&self.kernel.body);
-        rows.map(
-            |(held, instruction)| match constant(emit, &instruction.op) {
-                Some(constant) => Some(constant),
-                None => held.map(|held| emit.splat(held)),
-            },
-        )
+        rows.map(|(held, instruction)| {
+            let held = held.filter(|_| !is_constant(&instruction.op));
+            held.map(|held| emit.splat(held))
+        })
         .collect()
     }
 

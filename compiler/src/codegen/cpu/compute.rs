@@ -69,6 +69,10 @@ impl Function<'_> {
     }
 }
 
+pub(super) fn is_constant(op: &KernelOp) -> bool {
+    matches!(op, KernelOp::Real(_) | KernelOp::Int(_) | KernelOp::Bool(_))
+}
+
 pub(super) fn constant(emit: &mut Emit, op: &KernelOp) -> Option<Held> {
     match op {
         KernelOp::Real(x) => Some(Held::new(crate::ty::Elem::Real, emit.real(*x))),

@@ -137,15 +137,15 @@ impl Function<'_> {
             match (self.layout.outputs[number], &output.form) {
                 (OutputPlace::Cells(_), _) | (OutputPlace::Total { of_rows: false, .. }, _) => {}
                 (OutputPlace::Rows(_), _) => {
-                    let held = self.row_operand(emit, output.value)?;
+                    let held = self.row_operand(output.value)?;
                     emit.store(held, self.outputs[number], 0);
                 }
                 (OutputPlace::Total { of_rows: true, .. }, form) => {
-                    let value = self.row_operand(emit, output.value)?;
+                    let value = self.row_operand(output.value)?;
                     let mask = match form {
                         Form::Total {
                             mask: Some(mask), ..
-                        } => Some(self.row_operand(emit, *mask)?),
+                        } => Some(self.row_operand(*mask)?),
                         Form::Cells | Form::Rows | Form::Total { mask: None, .. } => None,
                     };
                     if let Some(total) = &self.totals[number] {
@@ -285,7 +285,7 @@ impl Function<'_> {
         Ok(())
     }
 
-    pub(super) fn row_operand(&self, _: &mut Emit, value: ValueId) -> Result<Held, Declined> {
+    pub(super) fn row_operand(&self, value: ValueId) -> Result<Held, Declined> {
         self.rows
             .get(value.0 as usize)
             .copied()

@@ -137,7 +137,7 @@ impl Emit<'_, '_> {
         result
     }
 
-    /// A vector constant. It is read from memory by the instruction that uses it, if only one does: vectors have few registers.
+    /// A vector constant, loaded where it is used: there are few registers, and one that it held would send others to the stack.
     pub(super) fn vector(&mut self, ty: Type, bytes: [u8; 16]) -> Value {
         let word = u128::from_le_bytes(bytes);
         let pool = match self.constants.address {

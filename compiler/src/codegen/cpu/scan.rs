@@ -24,7 +24,7 @@ impl Function<'_> {
         let inside = &self.kernel.scans[scan];
         let mut carries: Vec<Variable> = Vec::new();
         for &initial in &inside.initial {
-            let held = self.row_operand(emit, initial)?;
+            let held = self.row_operand(initial)?;
             let ty = emit.builder.func.dfg.value_type(held.low);
             let carry = emit.builder.declare_var(ty);
             emit.builder.def_var(carry, held.low);
