@@ -111,8 +111,7 @@ impl RunFolder {
         fs::create_dir_all(&folder).map_err(|error| Fault::file(&folder, reason(&error)))?;
         let write = |name: &str, tensors: Vec<(&str, &Tensor)>| {
             let path = folder.join(format!("{name}.safetensors"));
-            write_tensors(&path, tensors.into_iter())
-                .map_err(|error| Fault::file(&path, error.message))?;
+            write_tensors(&path, tensors).map_err(|error| Fault::file(&path, error.message))?;
             let synced = File::open(&path).and_then(|file| file.sync_all());
             synced.map_err(|error| Fault::file(&path, reason(&error)))
         };

@@ -122,7 +122,7 @@ fn an_assertion_stops_an_evaluation_with_either_executor() {
     for executor in ["eager", "fused"] {
         let eval = |file: &str, more: &[&str]| {
             let arguments = ["eval", "mine.rlp:loss.log_mean", "--in", file, "--grad"];
-            let executor = ["--executor", executor];
+            let executor = ["--executor", executor, "--message-format", "short"];
             folder.said(&[arguments.as_slice(), &executor, more].concat())
         };
         // What is not real does not have to hold.

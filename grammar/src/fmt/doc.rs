@@ -10,8 +10,13 @@ const INDENT: usize = 4;
 /// Between code and a comment on its line.
 const GAP: usize = 1;
 
-/// How much further to the right a comment may stay.
-const MOST_GAP: usize = 20;
+/// Where a comment behind code stood.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Behind {
+    pub(super) column: usize,
+    /// The width of its line up to the end of the code.
+    pub(super) width: usize,
+}
 
 pub(super) enum Doc {
     Text(String),
@@ -23,10 +28,10 @@ pub(super) enum Doc {
     Blank,
     /// Text where the group around it is broken.
     Broken(String),
-    /// A comment with its marker, and its column if it stands behind code. The line ends with it.
+    /// A comment with its marker, and where it was if it stands behind code. The line ends with it.
     Comment {
         text: String,
-        column: Option<usize>,
+        behind: Option<Behind>,
     },
     Group {
         docs: Vec<Doc>,
@@ -78,13 +83,23 @@ pub(super) fn width(docs: &[Doc]) -> Option<usize> {
     })
 }
 
-/// A printed line: its code, and the comment behind it with the column that it had.
+/// A printed line: its code, and the comment behind it with where it was.
 #[derive(Default)]
 struct Line {
     code: String,
-    comment: Option<(String, usize)>,
+    comment: Option<(String, Behind)>,
     /// Whether it is a comment itself, so that nothing can stand behind.
     is_comment: bool,
+}
+
+impl Line {
+    /// Whether the comment stood behind code of the same width, so that its column was meant for it.
+    fn is_as_wide_as_before(&self) -> bool {
+        let width = self.code.trim_end().chars().count();
+        self.comment
+            .as_ref()
+            .is_none_or(|(_, behind)| behind.width == width)
+    }
 }
 
 /// What remains to be printed: how far lines are indented in it, whether they break, and it.
@@ -112,7 +127,7 @@ pub(super) fn print(docs: &[Doc]) -> String {
             Doc::Blank => page.end_line(2, indent),
             Doc::Broken(text) if broken => page.text(text),
             Doc::Broken(_) => {}
-            Doc::Comment { text, column } => page.comment(text, *column, indent),
+            Doc::Comment { text, behind } => page.comment(text, *behind, indent),
             Doc::Group { docs, broken } => {
                 let broken = *broken || !fits(docs, &rest, WIDTH.saturating_sub(page.column()));
                 rest.extend(docs.iter().rev().map(|doc| (indent, broken, doc)));
@@ -194,16 +209,16 @@ impl Page {
         self.margin = margin;
     }
 
-    fn comment(&mut self, text: &str, column: Option<usize>, indent: usize) {
+    fn comment(&mut self, text: &str, behind: Option<Behind>, indent: usize) {
         // What comes next without a line break of its own goes on with what was begun, so it stands deeper.
         let margin = if self.due > 0 {
             self.margin
         } else {
             indent + INDENT
         };
-        match column {
-            Some(column) if self.line.comment.is_none() && !self.line.is_comment => {
-                self.line.comment = Some((text.to_owned(), column));
+        match behind {
+            Some(behind) if self.line.comment.is_none() && !self.line.is_comment => {
+                self.line.comment = Some((text.to_owned(), behind));
             }
             Some(_) | None => {
                 self.end_line(1, margin);
@@ -235,7 +250,7 @@ impl Page {
 }
 
 /// Where the comment of each line stands. Neighbouring comments share a column: the one they shared before, if it is free
-/// and not far to the right, as it is where code has become shorter.
+/// and the code before them is as wide as it was. Where code has become shorter, its comment does not stay far to the right.
 fn comment_columns(lines: &[Line]) -> Vec<usize> {
     let mut columns = Vec::with_capacity(lines.len());
     while columns.len() < lines.len() {
@@ -254,12 +269,14 @@ fn comment_columns(lines: &[Line]) -> Vec<usize> {
             .unwrap_or(0);
         let mut before = block
             .iter()
-            .filter_map(|line| line.comment.as_ref().map(|(_, column)| *column));
+            .filter_map(|line| line.comment.as_ref().map(|(_, behind)| behind.column));
         let first = before.next().unwrap_or(0);
         let is_shared = before.all(|column| column == first);
-        let column = match is_shared && (free..=free + MOST_GAP).contains(&first) {
-            true => first,
-            false => free,
+        let is_as_before = block.iter().all(Line::is_as_wide_as_before);
+        let column = if is_shared && is_as_before {
+            free.max(first)
+        } else {
+            free
         };
         columns.resize(columns.len() + length, column);
     }

@@ -35,7 +35,7 @@ impl Printer<'_> {
                         doc,
                         Doc::Hard
                             | Doc::Comment {
-                                column: Some(_),
+                                behind: Some(_),
                                 ..
                             }
                     )

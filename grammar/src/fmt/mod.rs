@@ -12,7 +12,7 @@ mod train;
 use pest::Parser;
 use pest::iterators::Pair;
 
-use self::doc::Doc;
+use self::doc::{Behind, Doc};
 use crate::ast::SourceId;
 use crate::error::SyntaxError;
 use crate::parse::parse;
@@ -113,12 +113,15 @@ impl<'a> Printer<'a> {
         let line = &self.text[self.text[..start]
             .rfind('\n')
             .map_or(0, |newline| newline + 1)..start];
-        let column = (!line.trim().is_empty()).then(|| line.chars().count());
+        let behind = (!line.trim().is_empty()).then(|| Behind {
+            column: line.chars().count(),
+            width: line.trim_end().chars().count(),
+        });
         Some((
             start,
             Doc::Comment {
                 text: format!("//{}", comment.text),
-                column,
+                behind,
             },
         ))
     }
@@ -133,7 +136,7 @@ impl<'a> Printer<'a> {
     /// The comments before something that begins a line, each on its line, and an empty line where there was one.
     fn lead(&mut self, start: usize, first: &mut bool, docs: &mut Vec<Doc>) {
         while let Some((place, comment)) = self.take_comment(start) {
-            let own_line = matches!(comment, Doc::Comment { column: None, .. });
+            let own_line = matches!(comment, Doc::Comment { behind: None, .. });
             if own_line && !*first && self.follows_blank(place) {
                 docs.push(Doc::Blank);
             }
@@ -152,7 +155,7 @@ impl<'a> Printer<'a> {
     /// The comments before a closing bracket.
     fn lead_out(&mut self, end: usize, docs: &mut Vec<Doc>) {
         while let Some((place, comment)) = self.take_comment(end) {
-            if matches!(comment, Doc::Comment { column: None, .. }) {
+            if matches!(comment, Doc::Comment { behind: None, .. }) {
                 docs.push(if self.follows_blank(place) && !docs.is_empty() {
                     Doc::Blank
                 } else {

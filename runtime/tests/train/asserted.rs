@@ -75,8 +75,10 @@ fn train(loss: &str, rule: &str, steps: usize) -> String {
     )
 }
 
+type Broken = (String, Vec<(String, usize)>, Vec<(String, String)>);
+
 /// What an assertion says that did not hold: its claim, where, and what it read there.
-fn broken(error: Option<RunError>) -> (String, Vec<(String, usize)>, Vec<(String, String)>) {
+fn broken(error: Option<RunError>) -> Broken {
     let error = error.expect("the run stops");
     let place = error.place.as_ref().expect("an assertion has a place");
     assert!(!place.calls.is_empty(), "the call that led there is told");
