@@ -223,7 +223,8 @@ fn tests_say_which_elements_differ() {
         (Some(1), "1 passed, 1 failed\n")
     );
     for words in [
-        "the test \"square has a wrong test\" fails",
+        "the test \"square has a wrong test\" fails in the eager executor",
+        "fails in the fused executor",
         "[prompt 1, sample 1]: 4 is not 5",
         "mine.rlp:17",
     ] {

@@ -97,10 +97,9 @@ fn in_order(fuser: &Fuser) -> Vec<Step> {
     while !parts.is_empty() {
         let is_ready = |(_, part): &(NodeId, Part)| {
             let (reads, dims) = match part {
-                Part::Kernel(cluster) => (
-                    cluster.slice.loads.iter().copied().collect(),
-                    cluster.space.dims(),
-                ),
+                Part::Kernel(cluster) => {
+                    (cluster.slice.waits_for().collect(), cluster.space.dims())
+                }
                 Part::Alone(id) => (graph.operands(*id), graph.ty(*id).dims.clone()),
             };
             let told = dims.iter().filter_map(|dim| tellers.get(dim));

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::cost;
 use super::space::{Place, Space, over, over_last, reads, spaces};
-use crate::graph::{Graph, NodeId};
+use crate::graph::{Graph, NodeId, Op};
 
 /// A kernel of the fused graph.
 #[derive(Clone, Debug)]
@@ -23,6 +23,15 @@ pub(super) struct Cluster {
 pub(super) struct Slice {
     pub(super) computed: BTreeSet<NodeId>,
     pub(super) loads: BTreeSet<NodeId>,
+    /// The draws that tell sizes of dimensions.
+    pub(super) draws: BTreeSet<NodeId>,
+}
+
+impl Slice {
+    /// What earlier steps must have done.
+    pub(super) fn waits_for(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.loads.iter().chain(&self.draws).copied()
+    }
 }
 
 /// A graph that is cut into steps.
@@ -47,7 +56,7 @@ impl Fuser<'_> {
             }
             match self.kernel_for(id) {
                 Some(cluster) => {
-                    open.extend(&cluster.slice.loads);
+                    open.extend(cluster.slice.waits_for());
                     self.clusters.push(cluster);
                 }
                 None => {
@@ -132,6 +141,9 @@ impl Fuser<'_> {
             }
             if !self.known[id.index()] && space.computes(self.graph, id) {
                 slice.computed.insert(id);
+                let operands = self.graph.operands(id).into_iter();
+                let is_draw = |id: &NodeId| matches!(self.graph.op(*id), Op::Draw(_));
+                slice.draws.extend(operands.filter(is_draw));
                 open.extend(reads(self.graph, id));
             } else {
                 space.level(&self.graph.ty(id).dims)?;
@@ -149,7 +161,9 @@ impl Fuser<'_> {
 
     /// What a kernel costs that writes those of its roots which are read.
     fn cost(&self, cluster: &Cluster, is_read: impl Fn(NodeId) -> bool) -> f64 {
-        let Slice { computed, loads } = &cluster.slice;
+        let Slice {
+            computed, loads, ..
+        } = &cluster.slice;
         let read: f64 = loads.iter().map(|&load| self.bytes(load)).sum();
         let written: f64 = cluster
             .roots
@@ -272,11 +286,9 @@ impl Fuser<'_> {
                 .alone
                 .iter()
                 .any(|&node| self.graph.operands(node).contains(&id))
-            || self
-                .clusters
-                .iter()
-                .enumerate()
-                .any(|(at, cluster)| !but.contains(&at) && cluster.slice.loads.contains(&id))
+            || self.clusters.iter().enumerate().any(|(at, cluster)| {
+                !but.contains(&at) && cluster.slice.waits_for().any(|own| own == id)
+            })
     }
 
     /// Whether a node is in memory when all steps are done.
@@ -323,7 +335,7 @@ impl Fuser<'_> {
         for at in [one, other] {
             writes.extend(self.clusters[at].roots.keys());
         }
-        let mut open: Vec<NodeId> = merged.slice.loads.iter().copied().collect();
+        let mut open: Vec<NodeId> = merged.slice.waits_for().collect();
         let mut seen: BTreeSet<NodeId> = BTreeSet::new();
         while let Some(id) = open.pop() {
             if self.known[id.index()] || !seen.insert(id) {
@@ -346,8 +358,6 @@ impl Fuser<'_> {
             .clusters
             .iter()
             .find(|cluster| cluster.roots.contains_key(&id));
-        of.map_or(Vec::new(), |cluster| {
-            cluster.slice.loads.iter().copied().collect()
-        })
+        of.map_or(Vec::new(), |cluster| cluster.slice.waits_for().collect())
     }
 }

@@ -58,7 +58,7 @@ impl Space {
             && over(graph.op(id)).is_none_or(|over| self.reduces(graph, over))
             && [id]
                 .into_iter()
-                .chain(graph.operands(id))
+                .chain(reads(graph, id))
                 .all(|id| self.level(&graph.ty(id).dims).is_some())
     }
 
@@ -84,9 +84,10 @@ impl Space {
     }
 }
 
-/// The operands whose values a kernel needs for a node: to count, a mask is enough.
+/// The operands whose values a kernel needs for a node: to count, a mask is enough, and a draw has no value.
 pub(super) fn reads(graph: &Graph, id: NodeId) -> Vec<NodeId> {
-    let operands = graph.operands(id);
+    let mut operands = graph.operands(id);
+    operands.retain(|&operand| !matches!(graph.op(operand), Op::Draw(_)));
     let is_count = matches!(
         graph.op(id),
         Op::Reduce {

@@ -7,6 +7,7 @@ use crate::graph::{Graph, NodeId, Op};
 use crate::pass::{LossGraph, Minibatch, RuleGraph, run, sinks_of};
 use crate::phase::Phase;
 use crate::plan::{RulePlan, StagePlan, TrainPlan, UpdatePlan};
+use crate::ty::Dims;
 
 /// A graph that runs as one, and its steps.
 #[derive(Clone, Debug)]
@@ -22,12 +23,19 @@ pub struct FusedPart {
 pub fn fused_parts(stage: &StagePlan) -> Vec<FusedPart> {
     let mut stage = stage.clone();
     run(&mut stage);
+    let sizes = stage.graph.dims.clone();
+    // As in a run, where minibatches have other sizes than the batch.
+    for draw in &stage.graph.draws {
+        for &dim in &draw.fresh {
+            stage.graph.dims.get_mut(dim).size = None;
+        }
+    }
     let minibatches: Vec<Minibatch> = stage
         .trains
         .iter()
         .map(|train| minibatch(&stage, train))
         .collect();
-    let mut parts = vec![rollout(&stage, &minibatches)];
+    let mut parts = vec![sized(rollout(&stage, &minibatches), &sizes)];
     for (number, (train, minibatch)) in stage.trains.iter().zip(&minibatches).enumerate() {
         let given = minibatch.given.iter().chain(&train.outputs).copied();
         let models = minibatch
@@ -37,13 +45,21 @@ pub fn fused_parts(stage: &StagePlan) -> Vec<FusedPart> {
             .filter(|&id| matches!(stage.graph.op(id), Op::Model { .. } | Op::Trainable(_)));
         let given: BTreeSet<NodeId> = given.chain(models).collect();
         if let Ok(loss) = LossGraph::new(&stage.graph, train.loss, &train.outputs, &given) {
-            parts.push(update(number, &loss));
+            parts.push(sized(update(number, &loss), &sizes));
         }
         for rule in &train.rules {
             parts.extend(rule_parts(rule, train.clip_norm.is_some()));
         }
     }
     parts
+}
+
+/// With the sizes that the dimensions of the stage's graph have on a whole batch.
+fn sized(mut part: FusedPart, sizes: &Dims) -> FusedPart {
+    for dim in sizes.ids() {
+        part.graph.dims.get_mut(dim).size = sizes.get(dim).size;
+    }
+    part
 }
 
 fn minibatch(stage: &StagePlan, train: &TrainPlan) -> Minibatch {
