@@ -4,6 +4,8 @@ mod batch;
 mod config;
 mod file;
 mod head;
+mod joined;
+mod matrix;
 mod parameters;
 mod pass;
 mod trunk;
@@ -11,6 +13,8 @@ mod trunk;
 pub use batch::SequenceBatch;
 pub use config::CausalLmConfig;
 pub use file::{FileError, read_tensors, write_tensors};
+pub(crate) use joined::{Activations, Angles, Heads, Joined, heads};
+pub(crate) use matrix::{Matrix, Number};
 pub use parameters::Parameter;
 pub use pass::{Pass, Upstream};
 pub(crate) use trunk::{Rotation, Weights, causal_attention, embed, linear, rms_norm};
@@ -27,6 +31,7 @@ use crate::random::{Purpose, Stream};
 pub struct CausalLm {
     config: CausalLmConfig,
     parameters: Vec<Parameter>,
+    is_plain: bool,
 }
 
 impl CausalLm {
@@ -40,7 +45,21 @@ impl CausalLm {
         config.validate()?;
         let stream = Stream::new(seed, Purpose::Initialise);
         let parameters = parameters::initial(&config, stream, (kind, device));
-        Ok(CausalLm { config, parameters })
+        Ok(CausalLm {
+            config,
+            parameters,
+            is_plain: false,
+        })
+    }
+
+    /// From now on computes by libtorch's operations alone, as on a GPU, even on the CPU: the reference for the kernels
+    /// that are used there.
+    pub fn without_kernels(&mut self) {
+        self.is_plain = true;
+    }
+
+    pub(crate) fn has_kernels(&self) -> bool {
+        self.device() == Device::Cpu && !self.is_plain
     }
 
     pub fn config(&self) -> &CausalLmConfig {
@@ -114,6 +133,7 @@ impl CausalLm {
         CausalLm {
             config: self.config.clone(),
             parameters: self.parameters.iter().map(copy).collect(),
+            is_plain: self.is_plain,
         }
     }
 

@@ -1,0 +1,121 @@
+//! Tensors of the CPU as slices: the only place where the memory of a tensor is read and written without libtorch.
+#![allow(
+    unsafe_code,
+    reason = "libtorch gives out the elements of a tensor as a pointer"
+)]
+
+use std::slice;
+
+use rlp_transformer::Real;
+use tch::kind::Element;
+use tch::{Device, Tensor};
+
+/// f32 or f64: what the kernels and libtorch both know.
+pub(crate) trait Number: Real + Element {}
+
+impl Number for f32 {}
+
+impl Number for f64 {}
+
+/// The elements of a contiguous tensor of `T` on the CPU. As long as they are borrowed nobody may write the tensor, which
+/// holds for parameters during a pass.
+pub(crate) fn elements<T: Element>(tensor: &Tensor) -> &[T] {
+    assert!(
+        tensor.device() == Device::Cpu && tensor.is_contiguous() && tensor.kind() == T::KIND,
+        "a tensor that is no slice of {:?}",
+        T::KIND
+    );
+    let count = tensor.numel();
+    if count == 0 {
+        return &[];
+    }
+    // SAFETY: a contiguous tensor has `numel` elements of its kind behind its pointer, and lives as long as the borrow.
+    unsafe { slice::from_raw_parts(tensor.data_ptr().cast(), count) }
+}
+
+/// Rows of scalars, one after the other, in memory that is no other tensor's.
+pub(crate) struct Matrix<T> {
+    /// `[capacity, columns]`, contiguous.
+    storage: Tensor,
+    /// Its first element; asking libtorch each time takes longer than a row does.
+    first: *mut T,
+    capacity: usize,
+    rows: usize,
+    columns: usize,
+}
+
+impl<T: Number> Matrix<T> {
+    /// Filled with 0.
+    pub(crate) fn new(rows: usize, columns: usize) -> Matrix<T> {
+        let shape = [rows as i64, columns as i64];
+        let storage = Tensor::zeros(shape, (T::KIND, Device::Cpu));
+        Matrix {
+            first: storage.data_ptr().cast(),
+            storage,
+            capacity: rows,
+            rows,
+            columns,
+        }
+    }
+
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub(crate) fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Changes the number of rows. What they hold afterwards is anything.
+    pub(crate) fn set_rows(&mut self, rows: usize) {
+        if rows > self.capacity {
+            *self = Matrix::new(rows, self.columns);
+        }
+        self.rows = rows;
+    }
+
+    pub(crate) fn slice(&self) -> &[T] {
+        let count = self.rows * self.columns;
+        if count == 0 {
+            return &[];
+        }
+        // SAFETY: the storage is contiguous, of kind `T`, at least as large, and lives as long as this; no tensor outside
+        // this type shares it for longer than a call of libtorch.
+        unsafe { slice::from_raw_parts(self.first, count) }
+    }
+
+    pub(crate) fn slice_mut(&mut self) -> &mut [T] {
+        let count = self.rows * self.columns;
+        if count == 0 {
+            return &mut [];
+        }
+        // SAFETY: as above, and this is borrowed mutably.
+        unsafe { slice::from_raw_parts_mut(self.first, count) }
+    }
+
+    pub(crate) fn row(&self, row: usize) -> &[T] {
+        &self.slice()[row * self.columns..][..self.columns]
+    }
+
+    pub(crate) fn row_mut(&mut self, row: usize) -> &mut [T] {
+        let columns = self.columns;
+        &mut self.slice_mut()[row * columns..][..columns]
+    }
+
+    /// `self = input · factor`, where `factor` is `[input.columns, self.columns]`.
+    pub(crate) fn set_product(&mut self, input: &Matrix<T>, factor: &Tensor) {
+        self.set_rows(input.rows);
+        let _ = input.view().mm_out(&self.view(), factor);
+    }
+
+    /// `self += input · factor`.
+    pub(crate) fn add_product(&mut self, input: &Matrix<T>, factor: &Tensor) {
+        assert_eq!(self.rows, input.rows);
+        let _ = self.view().addmm_(&input.view(), factor);
+    }
+
+    /// The rows as a tensor over the same memory, for the length of a call of libtorch.
+    fn view(&self) -> Tensor {
+        self.storage.narrow(0, 0, self.rows as i64)
+    }
+}

@@ -1,0 +1,94 @@
+//! Causal attention (Vaswani et al. 2017, arXiv:1706.03762), query heads sharing key heads in groups.
+
+use crate::vector::{Scalar, Vector};
+
+/// Keys and values of one head at some positions, one after the other.
+#[derive(Clone, Copy, Debug)]
+pub struct Keys<'a, T> {
+    pub keys: &'a [T],
+    pub values: &'a [T],
+}
+
+#[inline(always)]
+pub(crate) fn attend_one<V: Vector>(
+    queries: &[V::Scalar],
+    width: usize,
+    prompt: Keys<V::Scalar>,
+    response: Keys<V::Scalar>,
+    scores: &mut Vec<V::Scalar>,
+    output: &mut [V::Scalar],
+) {
+    assert!(queries.len() == output.len() && queries.len() % width == 0);
+    for part in [prompt, response] {
+        assert!(part.keys.len() == part.values.len() && part.keys.len() % width == 0);
+    }
+    let in_prompt = prompt.keys.len() / width;
+    scores.resize(in_prompt + response.keys.len() / width, V::Scalar::ZERO);
+    let scale = V::Scalar::from_f64(1.0 / (width as f64).sqrt());
+    for (query, output) in queries
+        .chunks_exact(width)
+        .zip(output.chunks_exact_mut(width))
+    {
+        let keys = prompt
+            .keys
+            .chunks_exact(width)
+            .chain(response.keys.chunks_exact(width));
+        for (key, score) in keys.zip(scores.iter_mut()) {
+            let mut product = V::zero();
+            for index in (0..width).step_by(V::LANES) {
+                product = V::load(query, index).mul_add(V::load(key, index), product);
+            }
+            *score = product.sum() * scale;
+        }
+        let total = soften::<V>(scores);
+        let (of_prompt, of_response) = scores.split_at(in_prompt);
+        for index in (0..width).step_by(V::LANES) {
+            let sum = mix(V::zero(), of_prompt, prompt.values, width, index);
+            let sum = mix(sum, of_response, response.values, width, index);
+            sum.mul(V::splat(V::Scalar::ONE / total))
+                .store(output, index);
+        }
+    }
+}
+
+/// Scores become e^(score − largest); their sum.
+#[inline(always)]
+fn soften<V: Vector>(scores: &mut [V::Scalar]) -> V::Scalar {
+    let lowest = V::Scalar::from_f64(f64::NEG_INFINITY);
+    let mut largest = V::splat(lowest);
+    for index in (0..scores.len()).step_by(V::LANES) {
+        largest = largest.max(V::load_or(scores, index, lowest));
+    }
+    let largest = V::splat(largest.largest());
+    let mut sum = V::zero();
+    for index in (0..scores.len()).step_by(V::LANES) {
+        let weight = V::load_or(scores, index, lowest).sub(largest).exp();
+        weight.store(scores, index);
+        sum = sum.add(weight);
+    }
+    sum.sum()
+}
+
+/// `sum` and the values at `index` of a head, weighted.
+#[inline(always)]
+fn mix<V: Vector>(
+    sum: V,
+    weights: &[V::Scalar],
+    values: &[V::Scalar],
+    width: usize,
+    index: usize,
+) -> V {
+    // Two sums, since a fused multiply-add waits for the one before it.
+    let (mut even, mut odd) = (sum, V::zero());
+    let mut pairs = weights.chunks_exact(2);
+    let mut rows = values.chunks_exact(2 * width);
+    for (weights, values) in (&mut pairs).zip(&mut rows) {
+        let (first, second) = values.split_at(width);
+        even = V::splat(weights[0]).mul_add(V::load(first, index), even);
+        odd = V::splat(weights[1]).mul_add(V::load(second, index), odd);
+    }
+    if let [weight] = pairs.remainder() {
+        even = V::splat(*weight).mul_add(V::load(rows.remainder(), index), even);
+    }
+    even.add(odd)
+}

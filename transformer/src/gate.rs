@@ -1,0 +1,61 @@
+//! The gate of a SwiGLU layer (Shazeer 2020, arXiv:2002.05202).
+
+use crate::vector::{Scalar, Vector};
+
+#[inline(always)]
+pub(crate) fn gate<V: Vector>(gate_up: &[V::Scalar], width: usize, output: &mut [V::Scalar]) {
+    assert!(gate_up.len() == 2 * output.len() && output.len() % width == 0);
+    let rows = gate_up.chunks_exact(2 * width);
+    for (row, output) in rows.zip(output.chunks_exact_mut(width)) {
+        let (gate, up) = row.split_at(width);
+        for index in (0..width).step_by(V::LANES) {
+            let x = V::load(gate, index);
+            x.mul(sigmoid(x))
+                .mul(V::load(up, index))
+                .store(output, index);
+        }
+    }
+}
+
+/// With σ = sigmoid(gate): ∂/∂up = gate σ g and ∂/∂gate = up σ (1 + gate (1 − σ)) g.
+#[inline(always)]
+pub(crate) fn gate_backward<V: Vector>(
+    gate_up: &[V::Scalar],
+    width: usize,
+    upstream: &[V::Scalar],
+    gradient: &mut [V::Scalar],
+    output: &mut [V::Scalar],
+) {
+    assert!(gate_up.len() == 2 * output.len() && output.len() % width == 0);
+    assert!(gate_up.len() == gradient.len() && upstream.len() == output.len());
+    let rows = gate_up
+        .chunks_exact(2 * width)
+        .zip(upstream.chunks_exact(width));
+    let results = gradient
+        .chunks_exact_mut(2 * width)
+        .zip(output.chunks_exact_mut(width));
+    let one = V::splat(V::Scalar::ONE);
+    for ((row, upstream), (gradient, output)) in rows.zip(results) {
+        let (gate, up) = row.split_at(width);
+        let (by_gate, by_up) = gradient.split_at_mut(width);
+        for index in (0..width).step_by(V::LANES) {
+            let (x, up, g) = (
+                V::load(gate, index),
+                V::load(up, index),
+                V::load(upstream, index),
+            );
+            let sigmoid = sigmoid(x);
+            let silu = x.mul(sigmoid);
+            silu.mul(up).store(output, index);
+            silu.mul(g).store(by_up, index);
+            let slope = x.mul(one.sub(sigmoid)).mul_add(sigmoid, sigmoid);
+            up.mul(slope).mul(g).store(by_gate, index);
+        }
+    }
+}
+
+#[inline(always)]
+fn sigmoid<V: Vector>(x: V) -> V {
+    let one = V::splat(V::Scalar::ONE);
+    one.div(one.add(V::zero().sub(x).exp()))
+}

@@ -1,0 +1,18 @@
+//! What a transformer computes between its matrix products, on slices: normalisation, rotary positions, attention,
+//! the gate of the feed-forward layer, and the distribution over the vocabulary.
+//!
+//! Every function works in f32 and f64, on rows that lie one after the other, and picks the widest vectors of the
+//! processor when it is called. Sums run in an order that depends on the sizes only.
+
+mod attention;
+mod gate;
+mod kernels;
+mod norm;
+mod rotary;
+mod vector;
+mod vocabulary;
+
+pub use attention::Keys;
+pub use kernels::{Kernels, Real};
+pub use vector::Scalar;
+pub use vocabulary::Drawn;
