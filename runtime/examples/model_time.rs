@@ -40,7 +40,7 @@ fn main() {
             step(&setting);
         }
     }
-    for batch in [1, 16, 128] {
+    for batch in [1, 16, 32, 48, 64, 128] {
         if is_asked(&format!("rollout-{batch}")) {
             rollouts(batch);
         }

@@ -1,6 +1,6 @@
 //! Causal attention (Vaswani et al. 2017, arXiv:1706.03762), query heads sharing key heads in groups.
 
-use crate::vector::{Scalar, Vector};
+use crate::vector::{Block, Scalar, Vector, blocks};
 
 /// Keys and values of one head at some positions, one after the other.
 #[derive(Clone, Copy, Debug)]
@@ -35,19 +35,18 @@ pub(crate) fn attend_one<V: Vector>(
             .chain(response.keys.chunks_exact(width));
         for (key, score) in keys.zip(scores.iter_mut()) {
             let mut product = V::zero();
-            for index in (0..width).step_by(V::LANES) {
-                product = V::load(query, index).mul_add(V::load(key, index), product);
-            }
+            blocks!(V, width, |at| {
+                product = V::load(query, at).mul_add(V::load(key, at), product);
+            });
             *score = product.sum() * scale;
         }
         let total = soften::<V>(scores);
         let (of_prompt, of_response) = scores.split_at(in_prompt);
-        for index in (0..width).step_by(V::LANES) {
-            let sum = mix(V::zero(), of_prompt, prompt.values, width, index);
-            let sum = mix(sum, of_response, response.values, width, index);
-            sum.mul(V::splat(V::Scalar::ONE / total))
-                .store(output, index);
-        }
+        blocks!(V, width, |at| {
+            let sum = mix(V::zero(), of_prompt, prompt.values, width, at);
+            let sum = mix(sum, of_response, response.values, width, at);
+            sum.mul(V::splat(V::Scalar::ONE / total)).store(output, at);
+        });
     }
 }
 
@@ -56,27 +55,27 @@ pub(crate) fn attend_one<V: Vector>(
 fn soften<V: Vector>(scores: &mut [V::Scalar]) -> V::Scalar {
     let lowest = V::Scalar::from_f64(f64::NEG_INFINITY);
     let mut largest = V::splat(lowest);
-    for index in (0..scores.len()).step_by(V::LANES) {
-        largest = largest.max(V::load_or(scores, index, lowest));
-    }
+    blocks!(V, scores.len(), |at| {
+        largest = largest.max(V::load_or(scores, at, lowest));
+    });
     let largest = V::splat(largest.largest());
     let mut sum = V::zero();
-    for index in (0..scores.len()).step_by(V::LANES) {
-        let weight = V::load_or(scores, index, lowest).sub(largest).exp();
-        weight.store(scores, index);
+    blocks!(V, scores.len(), |at| {
+        let weight = V::load_or(scores, at, lowest).sub(largest).exp();
+        weight.store(scores, at);
         sum = sum.add(weight);
-    }
+    });
     sum.sum()
 }
 
-/// `sum` and the values at `index` of a head, weighted.
+/// `sum` and the values at `at` of a head, weighted.
 #[inline(always)]
 fn mix<V: Vector>(
     sum: V,
     weights: &[V::Scalar],
     values: &[V::Scalar],
     width: usize,
-    index: usize,
+    at: Block,
 ) -> V {
     // Two sums, since a fused multiply-add waits for the one before it.
     let (mut even, mut odd) = (sum, V::zero());
@@ -84,11 +83,11 @@ fn mix<V: Vector>(
     let mut rows = values.chunks_exact(2 * width);
     for (weights, values) in (&mut pairs).zip(&mut rows) {
         let (first, second) = values.split_at(width);
-        even = V::splat(weights[0]).mul_add(V::load(first, index), even);
-        odd = V::splat(weights[1]).mul_add(V::load(second, index), odd);
+        even = V::splat(weights[0]).mul_add(V::load(first, at), even);
+        odd = V::splat(weights[1]).mul_add(V::load(second, at), odd);
     }
     if let [weight] = pairs.remainder() {
-        even = V::splat(*weight).mul_add(V::load(rows.remainder(), index), even);
+        even = V::splat(*weight).mul_add(V::load(rows.remainder(), at), even);
     }
     even.add(odd)
 }

@@ -1,6 +1,6 @@
 //! The gate of a SwiGLU layer (Shazeer 2020, arXiv:2002.05202).
 
-use crate::vector::{Scalar, Vector};
+use crate::vector::{Scalar, Vector, blocks};
 
 #[inline(always)]
 pub(crate) fn gate<V: Vector>(gate_up: &[V::Scalar], width: usize, output: &mut [V::Scalar]) {
@@ -8,12 +8,10 @@ pub(crate) fn gate<V: Vector>(gate_up: &[V::Scalar], width: usize, output: &mut 
     let rows = gate_up.chunks_exact(2 * width);
     for (row, output) in rows.zip(output.chunks_exact_mut(width)) {
         let (gate, up) = row.split_at(width);
-        for index in (0..width).step_by(V::LANES) {
-            let x = V::load(gate, index);
-            x.mul(sigmoid(x))
-                .mul(V::load(up, index))
-                .store(output, index);
-        }
+        blocks!(V, width, |at| {
+            let x = V::load(gate, at);
+            x.mul(sigmoid(x)).mul(V::load(up, at)).store(output, at);
+        });
     }
 }
 
@@ -38,19 +36,15 @@ pub(crate) fn gate_backward<V: Vector>(
     for ((row, upstream), (gradient, output)) in rows.zip(results) {
         let (gate, up) = row.split_at(width);
         let (by_gate, by_up) = gradient.split_at_mut(width);
-        for index in (0..width).step_by(V::LANES) {
-            let (x, up, g) = (
-                V::load(gate, index),
-                V::load(up, index),
-                V::load(upstream, index),
-            );
+        blocks!(V, width, |at| {
+            let (x, up, g) = (V::load(gate, at), V::load(up, at), V::load(upstream, at));
             let sigmoid = sigmoid(x);
             let silu = x.mul(sigmoid);
-            silu.mul(up).store(output, index);
-            silu.mul(g).store(by_up, index);
+            silu.mul(up).store(output, at);
+            silu.mul(g).store(by_up, at);
             let slope = x.mul(one.sub(sigmoid)).mul_add(sigmoid, sigmoid);
-            up.mul(slope).mul(g).store(by_gate, index);
-        }
+            up.mul(slope).mul(g).store(by_gate, at);
+        });
     }
 }
 

@@ -1,6 +1,6 @@
 //! RMSNorm (Zhang and Sennrich 2019, arXiv:1910.07467).
 
-use crate::vector::{Scalar, Vector};
+use crate::vector::{Scalar, Vector, blocks};
 
 #[inline(always)]
 pub(crate) fn rms_norm<V: Vector>(
@@ -17,17 +17,17 @@ pub(crate) fn rms_norm<V: Vector>(
         .zip(output.chunks_exact_mut(width));
     for ((input, output), scale) in rows.zip(scales) {
         let mut squares = V::zero();
-        for index in (0..width).step_by(V::LANES) {
-            let x = V::load(input, index);
+        blocks!(V, width, |at| {
+            let x = V::load(input, at);
             squares = x.mul_add(x, squares);
-        }
+        });
         let mean = squares.sum().to_f64() / width as f64;
         *scale = V::Scalar::from_f64(1.0 / (mean + epsilon).sqrt());
         let factor = V::splat(*scale);
-        for index in (0..width).step_by(V::LANES) {
-            let x = V::load(input, index).mul(factor);
-            x.mul(V::load(weight, index)).store(output, index);
-        }
+        blocks!(V, width, |at| {
+            let x = V::load(input, at).mul(factor);
+            x.mul(V::load(weight, at)).store(output, at);
+        });
     }
 }
 
@@ -49,22 +49,20 @@ pub(crate) fn rms_norm_backward<V: Vector>(
     for (((input, upstream), gradient), &scale) in rows {
         let factor = V::splat(scale);
         let mut along = V::zero();
-        for index in (0..width).step_by(V::LANES) {
-            let (x, g) = (V::load(input, index), V::load(upstream, index));
-            along = x.mul(g).mul_add(V::load(weight, index), along);
-            let by_weight = V::load(weight_gradient, index);
+        blocks!(V, width, |at| {
+            let (x, g) = (V::load(input, at), V::load(upstream, at));
+            along = x.mul(g).mul_add(V::load(weight, at), along);
+            let by_weight = V::load(weight_gradient, at);
             x.mul(factor)
                 .mul_add(g, by_weight)
-                .store(weight_gradient, index);
-        }
+                .store(weight_gradient, at);
+        });
         let along = along.sum() * scale * scale * scale / V::Scalar::from_f64(width as f64);
         let along = V::splat(-along);
-        for index in (0..width).step_by(V::LANES) {
-            let g = V::load(upstream, index).mul(V::load(weight, index));
-            let sum = g.mul_add(factor, V::load(gradient, index));
-            V::load(input, index)
-                .mul_add(along, sum)
-                .store(gradient, index);
-        }
+        blocks!(V, width, |at| {
+            let g = V::load(upstream, at).mul(V::load(weight, at));
+            let sum = g.mul_add(factor, V::load(gradient, at));
+            V::load(input, at).mul_add(along, sum).store(gradient, at);
+        });
     }
 }

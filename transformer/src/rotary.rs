@@ -1,6 +1,6 @@
 //! Rotary positions (Su et al. 2021, arXiv:2104.09864), halves paired as in the Hugging Face layout.
 
-use crate::vector::{Scalar, Vector};
+use crate::vector::{Scalar, Vector, blocks};
 
 #[inline(always)]
 pub(crate) fn rotate<V: Vector>(
@@ -21,15 +21,13 @@ pub(crate) fn rotate<V: Vector>(
     for (row, (cosines, sines)) in rows.chunks_exact_mut(width).zip(angles) {
         for head in row.chunks_exact_mut(2 * half).take(heads) {
             let (first, second) = head.split_at_mut(half);
-            for index in (0..half).step_by(V::LANES) {
-                let (a, b) = (V::load(first, index), V::load(second, index));
-                let (cosine, sine) = (V::load(cosines, index), V::load(sines, index));
+            blocks!(V, half, |at| {
+                let (a, b) = (V::load(first, at), V::load(second, at));
+                let (cosine, sine) = (V::load(cosines, at), V::load(sines, at));
                 let minus = V::splat(-V::Scalar::ONE);
-                b.mul(minus)
-                    .mul_add(sine, a.mul(cosine))
-                    .store(first, index);
-                a.mul_add(sine, b.mul(cosine)).store(second, index);
-            }
+                b.mul(minus).mul_add(sine, a.mul(cosine)).store(first, at);
+                a.mul_add(sine, b.mul(cosine)).store(second, at);
+            });
         }
     }
 }

@@ -69,39 +69,39 @@ pub(crate) trait Vector: Copy {
         Self::splat(Self::Scalar::ZERO)
     }
 
-    /// From `index` on; beyond the end of the slice is 0.
+    /// The lanes of `at`; the others are 0.
     #[inline(always)]
-    fn load(slice: &[Self::Scalar], index: usize) -> Self {
-        Self::load_or(slice, index, Self::Scalar::ZERO)
+    fn load(slice: &[Self::Scalar], at: Block) -> Self {
+        Self::load_or(slice, at, Self::Scalar::ZERO)
     }
 
-    /// From `index` on; beyond the end of the slice is `padding`.
+    /// The lanes of `at`; the others are `padding`.
     #[inline(always)]
-    fn load_or(slice: &[Self::Scalar], index: usize, padding: Self::Scalar) -> Self {
-        let rest = &slice[index..];
-        if rest.len() >= Self::LANES {
-            // SAFETY: the slice has as many.
-            unsafe { Self::read(rest.as_ptr()) }
+    fn load_or(slice: &[Self::Scalar], at: Block, padding: Self::Scalar) -> Self {
+        let part = &slice[at.index..at.index + at.lanes];
+        if at.lanes == Self::LANES {
+            // SAFETY: the part has as many.
+            unsafe { Self::read(part.as_ptr()) }
         } else {
             let mut padded = [padding; MOST_LANES];
-            padded[..rest.len()].copy_from_slice(rest);
+            padded[..at.lanes].copy_from_slice(part);
             // SAFETY: no vector has more lanes than the array.
             unsafe { Self::read(padded.as_ptr()) }
         }
     }
 
-    /// To `index` on, as far as the slice goes.
+    /// To the lanes of `at`.
     #[inline(always)]
-    fn store(self, slice: &mut [Self::Scalar], index: usize) {
-        let rest = &mut slice[index..];
-        if rest.len() >= Self::LANES {
-            // SAFETY: the slice has as many.
-            unsafe { self.write(rest.as_mut_ptr()) }
+    fn store(self, slice: &mut [Self::Scalar], at: Block) {
+        let part = &mut slice[at.index..at.index + at.lanes];
+        if at.lanes == Self::LANES {
+            // SAFETY: the part has as many.
+            unsafe { self.write(part.as_mut_ptr()) }
         } else {
             let mut all = [Self::Scalar::ZERO; MOST_LANES];
             // SAFETY: no vector has more lanes than the array.
             unsafe { self.write(all.as_mut_ptr()) }
-            rest.copy_from_slice(&all[..rest.len()]);
+            part.copy_from_slice(&all[..at.lanes]);
         }
     }
 
@@ -125,6 +125,38 @@ pub(crate) trait Vector: Copy {
 }
 
 const MOST_LANES: usize = 16;
+
+/// Neighbouring scalars of a slice, at most as many as a vector has lanes.
+#[derive(Clone, Copy)]
+pub(crate) struct Block {
+    pub(crate) index: usize,
+    pub(crate) lanes: usize,
+}
+
+/// Goes through `0..length` in blocks. The body stands twice, for whole vectors and for what is left, since a vector that
+/// might be partial would go through memory.
+macro_rules! blocks {
+    ($vector:ty, $length:expr, |$at:ident| $body:block) => {{
+        let lanes = <$vector>::LANES;
+        let length = $length;
+        let whole = length - length % lanes;
+        let mut index = 0;
+        while index < whole {
+            let $at = $crate::vector::Block { index, lanes };
+            $body
+            index += lanes;
+        }
+        if whole < length {
+            let $at = $crate::vector::Block {
+                index: whole,
+                lanes: length - whole,
+            };
+            $body
+        }
+    }};
+}
+
+pub(crate) use blocks;
 
 /// ln 2 in two parts, the first of so few bits that its product with an exponent is exact.
 const LN_2_HIGH: f64 = 0.693_145_751_953_125;

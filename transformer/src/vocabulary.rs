@@ -1,6 +1,6 @@
 //! The distribution over the vocabulary: its normaliser, and draws from it.
 
-use crate::vector::{Scalar, Vector};
+use crate::vector::{Block, Scalar, Vector, blocks};
 
 /// A token and what its distribution said of it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -34,7 +34,7 @@ pub(crate) fn draw<V: Vector>(
     let wide = logits.len().div_ceil(sums.len()).next_multiple_of(BLOCK);
     let blocks = logits.chunks(BLOCK).zip(weights.chunks_mut(BLOCK));
     for (index, (logits, weights)) in blocks.enumerate() {
-        let store = |index: usize, weight: V| weight.store(weights, index);
+        let store = |at, weight: V| weight.store(weights, at);
         sums[index * BLOCK / wide] += exponentials::<V>(logits, largest, temperature, store);
     }
     let total: f64 = sums.iter().sum();
@@ -71,28 +71,28 @@ pub(crate) fn draw<V: Vector>(
 fn largest<V: Vector>(logits: &[V::Scalar]) -> V::Scalar {
     let lowest = V::Scalar::from_f64(f64::NEG_INFINITY);
     let mut largest = V::splat(lowest);
-    for index in (0..logits.len()).step_by(V::LANES) {
-        largest = largest.max(V::load_or(logits, index, lowest));
-    }
+    blocks!(V, logits.len(), |at| {
+        largest = largest.max(V::load_or(logits, at, lowest));
+    });
     largest.largest()
 }
 
-/// The sum of e^((x − largest) / temperature), each of which `keep` is given with its index.
+/// The sum of e^((x − largest) / temperature), each of which `keep` is given with its place.
 #[inline(always)]
 fn exponentials<V: Vector>(
     x: &[V::Scalar],
     largest: V::Scalar,
     temperature: f64,
-    mut keep: impl FnMut(usize, V),
+    mut keep: impl FnMut(Block, V),
 ) -> f64 {
     let factor = V::splat(V::Scalar::from_f64(1.0 / temperature));
     let largest = V::splat(largest);
     let lowest = V::Scalar::from_f64(f64::NEG_INFINITY);
     let mut sum = V::zero();
-    for index in (0..x.len()).step_by(V::LANES) {
-        let weight = V::load_or(x, index, lowest).sub(largest).mul(factor).exp();
-        keep(index, weight);
+    blocks!(V, x.len(), |at| {
+        let weight = V::load_or(x, at, lowest).sub(largest).mul(factor).exp();
+        keep(at, weight);
         sum = sum.add(weight);
-    }
+    });
     sum.sum().to_f64()
 }
