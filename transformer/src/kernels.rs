@@ -4,7 +4,8 @@
     reason = "a function for certain processors is unsafe to call on any other"
 )]
 
-use crate::attention::{self, Keys};
+use crate::attend_one::{self, Keys};
+use crate::attention::{self, Heads, Scratch, Span};
 use crate::vector::{Plain, Scalar};
 use crate::vocabulary::{self, Drawn};
 use crate::{gate, norm, rotary};
@@ -130,6 +131,19 @@ kernels! {
     /// the prompt's and the response's. `scores` is for the function's own use.
     fn attend_one(
         queries: &[T], width: usize, prompt: Keys<T>, response: Keys<T>, scores: &mut Vec<T>, output: &mut [T],
+    ) = attend_one;
+
+    /// Causal attention of the rows of a span, which hold queries, keys and values: for each row of its own, what all
+    /// query heads read, and ln Σ e^score of each.
+    fn attend(
+        heads: Heads, rows: &[T], span: &Span, scratch: &mut Scratch<T>, output: &mut [T], normalisers: &mut [T],
+    ) = attention;
+
+    /// The way back, from the gradient `upstream` by the output: sets that by the queries of the span's own rows and adds
+    /// that by the keys and values of all its rows.
+    fn attend_backward(
+        heads: Heads, rows: &[T], span: &Span, output: &[T], normalisers: &[T], upstream: &[T],
+        scratch: &mut Scratch<T>, gradient: &mut [T],
     ) = attention;
 
     /// Draws from softmax(logits / temperature) by inversion: the token where `uniform`, in (0, 1), falls in the

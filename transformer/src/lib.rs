@@ -4,15 +4,18 @@
 //! Every function works in f32 and f64, on rows that lie one after the other, and picks the widest vectors of the
 //! processor when it is called. Sums run in an order that depends on the sizes only.
 
+mod attend_one;
 mod attention;
 mod gate;
 mod kernels;
 mod norm;
+mod product;
 mod rotary;
 mod vector;
 mod vocabulary;
 
-pub use attention::Keys;
+pub use attend_one::Keys;
+pub use attention::{Heads, Scratch, Span};
 pub use kernels::{Kernels, Real};
 pub use vector::Scalar;
 pub use vocabulary::Drawn;

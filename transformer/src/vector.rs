@@ -11,6 +11,7 @@ use std::ops::{Add, AddAssign, Div, Mul, Neg, Sub};
 pub trait Scalar:
     Copy
     + Debug
+    + Default
     + PartialOrd
     + Add<Output = Self>
     + Sub<Output = Self>

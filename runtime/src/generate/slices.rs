@@ -3,10 +3,10 @@
 
 use std::ops::Range;
 
-use rlp_transformer::Keys;
+use rlp_transformer::{Heads, Keys};
 
 use super::{Response, Sampling, filter};
-use crate::model::{Activations, Angles, CausalLm, Heads, Joined, Matrix, Number, heads};
+use crate::model::{Activations, Angles, CausalLm, Joined, Matrix, Number, each_head, heads};
 use crate::random::Stream;
 
 /// `sampling.samples` responses to each prompt, in their order.
@@ -195,12 +195,12 @@ impl<'a, T: Number> Decoder<'a, T> {
         for (layer, cache) in self.weights.layers.iter().zip(&mut self.caches) {
             let (starts, scores) = (&self.starts, &mut self.scores);
             self.activations
-                .layer(config, layer, &angles, |rows, mixed| {
+                .layer(config, layer, &angles, None, |rows, mixed, _| {
                     for prompt in starts.windows(2) {
                         let (start, length) = (prompt[0], prompt[1] - prompt[0]);
                         for place in 0..length {
                             let output = mixed.row_mut(start + place);
-                            for head in heads.each(rows.row(start + place), output) {
+                            for head in each_head(heads, rows.row(start + place), output) {
                                 let first = start * heads.keys + head.index * length;
                                 cache.prompts.set(first + place, head.key, head.value);
                                 let seen = cache.prompts.rows(first..first + place + 1);
@@ -240,10 +240,10 @@ impl<'a, T: Number> Decoder<'a, T> {
         for (layer, cache) in self.weights.layers.iter().zip(&mut self.caches) {
             let (max_tokens, scores) = (self.max_tokens, &mut self.scores);
             self.activations
-                .layer(config, layer, &angles, |activations, mixed| {
+                .layer(config, layer, &angles, None, |activations, mixed, _| {
                     for (index, &row) in rows.iter().enumerate() {
                         let (start, length) = (prompt(row).start, prompt(row).len());
-                        for head in heads.each(activations.row(index), mixed.row_mut(index)) {
+                        for head in each_head(heads, activations.row(index), mixed.row_mut(index)) {
                             let first = (row * heads.keys + head.index) * max_tokens;
                             cache.responses.set(first + place, head.key, head.value);
                             let own = cache.responses.rows(first..first + place + 1);

@@ -1,6 +1,6 @@
 //! The transformer on the CPU, a row of activations a position: matrix products by libtorch, all else by kernels.
 
-use rlp_transformer::Scalar;
+use rlp_transformer::{Heads, Scalar};
 use tch::Tensor;
 
 use super::config::CausalLmConfig;
@@ -17,13 +17,13 @@ pub(crate) struct Joined<'a> {
 }
 
 pub(crate) struct JoinedLayer<'a> {
-    attention_norm: &'a Tensor,
+    pub(super) attention_norm: &'a Tensor,
     /// `[hidden, queries + keys + values]`, and so on: transposed views, as products want them.
-    query_key_value: Tensor,
-    attention_output: Tensor,
-    ffn_norm: &'a Tensor,
-    gate_up: Tensor,
-    down: Tensor,
+    pub(super) query_key_value: Tensor,
+    pub(super) attention_output: Tensor,
+    pub(super) ffn_norm: &'a Tensor,
+    pub(super) gate_up: Tensor,
+    pub(super) down: Tensor,
 }
 
 impl<'a> Joined<'a> {
@@ -52,16 +52,6 @@ impl<'a> Joined<'a> {
     }
 }
 
-/// How a row of queries, keys and values is divided.
-#[derive(Clone, Copy)]
-pub(crate) struct Heads {
-    pub(crate) queries: usize,
-    /// Heads of keys and of values; divides `queries`.
-    pub(crate) keys: usize,
-    /// Scalars of a head.
-    pub(crate) width: usize,
-}
-
 /// One head of keys at one position, with the queries that read it.
 pub(crate) struct Head<'a, T> {
     pub(crate) index: usize,
@@ -80,31 +70,29 @@ pub(crate) fn heads(config: &CausalLmConfig) -> Heads {
     }
 }
 
-impl Heads {
-    /// The heads of keys of a row, in order.
-    pub(crate) fn each<'a, T>(
-        self,
-        row: &'a [T],
-        output: &'a mut [T],
-    ) -> impl Iterator<Item = Head<'a, T>> {
-        let (queries, key_values) = row.split_at(self.queries * self.width);
-        let (keys, values) = key_values.split_at(self.keys * self.width);
-        let group = self.queries / self.keys * self.width;
-        let keys_values = keys
-            .chunks_exact(self.width)
-            .zip(values.chunks_exact(self.width));
-        let queries = queries
-            .chunks_exact(group)
-            .zip(output.chunks_exact_mut(group));
-        let both = queries.zip(keys_values).enumerate();
-        both.map(|(index, ((queries, output), (key, value)))| Head {
-            index,
-            queries,
-            key,
-            value,
-            output,
-        })
-    }
+/// The heads of keys of a row, in order.
+pub(crate) fn each_head<'a, T>(
+    heads: Heads,
+    row: &'a [T],
+    output: &'a mut [T],
+) -> impl Iterator<Item = Head<'a, T>> {
+    let (queries, key_values) = row.split_at(heads.queries * heads.width);
+    let (keys, values) = key_values.split_at(heads.keys * heads.width);
+    let group = heads.queries / heads.keys * heads.width;
+    let keys_values = keys
+        .chunks_exact(heads.width)
+        .zip(values.chunks_exact(heads.width));
+    let queries = queries
+        .chunks_exact(group)
+        .zip(output.chunks_exact_mut(group));
+    let both = queries.zip(keys_values).enumerate();
+    both.map(|(index, ((queries, output), (key, value)))| Head {
+        index,
+        queries,
+        key,
+        value,
+        output,
+    })
 }
 
 /// Cosines and sines of the rotary angles, half a head's width for each position from 0.
@@ -136,6 +124,11 @@ impl<T: Number> Angles<T> {
         }
     }
 
+    /// The sines of the opposite rotation.
+    pub(super) fn opposite(&self) -> Vec<T> {
+        self.sines.iter().map(|&sine| -sine).collect()
+    }
+
     /// Those of the given positions, in their order.
     pub(crate) fn of(&self, positions: impl Iterator<Item = usize> + Clone) -> Angles<T> {
         let pick = |all: &[T]| {
@@ -160,21 +153,36 @@ pub(crate) struct Activations<T> {
     mixed: Matrix<T>,
     gate_up: Matrix<T>,
     gated: Matrix<T>,
-    scales: Vec<T>,
+    normalisers: Vec<T>,
+    /// Of the last norm.
+    pub(crate) scales: Vec<T>,
+}
+
+/// What the way back through a layer needs.
+pub(crate) struct Kept<T> {
+    /// The residual stream before the layer.
+    pub(super) stream: Matrix<T>,
+    pub(super) query_key_value: Matrix<T>,
+    pub(super) mixed: Matrix<T>,
+    /// ln Σ e^score of each query head at each position.
+    pub(super) normalisers: Vec<T>,
+    /// The residual stream between attention and the feed-forward layer.
+    pub(super) between: Matrix<T>,
+    pub(super) gate_up: Matrix<T>,
 }
 
 impl<T: Number> Activations<T> {
     pub(crate) fn new(config: &CausalLmConfig) -> Activations<T> {
         let (hidden, ffn) = (config.hidden as usize, config.ffn as usize);
-        let kv = (config.kv_heads * config.head_width()) as usize;
         let matrix = |columns| Matrix::new(0, columns);
         Activations {
             stream: matrix(hidden),
             normed: matrix(hidden),
-            query_key_value: matrix(hidden + 2 * kv),
+            query_key_value: matrix(heads(config).row()),
             mixed: matrix(hidden),
             gate_up: matrix(2 * ffn),
             gated: matrix(ffn),
+            normalisers: Vec::new(),
             scales: Vec::new(),
         }
     }
@@ -189,25 +197,30 @@ impl<T: Number> Activations<T> {
         }
     }
 
-    /// One layer. `attend` is given rows of turned queries, turned keys, and values, and writes what each position
-    /// reads from those it sees.
+    /// One layer. `attend` is given rows of turned queries, turned keys, and values; it writes what each position reads
+    /// from those it sees, and ln Σ e^score of its queries if the way back is to be `kept`.
     pub(crate) fn layer(
         &mut self,
         config: &CausalLmConfig,
         layer: &JoinedLayer<'_>,
         angles: &Angles<T>,
-        attend: impl FnOnce(&Matrix<T>, &mut Matrix<T>),
+        kept: Option<&mut Vec<Kept<T>>>,
+        attend: impl FnOnce(&Matrix<T>, &mut Matrix<T>, &mut Vec<T>),
     ) {
         let heads = heads(config);
+        let stream = kept.is_some().then(|| self.stream.copy());
         self.norm(config, layer.attention_norm);
         self.query_key_value
             .set_product(&self.normed, &layer.query_key_value);
-        let width = self.query_key_value.columns();
         let turned = heads.queries + heads.keys;
         let rows = self.query_key_value.slice_mut();
-        T::rotate(rows, width, turned, &angles.cosines, &angles.sines);
+        T::rotate(rows, heads.row(), turned, &angles.cosines, &angles.sines);
         self.mixed.set_rows(self.stream.rows());
-        attend(&self.query_key_value, &mut self.mixed);
+        attend(
+            &self.query_key_value,
+            &mut self.mixed,
+            &mut self.normalisers,
+        );
         self.stream
             .add_product(&self.mixed, &layer.attention_output);
 
@@ -219,6 +232,16 @@ impl<T: Number> Activations<T> {
             config.ffn as usize,
             self.gated.slice_mut(),
         );
+        if let (Some(kept), Some(stream)) = (kept, stream) {
+            kept.push(Kept {
+                stream,
+                query_key_value: self.query_key_value.take(),
+                mixed: self.mixed.take(),
+                normalisers: std::mem::take(&mut self.normalisers),
+                between: self.stream.copy(),
+                gate_up: self.gate_up.take(),
+            });
+        }
         self.stream.add_product(&self.gated, &layer.down);
     }
 

@@ -48,7 +48,12 @@ impl<T: Number> Matrix<T> {
     /// Filled with 0.
     pub(crate) fn new(rows: usize, columns: usize) -> Matrix<T> {
         let shape = [rows as i64, columns as i64];
-        let storage = Tensor::zeros(shape, (T::KIND, Device::Cpu));
+        Matrix::over(Tensor::zeros(shape, (T::KIND, Device::Cpu)))
+    }
+
+    /// Over a contiguous tensor that nobody else has.
+    fn over(storage: Tensor) -> Matrix<T> {
+        let [rows, columns] = [0, 1].map(|axis| storage.size()[axis] as usize);
         Matrix {
             first: storage.data_ptr().cast(),
             storage,
@@ -69,9 +74,26 @@ impl<T: Number> Matrix<T> {
     /// Changes the number of rows. What they hold afterwards is anything.
     pub(crate) fn set_rows(&mut self, rows: usize) {
         if rows > self.capacity {
-            *self = Matrix::new(rows, self.columns);
+            let shape = [rows as i64, self.columns as i64];
+            *self = Matrix::over(Tensor::empty(shape, (T::KIND, Device::Cpu)));
         }
         self.rows = rows;
+    }
+
+    #[must_use]
+    pub(crate) fn copy(&self) -> Matrix<T> {
+        Matrix::over(self.view().copy())
+    }
+
+    /// Leaves a matrix without rows.
+    #[must_use]
+    pub(crate) fn take(&mut self) -> Matrix<T> {
+        std::mem::replace(self, Matrix::new(0, self.columns))
+    }
+
+    /// `[rows, columns]`.
+    pub(crate) fn into_tensor(self) -> Tensor {
+        self.view()
     }
 
     pub(crate) fn slice(&self) -> &[T] {
@@ -112,6 +134,11 @@ impl<T: Number> Matrix<T> {
     pub(crate) fn add_product(&mut self, input: &Matrix<T>, factor: &Tensor) {
         assert_eq!(self.rows, input.rows);
         let _ = self.view().addmm_(&input.view(), factor);
+    }
+
+    /// `self += leftᵀ · right`.
+    pub(crate) fn add_product_across(&mut self, left: &Matrix<T>, right: &Matrix<T>) {
+        let _ = self.view().addmm_(&left.view().tr(), &right.view());
     }
 
     /// The rows as a tensor over the same memory, for the length of a call of libtorch.

@@ -5,12 +5,17 @@
 
 use tch::{Kind, Tensor, no_grad};
 
+use super::config::CausalLmConfig;
 use super::head::{Head, HeadUpstream};
+use super::tape::Tape;
 
 /// What a model computed for a batch; `width` is the length of the batch's longest response.
 pub struct Pass {
+    pub(super) config: CausalLmConfig,
     /// The model's parameters, as leaves of this pass's graph when it has one.
     pub(super) leaves: Vec<Tensor>,
+    /// How it goes back through the layers, if it can.
+    pub(super) trunk: Option<Trunk>,
     /// Which of them maps hidden states to logits; the embedding, if that is tied to the head.
     pub(super) head: usize,
     pub(super) value_head: Option<usize>,
@@ -23,6 +28,13 @@ pub struct Pass {
     pub(super) rows: i64,
     pub(super) width: i64,
     pub(super) temperature: f64,
+}
+
+/// What remembers the way through the layers.
+pub(super) enum Trunk {
+    Autograd,
+    Single(Tape<f32>),
+    Double(Tape<f64>),
 }
 
 /// The gradient of a scalar by the outputs of a [`Pass`], in their shapes; none where it does not depend on them.
@@ -62,23 +74,30 @@ impl Pass {
 
     /// The gradient by each parameter, in their order, of a scalar whose gradient by the outputs is `upstream`.
     /// Only for a pass that was made with `grad`.
-    pub fn backward(self, upstream: &Upstream) -> Vec<Tensor> {
-        assert!(
-            self.leaves.iter().all(Tensor::requires_grad),
-            "backward through a pass that was made without gradients"
-        );
-        let mut gradients: Vec<Tensor> = self
-            .leaves
-            .iter()
-            .map(|leaf| leaf.detach().zeros_like())
-            .collect();
+    pub fn backward(mut self, upstream: &Upstream) -> Vec<Tensor> {
+        let trunk = self
+            .trunk
+            .take()
+            .unwrap_or_else(|| panic!("backward through a pass that was made without gradients"));
+        let zeros = |leaf: &Tensor| leaf.detach().zeros_like();
+        let mut gradients: Vec<Tensor> = self.leaves.iter().map(zeros).collect();
         if self.slots.numel() == 0 {
             return gradients;
         }
         let hidden_gradient = no_grad(|| self.heads_backward(upstream, &mut gradients));
-        // The gradient of Σ hidden · g by the hidden states is g, which is how autograd is given it.
-        let surrogate = (&self.hidden * hidden_gradient).sum(None::<Kind>);
-        let by_trunk = Tensor::run_backward(&[surrogate], &self.leaves, false, false);
+        let by_trunk = match trunk {
+            Trunk::Autograd => {
+                // The gradient of Σ hidden · g by the hidden states is g, which is how autograd is given it.
+                let surrogate = (&self.hidden * hidden_gradient).sum(None::<Kind>);
+                Tensor::run_backward(&[surrogate], &self.leaves, false, false)
+            }
+            Trunk::Single(tape) => {
+                no_grad(|| tape.backward(&self.config, &self.leaves, &hidden_gradient))
+            }
+            Trunk::Double(tape) => {
+                no_grad(|| tape.backward(&self.config, &self.leaves, &hidden_gradient))
+            }
+        };
         no_grad(|| {
             for (gradient, through_trunk) in gradients.iter_mut().zip(by_trunk) {
                 // The heads lie beyond the trunk, and come back undefined.
