@@ -1,5 +1,6 @@
 //! Rollouts: a whole batch of responses at once, from a cache of keys and values.
 
+mod cache;
 mod filter;
 mod slices;
 mod tensors;

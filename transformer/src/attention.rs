@@ -21,14 +21,16 @@ impl Heads {
         (self.queries + 2 * self.keys) * self.width
     }
 
-    /// Where the key of a head begins in a row.
-    fn key(self, head: usize) -> usize {
-        (self.queries + head) * self.width
+    /// Where the key of a head stands in a row.
+    pub fn key(self, head: usize) -> Range<usize> {
+        let start = (self.queries + head) * self.width;
+        start..start + self.width
     }
 
-    /// Where the value of a head begins in a row.
-    fn value(self, head: usize) -> usize {
-        (self.queries + self.keys + head) * self.width
+    /// Where the value of a head stands in a row.
+    pub fn value(self, head: usize) -> Range<usize> {
+        let start = (self.queries + self.keys + head) * self.width;
+        start..start + self.width
     }
 
     /// The query heads that read a head of keys.
@@ -141,7 +143,7 @@ pub(crate) fn attend<V: Vector>(
         gather::<V>(
             rows,
             row,
-            heads.key(head),
+            heads.key(head).start,
             width,
             all(),
             one,
@@ -151,7 +153,7 @@ pub(crate) fn attend<V: Vector>(
         gather::<V>(
             rows,
             row,
-            heads.value(head),
+            heads.value(head).start,
             width,
             all(),
             one,
@@ -271,7 +273,7 @@ pub(crate) fn attend_backward<V: Vector>(
         gather::<V>(
             rows,
             row,
-            heads.key(head),
+            heads.key(head).start,
             width,
             all(),
             one,
@@ -281,7 +283,7 @@ pub(crate) fn attend_backward<V: Vector>(
         gather::<V>(
             rows,
             row,
-            heads.value(head),
+            heads.value(head).start,
             width,
             all(),
             one,
@@ -400,8 +402,8 @@ pub(crate) fn attend_backward<V: Vector>(
             }
         }
         for (place, from) in [
-            (heads.key(head), &scratch.by_keys),
-            (heads.value(head), &scratch.by_values),
+            (heads.key(head).start, &scratch.by_keys),
+            (heads.value(head).start, &scratch.by_values),
         ] {
             for (position, from) in all().zip(from.chunks_exact(padded)) {
                 let to = &mut gradient[position * row + place..][..width];

@@ -1,12 +1,12 @@
 //! Rollouts on the CPU: the keys and values of a prompt are kept once for all its samples, and a row that has ended
 //! leaves the batch.
 
-use std::ops::Range;
+use rlp_transformer::{Scalar, Scratch, Span};
+use tch::Tensor;
 
-use rlp_transformer::{Heads, Keys};
-
+use super::cache::Cache;
 use super::{Response, Sampling, filter};
-use crate::model::{Activations, Angles, CausalLm, Joined, Matrix, Number, each_head, heads};
+use crate::model::{Activations, Angles, CausalLm, Joined, Matrix, Number, heads};
 use crate::random::Stream;
 
 /// `sampling.samples` responses to each prompt, in their order.
@@ -102,83 +102,33 @@ struct Decoder<'a, T> {
     /// Of every position that can come.
     angles: Angles<T>,
     samples: usize,
-    max_tokens: usize,
-    /// Where the rows of each prompt begin among those of all prompts, and where the last ends.
-    starts: Vec<usize>,
-    /// By layer.
-    caches: Vec<Cache<T>>,
+    cache: Cache<T>,
     activations: Activations<T>,
+    scratch: Scratch<T>,
     scores: Vec<T>,
     /// `[rows read last, vocab]`.
     logits: Matrix<T>,
 }
 
-/// Keys and values that a layer has computed.
-struct Cache<T> {
-    /// Of each prompt, one head after the other: its positions in order.
-    prompts: KeyValues<T>,
-    /// Of each response, one head after the other: room for `max_tokens` positions.
-    responses: KeyValues<T>,
-}
-
-struct KeyValues<T> {
-    /// A row is one head's at one position.
-    keys: Matrix<T>,
-    values: Matrix<T>,
-}
-
-impl<T: Number> KeyValues<T> {
-    fn new(rows: usize, width: usize) -> KeyValues<T> {
-        KeyValues {
-            keys: Matrix::new(rows, width),
-            values: Matrix::new(rows, width),
-        }
-    }
-
-    fn set(&mut self, row: usize, key: &[T], value: &[T]) {
-        self.keys.row_mut(row).copy_from_slice(key);
-        self.values.row_mut(row).copy_from_slice(value);
-    }
-
-    fn rows(&self, rows: Range<usize>) -> Keys<'_, T> {
-        let width = self.keys.columns();
-        let range = rows.start * width..rows.end * width;
-        Keys {
-            keys: &self.keys.slice()[range.clone()],
-            values: &self.values.slice()[range],
-        }
-    }
-}
-
 impl<'a, T: Number> Decoder<'a, T> {
     fn new(
         model: &'a CausalLm,
-        values: &'a [tch::Tensor],
+        values: &'a [Tensor],
         prompts: &[Vec<i64>],
         sampling: &Sampling,
     ) -> Decoder<'a, T> {
         let config = model.config();
         let (samples, max_tokens) = (sampling.samples as usize, sampling.max_tokens as usize);
-        let mut starts = vec![0];
-        for prompt in prompts {
-            starts.push(starts[starts.len() - 1] + prompt.len());
-        }
-        let of_prompts = starts[starts.len() - 1];
-        let of_responses = prompts.len() * samples * max_tokens;
-        let Heads { keys, width, .. } = heads(config);
-        let longest = prompts.iter().map(Vec::len).max().unwrap_or_default();
-        let cache = |_| Cache {
-            prompts: KeyValues::new(of_prompts * keys, width),
-            responses: KeyValues::new(of_responses * keys, width),
-        };
+        let lengths: Vec<usize> = prompts.iter().map(Vec::len).collect();
+        let longest = lengths.iter().max().copied().unwrap_or_default();
+        let layers = config.layers as usize;
         Decoder {
             weights: Joined::new(config, values),
             angles: Angles::new(config, longest + max_tokens),
             samples,
-            max_tokens,
-            starts,
-            caches: (0..config.layers).map(cache).collect(),
+            cache: Cache::new(heads(config), layers, &lengths, samples, max_tokens),
             activations: Activations::new(config),
+            scratch: Scratch::default(),
             scores: Vec::new(),
             logits: Matrix::new(0, config.vocab as usize),
         }
@@ -188,41 +138,29 @@ impl<'a, T: Number> Decoder<'a, T> {
     fn read_prompts(&mut self, prompts: &[Vec<i64>]) {
         let config = self.weights.config;
         let heads = heads(config);
-        let angles = self
-            .angles
-            .of(prompts.iter().flat_map(|prompt| 0..prompt.len()));
+        let (cache, scratch) = (&mut self.cache, &mut self.scratch);
+        let places = prompts.iter().flat_map(|prompt| 0..prompt.len());
+        let angles = self.angles.of(places);
         self.activations.embed(&self.weights, &prompts.concat());
-        for (layer, cache) in self.weights.layers.iter().zip(&mut self.caches) {
-            let (starts, scores) = (&self.starts, &mut self.scores);
-            self.activations
-                .layer(config, layer, &angles, None, |rows, mixed, _| {
-                    for prompt in starts.windows(2) {
-                        let (start, length) = (prompt[0], prompt[1] - prompt[0]);
-                        for place in 0..length {
-                            let output = mixed.row_mut(start + place);
-                            for head in each_head(heads, rows.row(start + place), output) {
-                                let first = start * heads.keys + head.index * length;
-                                cache.prompts.set(first + place, head.key, head.value);
-                                let seen = cache.prompts.rows(first..first + place + 1);
-                                let none = cache.prompts.rows(0..0);
-                                T::attend_one(
-                                    head.queries,
-                                    heads.width,
-                                    seen,
-                                    none,
-                                    scores,
-                                    head.output,
-                                );
-                            }
-                        }
+        for (index, layer) in self.weights.layers.iter().enumerate() {
+            let attend = |rows: &Matrix<T>, mixed: &mut Matrix<T>, normalisers: &mut Vec<T>| {
+                normalisers.resize(rows.rows() * heads.queries, Scalar::ZERO);
+                for prompt in 0..prompts.len() {
+                    let own = cache.positions(prompt);
+                    for (place, position) in own.clone().enumerate() {
+                        cache.keep_of_prompt(index, prompt, place, rows.row(position));
                     }
-                });
+                    let span = Span { prefix: 0..0, own };
+                    T::attend(heads, rows.slice(), &span, scratch, mixed.slice_mut(), normalisers);
+                }
+            };
+            self.activations.layer(config, layer, &angles, None, attend);
         }
         self.activations.norm(config, self.weights.norm);
         let mut last = Matrix::new(prompts.len(), config.hidden as usize);
-        for (row, &end) in self.starts[1..].iter().enumerate() {
-            last.row_mut(row)
-                .copy_from_slice(self.activations.normed.row(end - 1));
+        for prompt in 0..prompts.len() {
+            let position = self.cache.positions(prompt).end - 1;
+            last.row_mut(prompt).copy_from_slice(self.activations.normed.row(position));
         }
         self.logits.set_product(&last, &self.weights.head.tr());
     }
@@ -231,38 +169,28 @@ impl<'a, T: Number> Decoder<'a, T> {
     fn read_tokens(&mut self, rows: &[usize], tokens: &[i64], place: usize) {
         let config = self.weights.config;
         let heads = heads(config);
-        let prompt =
-            |row: usize| self.starts[row / self.samples]..self.starts[row / self.samples + 1];
-        let angles = self
-            .angles
-            .of(rows.iter().map(|&row| prompt(row).len() + place));
+        let (samples, cache, scores) = (self.samples, &mut self.cache, &mut self.scores);
+        let places = rows.iter().map(|row| cache.positions(row / samples).len() + place);
+        let angles = self.angles.of(places);
         self.activations.embed(&self.weights, tokens);
-        for (layer, cache) in self.weights.layers.iter().zip(&mut self.caches) {
-            let (max_tokens, scores) = (self.max_tokens, &mut self.scores);
-            self.activations
-                .layer(config, layer, &angles, None, |activations, mixed, _| {
-                    for (index, &row) in rows.iter().enumerate() {
-                        let (start, length) = (prompt(row).start, prompt(row).len());
-                        for head in each_head(heads, activations.row(index), mixed.row_mut(index)) {
-                            let first = (row * heads.keys + head.index) * max_tokens;
-                            cache.responses.set(first + place, head.key, head.value);
-                            let own = cache.responses.rows(first..first + place + 1);
-                            let first = start * heads.keys + head.index * length;
-                            let shared = cache.prompts.rows(first..first + length);
-                            T::attend_one(
-                                head.queries,
-                                heads.width,
-                                shared,
-                                own,
-                                scores,
-                                head.output,
-                            );
-                        }
+        let readers = heads.queries / heads.keys * heads.width;
+        for (index, layer) in self.weights.layers.iter().enumerate() {
+            let attend = |activations: &Matrix<T>, mixed: &mut Matrix<T>, _: &mut Vec<T>| {
+                for (number, &row) in rows.iter().enumerate() {
+                    let activations = activations.row(number);
+                    cache.keep_of_response(index, row, place, activations);
+                    let queries = activations.chunks_exact(readers);
+                    let outputs = mixed.row_mut(number).chunks_exact_mut(readers);
+                    for (head, (queries, output)) in queries.zip(outputs).enumerate() {
+                        let prompt = cache.prompt(index, row / samples, head);
+                        let own = cache.response(index, row, head, place + 1);
+                        T::attend_one(queries, heads.width, prompt, own, scores, output);
                     }
-                });
+                }
+            };
+            self.activations.layer(config, layer, &angles, None, attend);
         }
         self.activations.norm(config, self.weights.norm);
-        self.logits
-            .set_product(&self.activations.normed, &self.weights.head.tr());
+        self.logits.set_product(&self.activations.normed, &self.weights.head.tr());
     }
 }

@@ -52,47 +52,12 @@ impl<'a> Joined<'a> {
     }
 }
 
-/// One head of keys at one position, with the queries that read it.
-pub(crate) struct Head<'a, T> {
-    pub(crate) index: usize,
-    pub(crate) queries: &'a [T],
-    pub(crate) key: &'a [T],
-    pub(crate) value: &'a [T],
-    /// In the shape of the queries.
-    pub(crate) output: &'a mut [T],
-}
-
 pub(crate) fn heads(config: &CausalLmConfig) -> Heads {
     Heads {
         queries: config.heads as usize,
         keys: config.kv_heads as usize,
         width: config.head_width() as usize,
     }
-}
-
-/// The heads of keys of a row, in order.
-pub(crate) fn each_head<'a, T>(
-    heads: Heads,
-    row: &'a [T],
-    output: &'a mut [T],
-) -> impl Iterator<Item = Head<'a, T>> {
-    let (queries, key_values) = row.split_at(heads.queries * heads.width);
-    let (keys, values) = key_values.split_at(heads.keys * heads.width);
-    let group = heads.queries / heads.keys * heads.width;
-    let keys_values = keys
-        .chunks_exact(heads.width)
-        .zip(values.chunks_exact(heads.width));
-    let queries = queries
-        .chunks_exact(group)
-        .zip(output.chunks_exact_mut(group));
-    let both = queries.zip(keys_values).enumerate();
-    both.map(|(index, ((queries, output), (key, value)))| Head {
-        index,
-        queries,
-        key,
-        value,
-        output,
-    })
 }
 
 /// Cosines and sines of the rotary angles, half a head's width for each position from 0.

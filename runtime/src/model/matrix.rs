@@ -4,9 +4,10 @@
     reason = "libtorch gives out the elements of a tensor as a pointer"
 )]
 
+use std::ffi::c_void;
 use std::slice;
 
-use rlp_transformer::Real;
+use rlp_transformer::{Real, Scalar};
 use tch::kind::Element;
 use tch::{Device, Tensor};
 
@@ -33,6 +34,20 @@ pub(crate) fn elements<T: Element>(tensor: &Tensor) -> &[T] {
     unsafe { slice::from_raw_parts(tensor.data_ptr().cast(), count) }
 }
 
+/// Large tensors are walked in many places at once: with pages of 4 KiB every step would look one up.
+fn ask_for_large_pages(first: *mut c_void, bytes: usize) {
+    const PAGE: usize = 4096;
+    const LARGE: usize = 2 << 20;
+    if bytes < 2 * LARGE {
+        return;
+    }
+    let before = first.cast::<u8>().align_offset(PAGE);
+    // SAFETY: whole pages inside an allocation; the advice changes nothing that a program can see.
+    unsafe {
+        libc::madvise(first.byte_add(before), (bytes - before) / PAGE * PAGE, libc::MADV_HUGEPAGE);
+    }
+}
+
 /// Rows of scalars, one after the other, in memory that is no other tensor's.
 pub(crate) struct Matrix<T> {
     /// `[capacity, columns]`, contiguous.
@@ -48,12 +63,21 @@ impl<T: Number> Matrix<T> {
     /// Filled with 0.
     pub(crate) fn new(rows: usize, columns: usize) -> Matrix<T> {
         let shape = [rows as i64, columns as i64];
-        Matrix::over(Tensor::zeros(shape, (T::KIND, Device::Cpu)))
+        let mut matrix = Matrix::over(Tensor::empty(shape, (T::KIND, Device::Cpu)));
+        matrix.slice_mut().fill(Scalar::ZERO);
+        matrix
+    }
+
+    /// Whose elements are anything.
+    pub(crate) fn uninitialised(rows: usize, columns: usize) -> Matrix<T> {
+        let shape = [rows as i64, columns as i64];
+        Matrix::over(Tensor::empty(shape, (T::KIND, Device::Cpu)))
     }
 
     /// Over a contiguous tensor that nobody else has.
     fn over(storage: Tensor) -> Matrix<T> {
         let [rows, columns] = [0, 1].map(|axis| storage.size()[axis] as usize);
+        ask_for_large_pages(storage.data_ptr(), rows * columns * size_of::<T>());
         Matrix {
             first: storage.data_ptr().cast(),
             storage,
@@ -74,8 +98,7 @@ impl<T: Number> Matrix<T> {
     /// Changes the number of rows. What they hold afterwards is anything.
     pub(crate) fn set_rows(&mut self, rows: usize) {
         if rows > self.capacity {
-            let shape = [rows as i64, self.columns as i64];
-            *self = Matrix::over(Tensor::empty(shape, (T::KIND, Device::Cpu)));
+            *self = Matrix::uninitialised(rows, self.columns);
         }
         self.rows = rows;
     }

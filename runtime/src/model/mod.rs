@@ -15,7 +15,7 @@ mod trunk;
 pub use batch::SequenceBatch;
 pub use config::CausalLmConfig;
 pub use file::{FileError, read_tensors, write_tensors};
-pub(crate) use joined::{Activations, Angles, Joined, each_head, heads};
+pub(crate) use joined::{Activations, Angles, Joined, heads};
 pub(crate) use matrix::{Matrix, Number};
 pub use parameters::Parameter;
 pub use pass::{Pass, Upstream};
