@@ -10,6 +10,7 @@
 use std::fs;
 
 use rlp_runtime::generate::{Rollout, Sampling, rollout};
+use rlp_runtime::memory::keep_freed;
 use rlp_runtime::model::{CausalLm, CausalLmConfig, SequenceBatch, Upstream};
 use rlp_runtime::random::{Purpose, Stream};
 use tch::{Device, Kind};
@@ -35,18 +36,20 @@ fn main() {
     tch::set_num_threads(1);
     let named: Vec<String> = std::env::args().skip(1).collect();
     let is_asked = |name: &str| named.is_empty() || named.iter().any(|asked| asked == name);
+    // First, since what was freed and kept would count as nothing more.
+    if is_asked("head") {
+        head();
+    }
+    keep_freed();
     for setting in settings() {
         if is_asked(setting.name) {
             step(&setting);
         }
     }
-    for batch in [1, 16, 32, 48, 64, 128] {
+    for batch in [1, 16, 128] {
         if is_asked(&format!("rollout-{batch}")) {
             rollouts(batch);
         }
-    }
-    if is_asked("head") {
-        head();
     }
 }
 

@@ -11,6 +11,7 @@ pub mod error;
 pub mod extent;
 mod folder;
 pub mod generate;
+pub mod memory;
 pub mod model;
 mod progress;
 pub mod random;

@@ -6,8 +6,9 @@
 
 use crate::attend_one::{self, Keys};
 use crate::attention::{self, Heads, Scratch, Span};
+use crate::linear::{self, Packed};
 use crate::vector::{Plain, Scalar};
-use crate::vocabulary::{self, Drawn};
+use crate::vocabulary::{self, Distribution, Drawn};
 use crate::{gate, norm, rotary};
 
 /// f32 or f64 with the functions of this crate.
@@ -150,6 +151,21 @@ kernels! {
     /// cumulative distribution. `weights` is for the function's own use.
     fn draw(logits: &[T], temperature: f64, uniform: f64, weights: &mut Vec<T>) -> Drawn = vocabulary;
 
-    /// ln Σ e^(logit / temperature) of a row.
-    fn log_sum_exp(logits: &[T], temperature: f64) -> f64 = vocabulary;
+    /// `output = input · factor`, row by row.
+    fn set_product(input: &[T], factor: &Packed<T>, output: &mut [T]) = linear;
+
+    /// `output += input · factor`, row by row.
+    fn add_product(input: &[T], factor: &Packed<T>, output: &mut [T]) = linear;
+
+    /// `sum += leftᵀ · right`, for as many rows of `left_width` as of `right_width`.
+    fn add_product_across(left: &[T], left_width: usize, right: &[T], right_width: usize, sum: &mut [T]) = linear;
+
+    /// The distribution softmax(logits / temperature).
+    fn distribution(logits: &[T], temperature: f64) -> Distribution = vocabulary;
+
+    /// The way back: logits become the gradient by them, from `by_logp`, that by the log-probability of a token, and
+    /// `by_entropy`, but for what the token's own logit gets on top, `by_logp / temperature`.
+    fn distribution_backward(
+        logits: &mut [T], temperature: f64, distribution: Distribution, by_logp: f64, by_entropy: f64,
+    ) = vocabulary;
 }

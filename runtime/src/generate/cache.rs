@@ -115,7 +115,9 @@ impl<T: Number> Store<T> {
 
     fn set(&mut self, to: usize, row: &[T], heads: Heads, head: usize) {
         self.keys.row_mut(to).copy_from_slice(&row[heads.key(head)]);
-        self.values.row_mut(to).copy_from_slice(&row[heads.value(head)]);
+        self.values
+            .row_mut(to)
+            .copy_from_slice(&row[heads.value(head)]);
     }
 
     fn rows(&self, rows: Range<usize>) -> Keys<'_, T> {

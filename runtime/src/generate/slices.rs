@@ -1,12 +1,14 @@
 //! Rollouts on the CPU: the keys and values of a prompt are kept once for all its samples, and a row that has ended
 //! leaves the batch.
 
-use rlp_transformer::{Scalar, Scratch, Span};
+use rlp_transformer::{Packed, Scalar, Scratch, Span};
 use tch::Tensor;
 
 use super::cache::Cache;
 use super::{Response, Sampling, filter};
-use crate::model::{Activations, Angles, CausalLm, Joined, Matrix, Number, heads};
+use crate::model::{
+    Activations, Angles, CausalLm, Direction, Joined, Matrix, Number, heads, packed,
+};
 use crate::random::Stream;
 
 /// `sampling.samples` responses to each prompt, in their order.
@@ -18,11 +20,45 @@ pub(super) fn generate<T: Number>(
     stream: Stream,
 ) -> Vec<Response> {
     let values = model.leaves(false);
-    let mut decoder = Decoder::<T>::new(model, &values, prompts, sampling);
+    let at_once = prompts_at_once::<T>(model, prompts, sampling);
+    let groups = prompts.chunks(at_once).zip((0..).step_by(at_once));
+    let groups = groups.map(|(prompts, first)| {
+        let streams = (first..)
+            .map(|prompt| stream.at(prompt))
+            .take(prompts.len());
+        respond::<T>(model, &values, prompts, sampling, end, streams.collect())
+    });
+    groups.flatten().collect()
+}
+
+/// As many as keep weights, keys and values in the processor's cache, where every step reads all of them; all, if the
+/// weights alone are too much.
+fn prompts_at_once<T>(model: &CausalLm, prompts: &[Vec<i64>], sampling: &Sampling) -> usize {
+    const CACHE: usize = 8 << 20;
+    let config = model.config();
+    let weights: usize = model.parameters().iter().map(|p| p.value.numel()).sum();
+    let longest = prompts.iter().map(Vec::len).max().unwrap_or_default();
+    let positions = longest + (sampling.samples * sampling.max_tokens) as usize;
+    let heads = heads(config);
+    let of_prompt = 2 * config.layers as usize * heads.keys * heads.width * positions;
+    let room = (CACHE / size_of::<T>()).checked_sub(weights);
+    room.map_or(prompts.len(), |room| (room / of_prompt).max(1))
+}
+
+/// `streams` holds that of each prompt.
+fn respond<T: Number>(
+    model: &CausalLm,
+    values: &[Tensor],
+    prompts: &[Vec<i64>],
+    sampling: &Sampling,
+    end: i64,
+    streams: Vec<Stream>,
+) -> Vec<Response> {
+    let mut decoder = Decoder::<T>::new(model, values, prompts, sampling);
     let samples = sampling.samples as usize;
     let mut responses: Vec<Response> = Vec::new();
     responses.resize_with(prompts.len() * samples, Response::default);
-    let of_row = |row: usize| stream.at((row / samples) as u64).at((row % samples) as u64);
+    let of_row = |row: usize| streams[row / samples].at((row % samples) as u64);
     let streams: Vec<Stream> = (0..responses.len()).map(of_row).collect();
     let mut draw = Draw::new(sampling);
 
@@ -70,7 +106,7 @@ impl<T: Number> Draw<'_, T> {
     fn from(&mut self, logits: &[T], uniform: f64) -> (i64, f64) {
         let temperature = self.sampling.recorded_temperature();
         if self.sampling.is_greedy() || self.sampling.is_filtered(logits.len() as i64) {
-            let normaliser = T::log_sum_exp(logits, temperature);
+            let normaliser = T::distribution(logits, temperature).log_sum;
             let logp = |token: usize| logits[token].to_f64() / temperature - normaliser;
             let token = if self.sampling.is_greedy() {
                 likeliest(logits)
@@ -98,7 +134,8 @@ fn likeliest<T: PartialOrd>(logits: &[T]) -> usize {
 
 /// The model with what it has read.
 struct Decoder<'a, T> {
-    weights: Joined<'a>,
+    weights: Joined<'a, T>,
+    head: Packed<T>,
     /// Of every position that can come.
     angles: Angles<T>,
     samples: usize,
@@ -123,7 +160,8 @@ impl<'a, T: Number> Decoder<'a, T> {
         let longest = lengths.iter().max().copied().unwrap_or_default();
         let layers = config.layers as usize;
         Decoder {
-            weights: Joined::new(config, values),
+            weights: Joined::new(config, values, Direction::There),
+            head: packed(&[model.head(values).shallow_clone()], Direction::There),
             angles: Angles::new(config, longest + max_tokens),
             samples,
             cache: Cache::new(heads(config), layers, &lengths, samples, max_tokens),
@@ -151,7 +189,14 @@ impl<'a, T: Number> Decoder<'a, T> {
                         cache.keep_of_prompt(index, prompt, place, rows.row(position));
                     }
                     let span = Span { prefix: 0..0, own };
-                    T::attend(heads, rows.slice(), &span, scratch, mixed.slice_mut(), normalisers);
+                    T::attend(
+                        heads,
+                        rows.slice(),
+                        &span,
+                        scratch,
+                        mixed.slice_mut(),
+                        normalisers,
+                    );
                 }
             };
             self.activations.layer(config, layer, &angles, None, attend);
@@ -160,9 +205,10 @@ impl<'a, T: Number> Decoder<'a, T> {
         let mut last = Matrix::new(prompts.len(), config.hidden as usize);
         for prompt in 0..prompts.len() {
             let position = self.cache.positions(prompt).end - 1;
-            last.row_mut(prompt).copy_from_slice(self.activations.normed.row(position));
+            last.row_mut(prompt)
+                .copy_from_slice(self.activations.normed.row(position));
         }
-        self.logits.set_product(&last, &self.weights.head.tr());
+        self.logits.set_product(&last, &self.head);
     }
 
     /// Reads the token at `place` of the responses `rows`; leaves the logits after each.
@@ -170,7 +216,9 @@ impl<'a, T: Number> Decoder<'a, T> {
         let config = self.weights.config;
         let heads = heads(config);
         let (samples, cache, scores) = (self.samples, &mut self.cache, &mut self.scores);
-        let places = rows.iter().map(|row| cache.positions(row / samples).len() + place);
+        let places = rows
+            .iter()
+            .map(|row| cache.positions(row / samples).len() + place);
         let angles = self.angles.of(places);
         self.activations.embed(&self.weights, tokens);
         let readers = heads.queries / heads.keys * heads.width;
@@ -191,6 +239,7 @@ impl<'a, T: Number> Decoder<'a, T> {
             self.activations.layer(config, layer, &angles, None, attend);
         }
         self.activations.norm(config, self.weights.norm);
-        self.logits.set_product(&self.activations.normed, &self.weights.head.tr());
+        self.logits
+            .set_product(&self.activations.normed, &self.head);
     }
 }

@@ -1,54 +1,72 @@
-//! The transformer on the CPU, a row of activations a position: matrix products by libtorch, all else by kernels.
+//! The transformer on the CPU, a row of activations a position: products with packed weights, and kernels between them.
 
-use rlp_transformer::{Heads, Scalar};
+use rlp_transformer::{Heads, Packed, Scalar};
 use tch::Tensor;
 
 use super::config::CausalLmConfig;
 use super::matrix::{Matrix, Number, elements};
-use super::parameters;
 
-/// The weights with fewer, wider products.
-pub(crate) struct Joined<'a> {
+/// The weights with fewer, wider products, laid out for them.
+pub(crate) struct Joined<'a, T> {
     pub(crate) config: &'a CausalLmConfig,
-    pub(crate) embedding: &'a Tensor,
-    pub(crate) layers: Vec<JoinedLayer<'a>>,
-    pub(crate) norm: &'a Tensor,
-    pub(crate) head: &'a Tensor,
+    pub(crate) embedding: &'a [T],
+    pub(crate) layers: Vec<JoinedLayer<'a, T>>,
+    pub(crate) norm: &'a [T],
 }
 
-pub(crate) struct JoinedLayer<'a> {
-    pub(super) attention_norm: &'a Tensor,
-    /// `[hidden, queries + keys + values]`, and so on: transposed views, as products want them.
-    pub(super) query_key_value: Tensor,
-    pub(super) attention_output: Tensor,
-    pub(super) ffn_norm: &'a Tensor,
-    pub(super) gate_up: Tensor,
-    pub(super) down: Tensor,
+pub(crate) struct JoinedLayer<'a, T> {
+    pub(super) attention_norm: &'a [T],
+    pub(super) query_key_value: Packed<T>,
+    pub(super) attention_output: Packed<T>,
+    pub(super) ffn_norm: &'a [T],
+    pub(super) gate_up: Packed<T>,
+    pub(super) down: Packed<T>,
 }
 
-impl<'a> Joined<'a> {
+/// Whether products go from inputs to outputs, or from gradients by outputs to those by inputs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Direction {
+    There,
+    Back,
+}
+
+impl<'a, T: Number> Joined<'a, T> {
     /// From tensors in the order of [`super::CausalLm::parameters`].
-    pub(crate) fn new(config: &'a CausalLmConfig, parameters: &'a [Tensor]) -> Joined<'a> {
+    pub(crate) fn new(
+        config: &'a CausalLmConfig,
+        parameters: &'a [Tensor],
+        direction: Direction,
+    ) -> Joined<'a, T> {
         let layers = config.layers as usize;
+        let pack = |weights: &[Tensor]| packed(weights, direction);
         let layer = |tensors: &'a [Tensor]| JoinedLayer {
-            attention_norm: &tensors[0],
-            query_key_value: Tensor::cat(&tensors[1..4], 0).tr(),
-            attention_output: tensors[4].tr(),
-            ffn_norm: &tensors[5],
-            gate_up: Tensor::cat(&tensors[6..8], 0).tr(),
-            down: tensors[8].tr(),
+            attention_norm: elements(&tensors[0]),
+            query_key_value: pack(&tensors[1..4]),
+            attention_output: pack(&tensors[4..5]),
+            ffn_norm: elements(&tensors[5]),
+            gate_up: pack(&tensors[6..8]),
+            down: pack(&tensors[8..9]),
         };
         Joined {
             config,
-            embedding: &parameters[0],
+            embedding: elements(&parameters[0]),
             layers: parameters[1..]
                 .chunks_exact(9)
                 .take(layers)
                 .map(layer)
                 .collect(),
-            norm: &parameters[1 + 9 * layers],
-            head: &parameters[parameters::head(config)],
+            norm: elements(&parameters[1 + 9 * layers]),
         }
+    }
+}
+
+/// Weights `[outputs, inputs]` of one input, their outputs side by side.
+pub(crate) fn packed<T: Number>(weights: &[Tensor], direction: Direction) -> Packed<T> {
+    let joined = Tensor::cat(weights, 0);
+    let (outputs, inputs) = (joined.size()[0] as usize, joined.size()[1] as usize);
+    match direction {
+        Direction::There => Packed::transposed(elements(&joined), inputs, outputs),
+        Direction::Back => Packed::new(elements(&joined), outputs, inputs),
     }
 }
 
@@ -152,12 +170,11 @@ impl<T: Number> Activations<T> {
         }
     }
 
-    pub(crate) fn embed(&mut self, weights: &Joined<'_>, tokens: &[i64]) {
-        let table = elements::<T>(weights.embedding);
+    pub(crate) fn embed(&mut self, weights: &Joined<'_, T>, tokens: &[i64]) {
         self.stream.set_rows(tokens.len());
         let width = self.stream.columns();
         for (row, &token) in tokens.iter().enumerate() {
-            let entry = &table[token as usize * width..][..width];
+            let entry = &weights.embedding[token as usize * width..][..width];
             self.stream.row_mut(row).copy_from_slice(entry);
         }
     }
@@ -167,7 +184,7 @@ impl<T: Number> Activations<T> {
     pub(crate) fn layer(
         &mut self,
         config: &CausalLmConfig,
-        layer: &JoinedLayer<'_>,
+        layer: &JoinedLayer<'_, T>,
         angles: &Angles<T>,
         kept: Option<&mut Vec<Kept<T>>>,
         attend: impl FnOnce(&Matrix<T>, &mut Matrix<T>, &mut Vec<T>),
@@ -211,13 +228,13 @@ impl<T: Number> Activations<T> {
     }
 
     /// Normalises the stream.
-    pub(crate) fn norm(&mut self, config: &CausalLmConfig, weight: &Tensor) {
+    pub(crate) fn norm(&mut self, config: &CausalLmConfig, weight: &[T]) {
         let rows = self.stream.rows();
         self.normed.set_rows(rows);
         self.scales.resize(rows, Scalar::ZERO);
         T::rms_norm(
             self.stream.slice(),
-            elements(weight),
+            weight,
             config.norm_eps,
             self.normed.slice_mut(),
             &mut self.scales,

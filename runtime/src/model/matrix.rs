@@ -7,7 +7,7 @@
 use std::ffi::c_void;
 use std::slice;
 
-use rlp_transformer::{Real, Scalar};
+use rlp_transformer::{Packed, Real, Scalar};
 use tch::kind::Element;
 use tch::{Device, Tensor};
 
@@ -44,7 +44,11 @@ fn ask_for_large_pages(first: *mut c_void, bytes: usize) {
     let before = first.cast::<u8>().align_offset(PAGE);
     // SAFETY: whole pages inside an allocation; the advice changes nothing that a program can see.
     unsafe {
-        libc::madvise(first.byte_add(before), (bytes - before) / PAGE * PAGE, libc::MADV_HUGEPAGE);
+        libc::madvise(
+            first.byte_add(before),
+            (bytes - before) / PAGE * PAGE,
+            libc::MADV_HUGEPAGE,
+        );
     }
 }
 
@@ -147,21 +151,27 @@ impl<T: Number> Matrix<T> {
         &mut self.slice_mut()[row * columns..][..columns]
     }
 
-    /// `self = input · factor`, where `factor` is `[input.columns, self.columns]`.
-    pub(crate) fn set_product(&mut self, input: &Matrix<T>, factor: &Tensor) {
+    /// `self = input · factor`.
+    pub(crate) fn set_product(&mut self, input: &Matrix<T>, factor: &Packed<T>) {
         self.set_rows(input.rows);
-        let _ = input.view().mm_out(&self.view(), factor);
+        T::set_product(input.slice(), factor, self.slice_mut());
     }
 
     /// `self += input · factor`.
-    pub(crate) fn add_product(&mut self, input: &Matrix<T>, factor: &Tensor) {
-        assert_eq!(self.rows, input.rows);
-        let _ = self.view().addmm_(&input.view(), factor);
+    pub(crate) fn add_product(&mut self, input: &Matrix<T>, factor: &Packed<T>) {
+        T::add_product(input.slice(), factor, self.slice_mut());
     }
 
     /// `self += leftᵀ · right`.
     pub(crate) fn add_product_across(&mut self, left: &Matrix<T>, right: &Matrix<T>) {
-        let _ = self.view().addmm_(&left.view().tr(), &right.view());
+        let (width, right_width) = (left.columns, right.columns);
+        T::add_product_across(
+            left.slice(),
+            width,
+            right.slice(),
+            right_width,
+            self.slice_mut(),
+        );
     }
 
     /// The rows as a tensor over the same memory, for the length of a call of libtorch.

@@ -6,21 +6,23 @@ mod file;
 mod head;
 mod joined;
 mod matrix;
-mod packed;
+mod packing;
 mod parameters;
 mod pass;
 mod tape;
+mod tiles;
 mod trunk;
 
 pub use batch::SequenceBatch;
 pub use config::CausalLmConfig;
 pub use file::{FileError, read_tensors, write_tensors};
-pub(crate) use joined::{Activations, Angles, Joined, heads};
+pub(crate) use joined::{Activations, Angles, Direction, Joined, heads, packed};
 pub(crate) use matrix::{Matrix, Number};
 pub use parameters::Parameter;
 pub use pass::{Pass, Upstream};
 pub(crate) use trunk::{Rotation, Weights, causal_attention, embed, linear, rms_norm};
 
+use std::cell::OnceCell;
 use std::path::Path;
 
 use pass::Trunk;
@@ -202,6 +204,8 @@ impl CausalLm {
             value_head: self.value_head(),
             hidden,
             trunk,
+            has_kernels: self.has_kernels(),
+            predictions: OnceCell::new(),
             slots,
             rows: batch.rows(),
             width: batch.width(),
@@ -217,7 +221,7 @@ impl CausalLm {
         grad: bool,
     ) -> (Tensor, Option<Tape<T>>, Vec<Tensor>) {
         let leaves = self.leaves(false);
-        let chunks = packed::chunks(batch);
+        let chunks = packing::chunks(batch);
         let (hidden, tape) = no_grad(|| tape::read(&self.config, &leaves, chunks, grad));
         (hidden, grad.then_some(tape), leaves)
     }

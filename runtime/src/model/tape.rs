@@ -4,9 +4,9 @@ use rlp_transformer::{Heads, Scalar, Scratch};
 use tch::Tensor;
 
 use super::config::CausalLmConfig;
-use super::joined::{Activations, Angles, Joined, JoinedLayer, Kept, heads};
+use super::joined::{Activations, Angles, Direction, Joined, JoinedLayer, Kept, heads};
 use super::matrix::{Matrix, Number, elements};
-use super::packed::Chunk;
+use super::packing::Chunk;
 
 /// What was read, chunk by chunk.
 pub(super) struct Tape<T> {
@@ -30,7 +30,7 @@ pub(super) fn read<T: Number>(
     chunks: Vec<Chunk>,
     keep: bool,
 ) -> (Tensor, Tape<T>) {
-    let weights = Joined::new(config, parameters);
+    let weights = Joined::new(config, parameters, Direction::There);
     let predicted = chunks.iter().map(|chunk| chunk.predicting.len()).sum();
     let mut hidden = Matrix::new(predicted, config.hidden as usize);
     let longest = chunks.iter().flat_map(|chunk| &chunk.places).max();
@@ -138,7 +138,7 @@ impl<T: Number> Tape<T> {
         parameters: &[Tensor],
         hidden_gradient: &Tensor,
     ) -> Vec<Tensor> {
-        let weights = Joined::new(config, parameters);
+        let weights = Joined::new(config, parameters, Direction::Back);
         let hidden_gradient = hidden_gradient.contiguous();
         let upstream = elements::<T>(&hidden_gradient);
         let hidden = config.hidden as usize;
@@ -158,7 +158,7 @@ impl<T: Number> Tape<T> {
             way.stream_gradient.slice_mut().fill(Scalar::ZERO);
             T::rms_norm_backward(
                 record.stream.slice(),
-                elements(weights.norm),
+                weights.norm,
                 &record.scales,
                 way.normed_gradient.slice(),
                 way.stream_gradient.slice_mut(),
@@ -226,12 +226,12 @@ impl<T: Number> WayBack<T> {
     fn ffn(
         &mut self,
         config: &CausalLmConfig,
-        layer: &JoinedLayer<'_>,
+        layer: &JoinedLayer<'_, T>,
         kept: &Kept<T>,
         gradients: &mut LayerGradients<T>,
     ) {
         self.gated_gradient
-            .set_product(&self.stream_gradient, &layer.down.tr());
+            .set_product(&self.stream_gradient, &layer.down);
         self.gated.set_rows(self.stream_gradient.rows());
         self.gate_up_gradient.set_rows(self.stream_gradient.rows());
         T::gate_backward(
@@ -249,7 +249,7 @@ impl<T: Number> WayBack<T> {
             .gate_up
             .add_product_across(&self.gate_up_gradient, &self.normed);
         self.normed_gradient
-            .set_product(&self.gate_up_gradient, &layer.gate_up.tr());
+            .set_product(&self.gate_up_gradient, &layer.gate_up);
         self.norm_backward(layer.ffn_norm, &kept.between, &mut gradients.ffn_norm);
     }
 
@@ -257,7 +257,7 @@ impl<T: Number> WayBack<T> {
     fn attention(
         &mut self,
         config: &CausalLmConfig,
-        layer: &JoinedLayer<'_>,
+        layer: &JoinedLayer<'_, T>,
         kept: &Kept<T>,
         chunk: &Chunk,
         angles: &Angles<T>,
@@ -265,7 +265,7 @@ impl<T: Number> WayBack<T> {
     ) {
         let heads = heads(config);
         self.mixed_gradient
-            .set_product(&self.stream_gradient, &layer.attention_output.tr());
+            .set_product(&self.stream_gradient, &layer.attention_output);
         gradients
             .attention_output
             .add_product_across(&self.stream_gradient, &kept.mixed);
@@ -299,7 +299,7 @@ impl<T: Number> WayBack<T> {
             .query_key_value
             .add_product_across(&self.query_key_value_gradient, &self.normed);
         self.normed_gradient
-            .set_product(&self.query_key_value_gradient, &layer.query_key_value.tr());
+            .set_product(&self.query_key_value_gradient, &layer.query_key_value);
         self.norm_backward(
             layer.attention_norm,
             &kept.stream,
@@ -308,29 +308,18 @@ impl<T: Number> WayBack<T> {
     }
 
     /// Computes a norm again.
-    fn norm(&mut self, config: &CausalLmConfig, weight: &Tensor, input: &Matrix<T>) {
+    fn norm(&mut self, config: &CausalLmConfig, weight: &[T], input: &Matrix<T>) {
         self.normed.set_rows(input.rows());
         self.scales.resize(input.rows(), Scalar::ZERO);
         let (output, scales) = (self.normed.slice_mut(), &mut self.scales);
-        T::rms_norm(
-            input.slice(),
-            elements(weight),
-            config.norm_eps,
-            output,
-            scales,
-        );
+        T::rms_norm(input.slice(), weight, config.norm_eps, output, scales);
     }
 
     /// Back through the norm computed last; its gradient joins that of the stream.
-    fn norm_backward(
-        &mut self,
-        weight: &Tensor,
-        input: &Matrix<T>,
-        weight_gradient: &mut Matrix<T>,
-    ) {
+    fn norm_backward(&mut self, weight: &[T], input: &Matrix<T>, weight_gradient: &mut Matrix<T>) {
         T::rms_norm_backward(
             input.slice(),
-            elements(weight),
+            weight,
             &self.scales,
             self.normed_gradient.slice(),
             self.stream_gradient.slice_mut(),

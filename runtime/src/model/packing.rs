@@ -18,7 +18,7 @@ pub(super) struct Chunk {
 }
 
 /// Positions of a chunk: enough for products to run at full speed, and no more.
-const MOST: usize = 1024;
+const MOST: usize = 512;
 
 pub(super) fn chunks(batch: &SequenceBatch) -> Vec<Chunk> {
     let length = batch.tokens.size()[1] as usize;
