@@ -1,16 +1,14 @@
-//! Rollouts: a whole batch of responses at once, from a static key-value cache.
-//!
-//! Prompts of different lengths start in the same slots of the cache and responses share the slots behind the longest
-//! prompt, so a step writes one slot for all rows. Each row keeps positions of its own, and a mask hides the slots
-//! between its prompt and its response.
+//! Rollouts: a whole batch of responses at once, from a cache of keys and values.
+
+mod cache;
+mod filter;
+mod slices;
+mod tensors;
 
 use tch::{Kind, Tensor, no_grad};
 
 use crate::error::ArgumentError;
-use crate::model::{
-    CausalLm, CausalLmConfig, Rotation, SequenceBatch, Weights, causal_attention, embed, linear,
-    rms_norm,
-};
+use crate::model::{CausalLm, CausalLmConfig, SequenceBatch};
 use crate::random::Stream;
 
 /// How responses are drawn; the arguments of `sampler.rollout`.
@@ -92,6 +90,11 @@ impl Sampling {
         self.temperature == 0.0
     }
 
+    /// Whether some of `vocab` tokens may be left out.
+    fn is_filtered(&self, vocab: i64) -> bool {
+        self.top_p < 1.0 || (1..vocab).contains(&self.top_k)
+    }
+
     /// The temperature that log-probabilities are recorded at.
     fn recorded_temperature(&self) -> f64 {
         if self.is_greedy() {
@@ -129,247 +132,48 @@ pub fn rollout(
             "`prompts` must be at least 1",
         ));
     }
-    Ok(no_grad(|| generate(model, prompts, sampling, end, stream)))
+    let responses = no_grad(|| match (model.has_kernels(), model.kind()) {
+        (true, Kind::Float) => slices::generate::<f32>(model, prompts, sampling, end, stream),
+        (true, Kind::Double) => slices::generate::<f64>(model, prompts, sampling, end, stream),
+        _ => tensors::generate(model, prompts, sampling, end, stream),
+    });
+    Ok(gathered(model, prompts, sampling, &responses))
 }
 
-fn generate(
+/// One response, token by token.
+#[derive(Default)]
+struct Response {
+    tokens: Vec<i64>,
+    logp: Vec<f64>,
+    finished: bool,
+}
+
+fn gathered(
     model: &CausalLm,
     prompts: &[Vec<i64>],
     sampling: &Sampling,
-    end: i64,
-    stream: Stream,
+    responses: &[Response],
 ) -> Rollout {
-    let device = model.device();
-    let uniforms = uniforms(prompts.len(), sampling, stream).to_device(device);
-    let values = model.leaves(false);
-    let head = model.head(&values);
-    let mut decoder = Decoder::new(model, &values, prompts, sampling);
-
-    let mut hidden = decoder.read_prompts();
-    let mut ended = Tensor::zeros([hidden.size()[0]], (Kind::Bool, device));
-    let (mut tokens, mut logps, mut live) = (Vec::new(), Vec::new(), Vec::new());
-    loop {
-        let logits = linear(&hidden, head) / sampling.recorded_temperature();
-        let drawn = draw(&logits, sampling, &uniforms.select(1, tokens.len() as i64));
-        let token = drawn.masked_fill(&ended, end);
-        let logp = logits
-            .log_softmax(-1, None)
-            .gather(-1, &token.unsqueeze(-1), false)
-            .squeeze_dim(-1);
-        logps.push(logp.masked_fill(&ended, 0.0));
-        live.push(ended.logical_not());
-        // A row that has ended repeats its end token.
-        ended = token.eq(end);
-        let is_last = tokens.len() as i64 + 1 == sampling.max_tokens;
-        let is_over = is_last || ended.all().int64_value(&[]) == 1;
-        if !is_over {
-            hidden = decoder.read_token(&token);
-        }
-        tokens.push(token);
-        if is_over {
-            break;
-        }
-    }
-
-    let lengths = Tensor::stack(&live, 1).sum_dim_intlist(1, false, Kind::Int64);
-    let (tokens, lengths) = (to_vec(&Tensor::stack(&tokens, 1)), to_vec(&lengths));
-    let width = logps.len();
-    let responses = tokens
-        .chunks(width)
-        .zip(&lengths)
-        .map(|(row, &length)| &row[..length as usize]);
     let samples = sampling.samples as usize;
-    let rows: Vec<(&[i64], &[i64])> = responses
-        .enumerate()
-        .map(|(row, response)| (prompts[row / samples].as_slice(), response))
+    let rows = responses.iter().enumerate();
+    let rows: Vec<(&[i64], &[i64])> = rows
+        .map(|(row, response)| {
+            (
+                prompts[row / samples].as_slice(),
+                response.tokens.as_slice(),
+            )
+        })
         .collect();
+    let batch = SequenceBatch::new(&rows, sampling.recorded_temperature(), model.device());
+    let width = batch.width() as usize;
+    let mut logp = vec![0.0; responses.len() * width];
+    for (row, response) in logp.chunks_exact_mut(width).zip(responses) {
+        row[..response.logp.len()].copy_from_slice(&response.logp);
+    }
+    let logp = Tensor::from_slice(&logp).view([responses.len() as i64, width as i64]);
     Rollout {
-        batch: SequenceBatch::new(&rows, sampling.recorded_temperature(), device),
-        logp: Tensor::stack(&logps, 1),
-        finished: to_vec(&ended.to_kind(Kind::Int64))
-            .iter()
-            .map(|&ended| ended == 1)
-            .collect(),
+        batch,
+        logp: logp.to_kind(model.kind()).to_device(model.device()),
+        finished: responses.iter().map(|response| response.finished).collect(),
     }
-}
-
-/// f64 `[rows, max_tokens]`: the uniform draw behind each token.
-fn uniforms(prompts: usize, sampling: &Sampling, stream: Stream) -> Tensor {
-    let samples = sampling.samples as u64;
-    let rows = prompts as u64 * samples;
-    let draws: Vec<f64> = (0..rows)
-        .map(|row| stream.at(row / samples).at(row % samples))
-        .flat_map(|row| (0..sampling.max_tokens as u64).map(move |token| row.uniform(token)))
-        .collect();
-    Tensor::from_slice(&draws).view([rows as i64, sampling.max_tokens])
-}
-
-/// int64 `[rows]`: a token of each row for scaled logits `[rows, vocab]`, where its uniform falls in the cumulative
-/// distribution of the tokens that the filters leave.
-fn draw(logits: &Tensor, sampling: &Sampling, uniforms: &Tensor) -> Tensor {
-    if sampling.is_greedy() {
-        return logits.argmax(-1, false);
-    }
-    let p = logits.softmax(-1, None).to_kind(Kind::Double);
-    let vocab = p.size()[1];
-    let is_filtered = sampling.top_p < 1.0 || (1..vocab).contains(&sampling.top_k);
-    if !is_filtered {
-        return inverse_cdf(&p, uniforms);
-    }
-    // Stable, so that of equally likely tokens the lower id is kept.
-    let (mut p, order) = p.sort_stable(true, -1, true);
-    if sampling.top_k > 0 {
-        p = p.narrow(-1, 0, sampling.top_k.min(vocab));
-    }
-    let likelier = p.cumsum(-1, None) - &p;
-    let p = &p * likelier.lt(sampling.top_p);
-    order
-        .gather(-1, &inverse_cdf(&p, uniforms).unsqueeze(-1), false)
-        .squeeze_dim(-1)
-}
-
-/// The index where `uniforms` `[rows]` fall in the cumulative sums of the weights `p` `[rows, index]`.
-fn inverse_cdf(p: &Tensor, uniforms: &Tensor) -> Tensor {
-    let cumulative = p.cumsum(-1, None);
-    let last = cumulative.size()[1] - 1;
-    let threshold = cumulative.narrow(-1, last, 1) * uniforms.unsqueeze(-1);
-    let index = threshold.searchsorted(&cumulative, false, true, "right", None::<&Tensor>);
-    // A row that is not a number falls beyond the end; its log-probability will say so.
-    index.clamp_max(last).squeeze_dim(-1)
-}
-
-/// The model over a static cache of keys and values.
-struct Decoder<'a> {
-    config: &'a CausalLmConfig,
-    weights: Weights<'a>,
-    /// int64 `[prompt, longest]`, padded on the right.
-    prompts: Tensor,
-    samples: i64,
-    /// int64 `[rows]`.
-    prompt_length: Tensor,
-    /// A layer's keys and values, each `[rows, slot, kv_heads, width]`.
-    caches: Vec<(Tensor, Tensor)>,
-    /// `[rows, 1, 1, slot]`, −∞ at the padding of prompts; none if no prompt has any.
-    mask: Option<Tensor>,
-    /// Slots written.
-    filled: i64,
-}
-
-impl<'a> Decoder<'a> {
-    fn new(
-        model: &'a CausalLm,
-        values: &'a [Tensor],
-        prompts: &[Vec<i64>],
-        sampling: &Sampling,
-    ) -> Decoder<'a> {
-        let (config, kind, device) = (model.config(), model.kind(), model.device());
-        let lengths: Vec<i64> = prompts.iter().map(|prompt| prompt.len() as i64).collect();
-        let rows: Vec<(&[i64], &[i64])> = prompts
-            .iter()
-            .map(|prompt| (prompt.as_slice(), [].as_slice()))
-            .collect();
-        let tokens = SequenceBatch::new(&rows, 1.0, device).tokens;
-        let longest = tokens.size()[1];
-
-        let lengths = Tensor::from_slice(&lengths).to_device(device);
-        let lengths = lengths.repeat_interleave_self_int(sampling.samples, 0, None);
-        let slots = longest + sampling.max_tokens;
-        let shape = [
-            lengths.size()[0],
-            slots,
-            config.kv_heads,
-            config.head_width(),
-        ];
-        let cache = || Tensor::zeros(shape, (kind, device));
-        let has_padding = prompts.iter().any(|prompt| (prompt.len() as i64) < longest);
-        let mask = has_padding.then(|| {
-            let slot = Tensor::arange(slots, (Kind::Int64, device));
-            let is_padding = slot
-                .lt(longest)
-                .logical_and(&slot.ge_tensor(&lengths.unsqueeze(-1)));
-            let mask = Tensor::zeros(is_padding.size(), (kind, device));
-            mask.masked_fill(&is_padding, f64::NEG_INFINITY)
-                .unsqueeze(1)
-                .unsqueeze(1)
-        });
-        Decoder {
-            config,
-            weights: Weights::new(config, values).joined(),
-            prompts: tokens,
-            samples: sampling.samples,
-            prompt_length: lengths,
-            caches: (0..config.layers).map(|_| (cache(), cache())).collect(),
-            mask,
-            filled: 0,
-        }
-    }
-
-    /// Reads each prompt once, for all its samples; `[rows, hidden]` at the last token of each.
-    fn read_prompts(&mut self) -> Tensor {
-        let longest = self.prompts.size()[1];
-        let positions = Tensor::arange(longest, (Kind::Int64, self.prompts.device()));
-        let mut stream = embed(&self.weights, &self.prompts);
-        let rotation = Rotation::new(self.config, &positions, stream.kind());
-        for (layer, cache) in self.weights.layers.iter().zip(&self.caches) {
-            stream = layer.apply(self.config, &stream, &rotation, |query, key, value| {
-                for (cache, x) in [(&cache.0, key), (&cache.1, value)] {
-                    let repeated = x.repeat_interleave_self_int(self.samples, 0, None);
-                    cache.narrow(1, 0, longest).copy_(&repeated);
-                }
-                causal_attention(query, key, value)
-            });
-        }
-        self.filled = longest;
-        let row = Tensor::arange(self.prompt_length.size()[0], (Kind::Int64, stream.device()));
-        let prompt = row.floor_divide_scalar(self.samples);
-        let last = prompt * longest + &self.prompt_length - 1;
-        rms_norm(
-            self.config,
-            &stream.flatten(0, 1).index_select(0, &last),
-            self.weights.norm,
-        )
-    }
-
-    /// Reads the next token `[rows]` of every row into the next slot; `[rows, hidden]` there.
-    fn read_token(&mut self, token: &Tensor) -> Tensor {
-        let (slot, longest) = (self.filled, self.prompts.size()[1]);
-        self.filled += 1;
-        let position = &self.prompt_length + (slot - longest);
-        let mut stream = embed(&self.weights, &token.unsqueeze(-1));
-        let rotation = Rotation::new(self.config, &position.unsqueeze(-1), stream.kind());
-        for (layer, cache) in self.weights.layers.iter().zip(&self.caches) {
-            stream = layer.apply(self.config, &stream, &rotation, |query, key, value| {
-                cache.0.narrow(1, slot, 1).copy_(key);
-                cache.1.narrow(1, slot, 1).copy_(value);
-                self.attend(query, &cache.0, &cache.1)
-            });
-        }
-        rms_norm(self.config, &stream.squeeze_dim(1), self.weights.norm)
-    }
-
-    /// One query position against the filled slots. The query heads that share a key head stand in for query
-    /// positions of it, so that no key is repeated.
-    fn attend(&self, query: &Tensor, keys: &Tensor, values: &Tensor) -> Tensor {
-        let heads_first = |cache: &Tensor| cache.narrow(1, 0, self.filled).transpose(1, 2);
-        let (kv_heads, width) = (self.config.kv_heads, self.config.head_width());
-        let attended = Tensor::scaled_dot_product_attention(
-            &query.view([-1, kv_heads, self.config.heads / kv_heads, width]),
-            &heads_first(keys),
-            &heads_first(values),
-            self.mask
-                .as_ref()
-                .map(|mask| mask.narrow(-1, 0, self.filled)),
-            0.0,
-            false,
-            None,
-            false,
-        );
-        attended.view(query.size().as_slice())
-    }
-}
-
-fn to_vec(x: &Tensor) -> Vec<i64> {
-    let mut values = vec![0; x.numel()];
-    x.copy_data(&mut values, x.numel());
-    values
 }

@@ -13,6 +13,7 @@ pub mod executor;
 pub mod extent;
 mod folder;
 pub mod generate;
+pub mod memory;
 pub mod model;
 mod progress;
 pub mod random;

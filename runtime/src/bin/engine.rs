@@ -3,5 +3,6 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    rlp_runtime::memory::keep_freed();
     rlp_runtime::command::main()
 }

@@ -4,19 +4,29 @@ mod batch;
 mod config;
 mod file;
 mod head;
+mod joined;
+mod matrix;
+mod packing;
 mod parameters;
 mod pass;
+mod tape;
+mod tiles;
 mod trunk;
 
 pub use batch::SequenceBatch;
 pub use config::CausalLmConfig;
 pub use file::{FileError, read_tensors, write_tensors};
+pub(crate) use joined::{Activations, Angles, Direction, Joined, heads, packed};
+pub(crate) use matrix::{Matrix, Number};
 pub use parameters::Parameter;
 pub use pass::{Pass, Upstream};
 pub(crate) use trunk::{Rotation, Weights, causal_attention, embed, linear, rms_norm};
 
+use std::cell::OnceCell;
 use std::path::Path;
 
+use pass::Trunk;
+use tape::Tape;
 use tch::{Device, Kind, Tensor, no_grad};
 
 use crate::error::ArgumentError;
@@ -27,6 +37,7 @@ use crate::random::{Purpose, Stream};
 pub struct CausalLm {
     config: CausalLmConfig,
     parameters: Vec<Parameter>,
+    is_plain: bool,
 }
 
 impl CausalLm {
@@ -40,7 +51,21 @@ impl CausalLm {
         config.validate()?;
         let stream = Stream::new(seed, Purpose::Initialise);
         let parameters = parameters::initial(&config, stream, (kind, device));
-        Ok(CausalLm { config, parameters })
+        Ok(CausalLm {
+            config,
+            parameters,
+            is_plain: false,
+        })
+    }
+
+    /// From now on computes by libtorch's operations alone, as on a GPU, even on the CPU: the reference for the kernels
+    /// that are used there.
+    pub fn without_kernels(&mut self) {
+        self.is_plain = true;
+    }
+
+    pub(crate) fn has_kernels(&self) -> bool {
+        self.device() == Device::Cpu && !self.is_plain
     }
 
     pub fn config(&self) -> &CausalLmConfig {
@@ -114,6 +139,7 @@ impl CausalLm {
         CausalLm {
             config: self.config.clone(),
             parameters: self.parameters.iter().map(copy).collect(),
+            is_plain: self.is_plain,
         }
     }
 
@@ -151,10 +177,63 @@ impl CausalLm {
         Ok(())
     }
 
-    /// Reads a batch; `grad` keeps the graph that [`Pass::backward`] needs.
+    /// Reads a batch; `grad` keeps what [`Pass::backward`] needs.
     pub fn forward(&self, batch: &SequenceBatch, grad: bool) -> Pass {
-        let leaves = self.leaves(grad);
+        let (hidden, trunk, leaves) = match (self.has_kernels(), self.kind()) {
+            (true, Kind::Float) => {
+                let (hidden, tape, leaves) = self.read::<f32>(batch, grad);
+                (hidden, tape.map(Trunk::Single), leaves)
+            }
+            (true, Kind::Double) => {
+                let (hidden, tape, leaves) = self.read::<f64>(batch, grad);
+                (hidden, tape.map(Trunk::Double), leaves)
+            }
+            _ => self.read_by_autograd(batch, grad),
+        };
         let (positions, slots) = places(batch);
+        // What a position predicts is the token after it.
+        let targets = batch
+            .tokens
+            .narrow(1, 1, batch.input_length())
+            .flatten(0, 1)
+            .index_select(0, &positions);
+        Pass {
+            config: self.config.clone(),
+            targets,
+            head: parameters::head(&self.config),
+            value_head: self.value_head(),
+            hidden,
+            trunk,
+            has_kernels: self.has_kernels(),
+            predictions: OnceCell::new(),
+            slots,
+            rows: batch.rows(),
+            width: batch.width(),
+            temperature: batch.temperature,
+            leaves,
+        }
+    }
+
+    /// The hidden states that predict the response tokens, row by row, by the kernels of the CPU.
+    fn read<T: Number>(
+        &self,
+        batch: &SequenceBatch,
+        grad: bool,
+    ) -> (Tensor, Option<Tape<T>>, Vec<Tensor>) {
+        let leaves = self.leaves(false);
+        let chunks = packing::chunks(batch);
+        let (hidden, tape) = no_grad(|| tape::read(&self.config, &leaves, chunks, grad));
+        (hidden, grad.then_some(tape), leaves)
+    }
+
+    /// The same by libtorch's operations.
+    fn read_by_autograd(
+        &self,
+        batch: &SequenceBatch,
+        grad: bool,
+    ) -> (Tensor, Option<Trunk>, Vec<Tensor>) {
+        let leaves = self.leaves(grad);
+        let (positions, _) = places(batch);
         let length = batch.input_length();
         let hidden = || {
             let weights = Weights::new(&self.config, &leaves);
@@ -163,23 +242,7 @@ impl CausalLm {
             rms_norm(&self.config, &predicting, weights.norm)
         };
         let hidden = if grad { hidden() } else { no_grad(hidden) };
-        // What a position predicts is the token after it.
-        let targets = batch
-            .tokens
-            .narrow(1, 1, length)
-            .flatten(0, 1)
-            .index_select(0, &positions);
-        Pass {
-            targets,
-            head: parameters::head(&self.config),
-            value_head: self.value_head(),
-            hidden,
-            slots,
-            rows: batch.rows(),
-            width: batch.width(),
-            temperature: batch.temperature,
-            leaves,
-        }
+        (hidden, grad.then_some(Trunk::Autograd), leaves)
     }
 
     /// Normalised hidden states `[rows, length, hidden]` of token ids `[rows, length]`, as one differentiable function

@@ -1,0 +1,245 @@
+//! Rollouts on the CPU: the keys and values of a prompt are kept once for all its samples, and a row that has ended
+//! leaves the batch.
+
+use rlp_transformer::{Packed, Scalar, Scratch, Span};
+use tch::Tensor;
+
+use super::cache::Cache;
+use super::{Response, Sampling, filter};
+use crate::model::{
+    Activations, Angles, CausalLm, Direction, Joined, Matrix, Number, heads, packed,
+};
+use crate::random::Stream;
+
+/// `sampling.samples` responses to each prompt, in their order.
+pub(super) fn generate<T: Number>(
+    model: &CausalLm,
+    prompts: &[Vec<i64>],
+    sampling: &Sampling,
+    end: i64,
+    stream: Stream,
+) -> Vec<Response> {
+    let values = model.leaves(false);
+    let at_once = prompts_at_once::<T>(model, prompts, sampling);
+    let groups = prompts.chunks(at_once).zip((0..).step_by(at_once));
+    let groups = groups.map(|(prompts, first)| {
+        let streams = (first..)
+            .map(|prompt| stream.at(prompt))
+            .take(prompts.len());
+        respond::<T>(model, &values, prompts, sampling, end, streams.collect())
+    });
+    groups.flatten().collect()
+}
+
+/// As many as keep weights, keys and values in the processor's cache, where every step reads all of them; all, if the
+/// weights alone are too much.
+fn prompts_at_once<T>(model: &CausalLm, prompts: &[Vec<i64>], sampling: &Sampling) -> usize {
+    const CACHE: usize = 8 << 20;
+    let config = model.config();
+    let weights: usize = model.parameters().iter().map(|p| p.value.numel()).sum();
+    let longest = prompts.iter().map(Vec::len).max().unwrap_or_default();
+    let positions = longest + (sampling.samples * sampling.max_tokens) as usize;
+    let heads = heads(config);
+    let of_prompt = 2 * config.layers as usize * heads.keys * heads.width * positions;
+    let room = (CACHE / size_of::<T>()).checked_sub(weights);
+    room.map_or(prompts.len(), |room| (room / of_prompt).max(1))
+}
+
+/// `streams` holds that of each prompt.
+fn respond<T: Number>(
+    model: &CausalLm,
+    values: &[Tensor],
+    prompts: &[Vec<i64>],
+    sampling: &Sampling,
+    end: i64,
+    streams: Vec<Stream>,
+) -> Vec<Response> {
+    let mut decoder = Decoder::<T>::new(model, values, prompts, sampling);
+    let samples = sampling.samples as usize;
+    let mut responses: Vec<Response> = Vec::new();
+    responses.resize_with(prompts.len() * samples, Response::default);
+    let of_row = |row: usize| streams[row / samples].at((row % samples) as u64);
+    let streams: Vec<Stream> = (0..responses.len()).map(of_row).collect();
+    let mut draw = Draw::new(sampling);
+
+    let mut live: Vec<usize> = (0..responses.len()).collect();
+    decoder.read_prompts(prompts);
+    for place in 0..sampling.max_tokens as u64 {
+        for (index, &row) in live.iter().enumerate() {
+            // Before the first token, all samples of a prompt stand at the same logits.
+            let index = if place == 0 { row / samples } else { index };
+            let uniform = streams[row].uniform(place);
+            let (token, logp) = draw.from(decoder.logits.row(index), uniform);
+            let response = &mut responses[row];
+            response.tokens.push(token);
+            response.logp.push(logp);
+            response.finished = token == end;
+        }
+        live.retain(|&row| !responses[row].finished);
+        if live.is_empty() || place + 1 == sampling.max_tokens as u64 {
+            break;
+        }
+        let last = live
+            .iter()
+            .filter_map(|&row| responses[row].tokens.last().copied());
+        let tokens: Vec<i64> = last.collect();
+        decoder.read_tokens(&live, &tokens, place as usize);
+    }
+    responses
+}
+
+/// Draws from rows of logits.
+struct Draw<'a, T> {
+    sampling: &'a Sampling,
+    weights: Vec<T>,
+}
+
+impl<T: Number> Draw<'_, T> {
+    fn new(sampling: &Sampling) -> Draw<'_, T> {
+        Draw {
+            sampling,
+            weights: Vec::new(),
+        }
+    }
+
+    /// A token and its log-probability, without filters.
+    fn from(&mut self, logits: &[T], uniform: f64) -> (i64, f64) {
+        let temperature = self.sampling.recorded_temperature();
+        if self.sampling.is_greedy() || self.sampling.is_filtered(logits.len() as i64) {
+            let normaliser = T::distribution(logits, temperature).log_sum;
+            let logp = |token: usize| logits[token].to_f64() / temperature - normaliser;
+            let token = if self.sampling.is_greedy() {
+                likeliest(logits)
+            } else {
+                let all: Vec<f64> = (0..logits.len()).map(logp).collect();
+                filter::draw(&all, self.sampling, uniform)
+            };
+            return (token as i64, logp(token));
+        }
+        let drawn = T::draw(logits, temperature, uniform, &mut self.weights);
+        (drawn.token as i64, drawn.logp)
+    }
+}
+
+/// The first of the largest.
+fn likeliest<T: PartialOrd>(logits: &[T]) -> usize {
+    let mut likeliest = 0;
+    for (token, logit) in logits.iter().enumerate() {
+        if *logit > logits[likeliest] {
+            likeliest = token;
+        }
+    }
+    likeliest
+}
+
+/// The model with what it has read.
+struct Decoder<'a, T> {
+    weights: Joined<'a, T>,
+    head: Packed<T>,
+    /// Of every position that can come.
+    angles: Angles<T>,
+    samples: usize,
+    cache: Cache<T>,
+    activations: Activations<T>,
+    scratch: Scratch<T>,
+    scores: Vec<T>,
+    /// `[rows read last, vocab]`.
+    logits: Matrix<T>,
+}
+
+impl<'a, T: Number> Decoder<'a, T> {
+    fn new(
+        model: &'a CausalLm,
+        values: &'a [Tensor],
+        prompts: &[Vec<i64>],
+        sampling: &Sampling,
+    ) -> Decoder<'a, T> {
+        let config = model.config();
+        let (samples, max_tokens) = (sampling.samples as usize, sampling.max_tokens as usize);
+        let lengths: Vec<usize> = prompts.iter().map(Vec::len).collect();
+        let longest = lengths.iter().max().copied().unwrap_or_default();
+        let layers = config.layers as usize;
+        Decoder {
+            weights: Joined::new(config, values, Direction::There),
+            head: packed(&[model.head(values).shallow_clone()], Direction::There),
+            angles: Angles::new(config, longest + max_tokens),
+            samples,
+            cache: Cache::new(heads(config), layers, &lengths, samples, max_tokens),
+            activations: Activations::new(config),
+            scratch: Scratch::default(),
+            scores: Vec::new(),
+            logits: Matrix::new(0, config.vocab as usize),
+        }
+    }
+
+    /// Reads each prompt once, for all its samples; leaves the logits at the last token of each.
+    fn read_prompts(&mut self, prompts: &[Vec<i64>]) {
+        let config = self.weights.config;
+        let heads = heads(config);
+        let (cache, scratch) = (&mut self.cache, &mut self.scratch);
+        let places = prompts.iter().flat_map(|prompt| 0..prompt.len());
+        let angles = self.angles.of(places);
+        self.activations.embed(&self.weights, &prompts.concat());
+        for (index, layer) in self.weights.layers.iter().enumerate() {
+            let attend = |rows: &Matrix<T>, mixed: &mut Matrix<T>, normalisers: &mut Vec<T>| {
+                normalisers.resize(rows.rows() * heads.queries, Scalar::ZERO);
+                for prompt in 0..prompts.len() {
+                    let own = cache.positions(prompt);
+                    for (place, position) in own.clone().enumerate() {
+                        cache.keep_of_prompt(index, prompt, place, rows.row(position));
+                    }
+                    let span = Span { prefix: 0..0, own };
+                    T::attend(
+                        heads,
+                        rows.slice(),
+                        &span,
+                        scratch,
+                        mixed.slice_mut(),
+                        normalisers,
+                    );
+                }
+            };
+            self.activations.layer(config, layer, &angles, None, attend);
+        }
+        self.activations.norm(config, self.weights.norm);
+        let mut last = Matrix::new(prompts.len(), config.hidden as usize);
+        for prompt in 0..prompts.len() {
+            let position = self.cache.positions(prompt).end - 1;
+            last.row_mut(prompt)
+                .copy_from_slice(self.activations.normed.row(position));
+        }
+        self.logits.set_product(&last, &self.head);
+    }
+
+    /// Reads the token at `place` of the responses `rows`; leaves the logits after each.
+    fn read_tokens(&mut self, rows: &[usize], tokens: &[i64], place: usize) {
+        let config = self.weights.config;
+        let heads = heads(config);
+        let (samples, cache, scores) = (self.samples, &mut self.cache, &mut self.scores);
+        let places = rows
+            .iter()
+            .map(|row| cache.positions(row / samples).len() + place);
+        let angles = self.angles.of(places);
+        self.activations.embed(&self.weights, tokens);
+        let readers = heads.queries / heads.keys * heads.width;
+        for (index, layer) in self.weights.layers.iter().enumerate() {
+            let attend = |activations: &Matrix<T>, mixed: &mut Matrix<T>, _: &mut Vec<T>| {
+                for (number, &row) in rows.iter().enumerate() {
+                    let activations = activations.row(number);
+                    cache.keep_of_response(index, row, place, activations);
+                    let queries = activations.chunks_exact(readers);
+                    let outputs = mixed.row_mut(number).chunks_exact_mut(readers);
+                    for (head, (queries, output)) in queries.zip(outputs).enumerate() {
+                        let prompt = cache.prompt(index, row / samples, head);
+                        let own = cache.response(index, row, head, place + 1);
+                        T::attend_one(queries, heads.width, prompt, own, scores, output);
+                    }
+                }
+            };
+            self.activations.layer(config, layer, &angles, None, attend);
+        }
+        self.activations.norm(config, self.weights.norm);
+        self.logits
+            .set_product(&self.activations.normed, &self.head);
+    }
+}
