@@ -9,8 +9,17 @@ use rlp_compiler::doc;
 use crate::disk;
 
 /// The crates, and the tests of the command.
-const CODE: [&str; 9] = [
-    "grammar", "stdlib", "compiler", "frontend", "locate", "runtime", "cli", "xtask", "tests",
+const CODE: [&str; 10] = [
+    "grammar",
+    "stdlib",
+    "compiler",
+    "frontend",
+    "locate",
+    "transformer",
+    "runtime",
+    "cli",
+    "xtask",
+    "tests",
 ];
 
 /// A file is one idea; what is longer than this is most often two.

@@ -70,14 +70,21 @@ fn logits(model: &CausalLm, prompt: &[i64], response: &[i64]) -> Tensor {
 }
 
 fn assert_recorded(kind: Kind, sampling: Sampling, tolerance: f64) {
-    let model = model(kind);
-    let rollout = draw(&model, &prompts(), sampling);
+    let mut model = model(kind);
+    assert_recorded_by(&model, sampling, tolerance);
+    model.without_kernels();
+    assert_recorded_by(&model, sampling, tolerance);
+}
+
+fn assert_recorded_by(model: &CausalLm, sampling: Sampling, tolerance: f64) {
+    let rollout = draw(model, &prompts(), sampling);
     let read = model.forward(&rollout.batch, false).logp();
     assert_eq!(
         rollout.logp.size(),
         [4 * sampling.samples, rollout.batch.width()]
     );
     let gap = (&rollout.logp - read).abs().max().double_value(&[]);
+    let kind = model.kind();
     assert!(gap <= tolerance, "{kind:?}, {sampling:?}: {gap}");
 }
 
@@ -226,6 +233,28 @@ fn filters_keep_the_likeliest_tokens_in_their_proportion() {
             chi_square(&tokens[..kept]) < 32.9,
             "top_k {top_k}, top_p {top_p}"
         );
+    }
+}
+
+/// The kernels of the CPU and libtorch's operations, on the same random numbers.
+#[test]
+fn both_ways_to_draw_give_the_same_responses() {
+    for (temperature, top_k, top_p) in [(0.0, 0, 1.0), (0.7, 0, 1.0), (1.0, 4, 1.0), (1.0, 5, 0.7)]
+    {
+        let sampling = Sampling {
+            temperature,
+            top_k,
+            top_p,
+            ..SAMPLING
+        };
+        let mut model = model(Kind::Double);
+        let found = draw(&model, &prompts(), sampling);
+        model.without_kernels();
+        let expected = draw(&model, &prompts(), sampling);
+        assert_eq!(found.batch.responses(), expected.batch.responses());
+        assert_eq!(found.finished, expected.finished);
+        let gap = (found.logp - expected.logp).abs().max().double_value(&[]);
+        assert!(gap < 1e-10, "{sampling:?}: {gap}");
     }
 }
 

@@ -191,11 +191,18 @@ fn gap(a: &Tensor, b: &Tensor) -> f64 {
 }
 
 fn assert_agrees(config: &CausalLmConfig, lengths: &Lengths) {
-    let model = model(config.clone());
+    let mut model = model(config.clone());
+    assert_agrees_with_autograd(&model, lengths);
+    model.without_kernels();
+    assert_agrees_with_autograd(&model, lengths);
+}
+
+fn assert_agrees_with_autograd(model: &CausalLm, lengths: &Lengths) {
+    let config = model.config();
     let batch = batch(lengths);
     let upstream = upstream(&batch, config.vocab);
-    let (expected, expected_gradients) = reference(&model, &batch, &upstream);
-    let found = outputs(&model, &batch);
+    let (expected, expected_gradients) = reference(model, &batch, &upstream);
+    let found = outputs(model, &batch);
     let context = format!("{config:?}, {lengths:?}");
     for (found, expected) in found.list().into_iter().zip(expected.list()) {
         assert!(gap(found, expected) < 1e-10, "{context}");
@@ -295,6 +302,38 @@ fn gradients_of_the_outputs_add_up() {
     for (index, together) in together.iter().enumerate() {
         let sum: Tensor = parts.iter().map(|part| &part[index]).sum();
         assert!(gap(together, &sum) < 1e-10);
+    }
+}
+
+/// Rows of the same prompt share it, wherever they stand, and rows that do not fit into one chunk of work make several.
+#[test]
+fn shared_prompts_and_long_batches_change_nothing() {
+    let config = CausalLmConfig {
+        positions: 400,
+        ..config()
+    };
+    let model = model(config);
+    let prompts = [vec![1, 2, 3], vec![4], vec![1, 2]];
+    let rows = (0..9u64).map(|row| {
+        let response = token_ids(Stream::new(row, Purpose::Program), 40 * row as usize);
+        (prompts[row as usize % 3].clone(), response)
+    });
+    let rows: Vec<(Vec<i64>, Vec<i64>)> = rows.collect();
+    let rows: Vec<(&[i64], &[i64])> = rows
+        .iter()
+        .map(|(prompt, response)| (prompt.as_slice(), response.as_slice()))
+        .collect();
+    let batch = SequenceBatch::new(&rows, TEMPERATURE, Device::Cpu);
+    let upstream = upstream(&batch, 11);
+    let (expected, expected_gradients) = reference(&model, &batch, &upstream);
+    let found = outputs(&model, &batch);
+    for (found, expected) in found.list().into_iter().zip(expected.list()) {
+        assert!(gap(found, expected) < 1e-10);
+    }
+    let gradients = model.forward(&batch, true).backward(&upstream);
+    for (found, expected) in gradients.iter().zip(&expected_gradients) {
+        let size = expected.abs().max().double_value(&[]).max(1.0);
+        assert!(gap(found, expected) < 1e-10 * size);
     }
 }
 

@@ -12,6 +12,8 @@ mod linear;
 mod norm;
 mod product;
 mod rotary;
+#[cfg(test)]
+mod tests;
 mod vector;
 mod vocabulary;
 
