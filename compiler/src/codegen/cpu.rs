@@ -1,17 +1,22 @@
 //! Kernels as functions of the processor.
 
 mod accumulate;
+mod cell;
+mod compute;
 mod elementwise;
 mod function;
 mod jit;
 mod lane;
 pub(super) mod layout;
 mod maths;
+mod memory;
+mod operand;
 mod pass;
+mod rearrange;
+mod scan;
 mod schedule;
+mod slot;
 pub(super) mod total;
-
-use std::time::Instant;
 
 use super::{Declined, Precision};
 use crate::kernel::{Kernel, KernelOp};
@@ -24,6 +29,7 @@ pub(super) use jit::Callable;
 /// The code of all kernels of one structure. Threads may share it.
 pub struct Code {
     pub(super) callable: Callable,
+    pub(super) constants: Vec<u128>,
     pub(super) precision: Precision,
     pub(super) layout: Layout,
     /// How many rows' dimensions the kernel has, and whether it has cells.
@@ -34,15 +40,9 @@ pub struct Code {
     /// Whether a part of a row can be computed by itself.
     pub(super) divides_rows: bool,
     in_place: bool,
-    compile_seconds: f64,
 }
 
 impl Code {
-    /// How long its compilation took.
-    pub fn compile_seconds(&self) -> f64 {
-        self.compile_seconds
-    }
-
     /// Whether an output may take the memory of an input over the same dimensions: each element is read once, before it is written.
     pub fn in_place(&self) -> bool {
         self.in_place
@@ -68,10 +68,9 @@ pub fn compile_verified(kernel: &Kernel, precision: Precision) -> Result<Code, D
 }
 
 fn build(kernel: &Kernel, precision: Precision, verify: bool) -> Result<Code, Declined> {
-    let start = Instant::now();
     let layout = layout::layout(kernel)?;
     let schedule = schedule::schedule(kernel, &layout)?;
-    let callable = jit::assemble(precision, verify, |emit| {
+    let (callable, constants) = jit::assemble(precision, verify, |emit| {
         function::build(emit, kernel, &layout, &schedule)
     })?;
     let mut totals = Vec::new();
@@ -87,6 +86,7 @@ fn build(kernel: &Kernel, precision: Precision, verify: bool) -> Result<Code, De
     });
     Ok(Code {
         callable,
+        constants,
         precision,
         dims: (kernel.rows.len(), !kernel.cells.is_empty()),
         totals,
@@ -94,7 +94,6 @@ fn build(kernel: &Kernel, precision: Precision, verify: bool) -> Result<Code, De
         divides_rows: is_single_pass(&schedule) && !whole_rows,
         in_place: is_single_pass(&schedule) && !shifts(kernel),
         layout,
-        compile_seconds: start.elapsed().as_secs_f64(),
     })
 }
 

@@ -13,7 +13,9 @@ pub(super) const CELLS: usize = 4;
 pub(super) const SCRATCH: usize = 5;
 /// Address of the words that totals leave.
 pub(super) const TOTALS: usize = 6;
-const FIRST: usize = 7;
+/// Address of vector constants.
+pub(super) const CONSTANTS: usize = 7;
+const FIRST: usize = 8;
 
 /// Where the words stand whose number depends on the kernel: sizes of the rows' dimensions, addresses of inputs, of outputs.
 pub(super) struct Words {

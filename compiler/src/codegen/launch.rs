@@ -124,6 +124,7 @@ impl<'a> Launch<'a> {
         let words = Words::new(layout);
         let mut frame = vec![0; words.count];
         frame[frame::CELLS] = cells as u64;
+        frame[frame::CONSTANTS] = code.constants.as_ptr() as u64;
         for (word, &size) in frame[words.sizes..].iter_mut().zip(outer) {
             *word = size as u64;
         }

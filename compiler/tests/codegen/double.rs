@@ -19,7 +19,7 @@ pub(crate) struct Scaled {
 /// ln 2 to 107 bits.
 const LN_2: Double = Double {
     high: std::f64::consts::LN_2,
-    low: 2.319046813846299558e-17,
+    low: 2.3190468138462996e-17,
 };
 
 fn sum(a: f64, b: f64) -> Double {

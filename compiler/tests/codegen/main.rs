@@ -5,6 +5,7 @@
 mod arrays;
 mod builder;
 mod double;
+mod generate;
 mod loss;
 mod maths;
 mod random;

@@ -6,13 +6,14 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value, types};
 
 use super::accumulate::Accumulator;
-use super::elementwise::Known;
-use super::lane::{Emit, Held, Lanes, bytes, plain};
+use super::compute::checked;
+use super::lane::{Emit, Held, Lanes};
 use super::layout::{Layout, OutputPlace};
+use super::memory::{bytes, plain};
 use super::schedule::{Home, Schedule};
 use crate::codegen::frame::{self, Words};
 use crate::codegen::{Declined, Precision};
-use crate::kernel::{Form, Instruction, Kernel, KernelOp, ValueId};
+use crate::kernel::{Form, Kernel, KernelOp, ValueId};
 use crate::ty::DimId;
 
 /// Adds the function's body; its only parameter is the address of the frame.
@@ -34,6 +35,7 @@ pub(super) fn build(
                 .load(types::I64, plain(), address, (word * 8) as i32)
         })
         .collect();
+    emit.constants.address = Some(frame[frame::CONSTANTS]);
     let totals = kernel
         .outputs
         .iter()
@@ -135,15 +137,15 @@ impl Function<'_> {
             match (self.layout.outputs[number], &output.form) {
                 (OutputPlace::Cells(_), _) | (OutputPlace::Total { of_rows: false, .. }, _) => {}
                 (OutputPlace::Rows(_), _) => {
-                    let held = self.row_operand(emit, output.value)?;
+                    let held = self.row_operand(output.value)?;
                     emit.store(held, self.outputs[number], 0);
                 }
                 (OutputPlace::Total { of_rows: true, .. }, form) => {
-                    let value = self.row_operand(emit, output.value)?;
+                    let value = self.row_operand(output.value)?;
                     let mask = match form {
                         Form::Total {
                             mask: Some(mask), ..
-                        } => Some(self.row_operand(emit, *mask)?),
+                        } => Some(self.row_operand(*mask)?),
                         Form::Cells | Form::Rows | Form::Total { mask: None, .. } => None,
                     };
                     if let Some(total) = &self.totals[number] {
@@ -281,56 +283,12 @@ impl Function<'_> {
         Ok(())
     }
 
-    pub(super) fn row_operand(&self, _: &mut Emit, value: ValueId) -> Result<Held, Declined> {
+    pub(super) fn row_operand(&self, value: ValueId) -> Result<Held, Declined> {
         self.rows
             .get(value.0 as usize)
             .copied()
             .flatten()
             .ok_or_else(|| Declined::new("a value of rows is read before it is there"))
-    }
-
-    /// The value of an elementwise instruction.
-    pub(super) fn compute(
-        &self,
-        emit: &mut Emit,
-        instruction: &Instruction,
-        operand: &mut dyn FnMut(&mut Emit, ValueId) -> Option<Held>,
-    ) -> Result<Held, Declined> {
-        let mut get = |emit: &mut Emit, value: ValueId| {
-            operand(emit, value)
-                .ok_or_else(|| Declined::new("an operand is not there where it is read"))
-        };
-        match &instruction.op {
-            KernelOp::Real(_) | KernelOp::Int(_) | KernelOp::Bool(_) => {
-                constant(emit, &instruction.op)
-                    .ok_or_else(|| Declined::new("a constant has no value"))
-            }
-            KernelOp::Unary(op, x) => {
-                let x = get(emit, *x)?;
-                emit.unary(*op, x)
-            }
-            KernelOp::Binary(op, a, b) => {
-                let known = self.kernel.body.get(b.0 as usize).and_then(known);
-                let (a, b) = (get(emit, *a)?, get(emit, *b)?);
-                emit.binary(*op, a, b, known)
-            }
-            KernelOp::Select(condition, then, otherwise) => {
-                let condition = get(emit, *condition)?;
-                let (then, otherwise) = (get(emit, *then)?, get(emit, *otherwise)?);
-                emit.select(condition, then, otherwise)
-            }
-            KernelOp::Cast(x) => {
-                let x = get(emit, *x)?;
-                emit.cast(x, instruction.elem)
-            }
-            KernelOp::Text(..) => Err(Declined::new("text is not numeric")),
-            KernelOp::Load(_)
-            | KernelOp::Position(_)
-            | KernelOp::Reduce { .. }
-            | KernelOp::Shift { .. }
-            | KernelOp::Scan { .. }
-            | KernelOp::Carry { .. } => Err(Declined::new("an operation stands where it cannot")),
-        }
     }
 
     fn leave_totals(&self, emit: &mut Emit) {
@@ -359,44 +317,4 @@ fn element_address(
     };
     let offset = emit.builder.ins().imul_imm_s(element, size as i64);
     emit.builder.ins().iadd(base, offset)
-}
-
-pub(super) fn constant(emit: &mut Emit, op: &KernelOp) -> Option<Held> {
-    match op {
-        KernelOp::Real(x) => Some(Held::new(crate::ty::Elem::Real, emit.real(*x))),
-        KernelOp::Int(x) => Some(emit.int(*x)),
-        KernelOp::Bool(x) => Some(Held::new(crate::ty::Elem::Bool, emit.bool(*x))),
-        KernelOp::Load(_)
-        | KernelOp::Position(_)
-        | KernelOp::Unary(..)
-        | KernelOp::Binary(..)
-        | KernelOp::Select(..)
-        | KernelOp::Cast(_)
-        | KernelOp::Text(..)
-        | KernelOp::Reduce { .. }
-        | KernelOp::Shift { .. }
-        | KernelOp::Scan { .. }
-        | KernelOp::Carry { .. } => None,
-    }
-}
-
-fn known(instruction: &Instruction) -> Option<Known> {
-    if let KernelOp::Real(x) = instruction.op {
-        Some(Known::Real(x))
-    } else if let KernelOp::Int(x) = instruction.op {
-        Some(Known::Int(x))
-    } else {
-        None
-    }
-}
-
-/// A value that is what its instruction says, so that it is written to memory of its size.
-pub(super) fn checked(instruction: &Instruction, held: Held) -> Result<Held, Declined> {
-    if held.elem == instruction.elem {
-        Ok(held)
-    } else {
-        Err(Declined::new(
-            "a value is not of the type that it is said to be",
-        ))
-    }
 }

@@ -14,7 +14,7 @@ use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::{Linkage, Module, default_libcall_names};
 
-use super::lane::{Calls, Emit, Lanes};
+use super::lane::{Calls, Constants, Emit, Lanes};
 use crate::codegen::{Declined, Precision};
 
 /// A function in memory of its own.
@@ -49,12 +49,12 @@ impl Drop for Callable {
     }
 }
 
-/// A function whose body `build` adds, and whose parameter is the address of a frame.
+/// A function whose body `build` adds, and whose parameter is the address of a frame; and the vector constants that it reads.
 pub(super) fn assemble(
     precision: Precision,
     verify: bool,
     build: impl FnOnce(&mut Emit) -> Result<(), Declined>,
-) -> Result<Callable, Declined> {
+) -> Result<(Callable, Vec<u128>), Declined> {
     let mut builder = JITBuilder::with_isa(host(verify)?, default_libcall_names());
     for function in FUNCTIONS {
         builder.symbol(
@@ -72,13 +72,16 @@ pub(super) fn assemble(
     let mut functions = FunctionBuilderContext::new();
     let mut body = FunctionBuilder::new(&mut context.func, &mut functions);
     let calls = declare_calls(&mut module, &mut body, precision)?;
-    build(&mut Emit {
+    let mut emit = Emit {
         builder: &mut body,
+        constants: Constants::default(),
         lanes: Lanes::scalar(precision),
         calls,
-    })?;
+    };
+    build(&mut emit)?;
+    let constants = emit.constants.words;
     body.finalize(module.target_config());
-    finish(module, context)
+    Ok((finish(module, context)?, constants))
 }
 
 fn finish(mut module: JITModule, mut context: Context) -> Result<Callable, Declined> {
@@ -105,7 +108,8 @@ fn refused(error: impl std::fmt::Debug) -> Declined {
 fn host(verify: bool) -> Result<Arc<dyn TargetIsa>, Declined> {
     let mut flags = settings::builder();
     for (name, value) in [
-        ("opt_level", "speed"),
+        // What is generated has nothing left to remove, and constants that are moved out of loops only come back from the stack.
+        ("opt_level", "none"),
         ("is_pic", "false"),
         ("use_colocated_libcalls", "false"),
         ("enable_verifier", if verify { "true" } else { "false" }),

@@ -7,6 +7,7 @@ use cranelift_codegen::ir::{
 };
 use cranelift_frontend::FunctionBuilder;
 
+use super::memory::plain;
 use crate::codegen::Precision;
 use crate::ty::Elem;
 
@@ -104,19 +105,23 @@ pub(super) struct Calls {
     pub(super) remainder: FuncRef,
 }
 
+/// Vector constants of a function, in memory.
+#[derive(Default)]
+pub(super) struct Constants {
+    /// Of `words`, once the function has read it.
+    pub(super) address: Option<Value>,
+    pub(super) words: Vec<u128>,
+}
+
 /// What instructions are added to, and for how many cells each.
 pub(super) struct Emit<'f, 'b> {
     pub(super) builder: &'f mut FunctionBuilder<'b>,
+    pub(super) constants: Constants,
     pub(super) lanes: Lanes,
     pub(super) calls: Calls,
 }
 
-/// Memory accesses never trap: `Launch::new` has checked the bounds. Arrays of reals may lie at any address.
-pub(super) fn plain() -> MemFlagsData {
-    MemFlagsData::new().with_notrap()
-}
-
-fn little() -> MemFlagsData {
+pub(super) fn little() -> MemFlagsData {
     MemFlagsData::new().with_endianness(Endianness::Little)
 }
 
@@ -129,14 +134,28 @@ impl Emit<'_, '_> {
         result
     }
 
-    fn vector(&mut self, ty: Type, bytes: &[u8; 16]) -> Value {
-        let constant = self
-            .builder
-            .func
-            .dfg
-            .constants
-            .insert(bytes.as_slice().into());
-        self.builder.ins().vconst(ty, constant)
+    /// A vector constant, loaded where it is used: there are few registers, and one that it held would send others to the stack.
+    pub(super) fn vector(&mut self, ty: Type, bytes: [u8; 16]) -> Value {
+        let word = u128::from_le_bytes(bytes);
+        let pool = match self.constants.address {
+            Some(pool) if word != 0 && word != u128::MAX => pool,
+            Some(_) | None => {
+                let constant = bytes.as_slice().into();
+                let constant = self.builder.func.dfg.constants.insert(constant);
+                return self.builder.ins().vconst(ty, constant);
+            }
+        };
+        let words = &mut self.constants.words;
+        let place = words
+            .iter()
+            .position(|&own| own == word)
+            .unwrap_or(words.len());
+        if place == words.len() {
+            words.push(word);
+        }
+        let offset = (place * 16) as i32;
+        let aligned = plain().with_aligned();
+        self.builder.ins().load(ty, aligned, pool, offset)
     }
 
     pub(super) fn real(&mut self, x: f64) -> Value {
@@ -153,7 +172,7 @@ impl Emit<'_, '_> {
             (false, Precision::F64) => self.builder.ins().f64const(Ieee64::with_bits(bits as u64)),
             (true, _) => {
                 let bytes = self.repeated(bits);
-                self.vector(self.lanes.real(), &bytes)
+                self.vector(self.lanes.real(), bytes)
             }
         }
     }
@@ -162,7 +181,7 @@ impl Emit<'_, '_> {
     pub(super) fn bits(&mut self, bits: i64) -> Value {
         if self.lanes.wide {
             let bytes = self.repeated(bits);
-            self.vector(self.lanes.bits(), &bytes)
+            self.vector(self.lanes.bits(), bytes)
         } else {
             self.builder.ins().iconst(
                 self.lanes.bits(),
@@ -188,7 +207,7 @@ impl Emit<'_, '_> {
             let mut bytes = [0; 16];
             bytes[..8].copy_from_slice(&x.to_le_bytes());
             bytes[8..].copy_from_slice(&x.to_le_bytes());
-            self.vector(types::I64X2, &bytes)
+            self.vector(types::I64X2, bytes)
         } else {
             self.builder.ins().iconst(types::I64, x)
         };
@@ -269,7 +288,7 @@ impl Emit<'_, '_> {
     }
 
     /// The bools as ints' lanes: all bits or none.
-    fn int_masks(&mut self, mask: Value) -> (Value, Value) {
+    pub(super) fn int_masks(&mut self, mask: Value) -> (Value, Value) {
         if self.lanes.paired() {
             (
                 self.builder.ins().swiden_low(mask),
@@ -339,221 +358,5 @@ impl Emit<'_, '_> {
         let places = [0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27];
         let halves = self.shuffle(low, high, places);
         self.builder.ins().bitcast(types::I32X4, little(), halves)
-    }
-
-    fn shuffle(&mut self, a: Value, b: Value, places: [u8; 16]) -> Value {
-        let a = self.builder.ins().bitcast(types::I8X16, little(), a);
-        let b = self.builder.ins().bitcast(types::I8X16, little(), b);
-        let places = self
-            .builder
-            .func
-            .dfg
-            .immediates
-            .push(places.as_slice().into());
-        self.builder.ins().shuffle(a, b, places)
-    }
-
-    /// One cell's value in all lanes.
-    pub(super) fn splat(&mut self, x: Held) -> Held {
-        if !self.lanes.wide {
-            return x;
-        }
-        let value = match x.elem {
-            Elem::Real => self.builder.ins().splat(self.lanes.real(), x.low),
-            Elem::Int => self.builder.ins().splat(types::I64X2, x.low),
-            Elem::Bool | Elem::Text => {
-                let lane = self.lanes.bits().lane_type();
-                let bits = self.builder.ins().uextend(lane, x.low);
-                let bits = self.builder.ins().ineg(bits);
-                self.builder.ins().splat(self.lanes.bits(), bits)
-            }
-        };
-        Held::new(x.elem, value)
-    }
-
-    /// The value of one lane.
-    pub(super) fn lane(&mut self, x: Held, lane: usize) -> Value {
-        if !self.lanes.wide {
-            return x.low;
-        }
-        match x.elem {
-            Elem::Real => self.builder.ins().extractlane(x.low, lane as u8),
-            Elem::Int => {
-                let register = if lane < 2 { x.low } else { x.high };
-                self.builder.ins().extractlane(register, (lane % 2) as u8)
-            }
-            Elem::Bool | Elem::Text => {
-                let bits = self.builder.ins().extractlane(x.low, lane as u8);
-                self.builder.ins().icmp_imm_s(IntCC::NotEqual, bits, 0)
-            }
-        }
-    }
-
-    /// The lanes' values in one vector.
-    fn gather(&mut self, elem: Elem, lanes: &[Value]) -> Held {
-        let join = |emit: &mut Self, ty: Type, lanes: &[Value]| {
-            let mut vector = emit.builder.ins().scalar_to_vector(ty, lanes[0]);
-            for (lane, &value) in lanes.iter().enumerate().skip(1) {
-                vector = emit.builder.ins().insertlane(vector, value, lane as u8);
-            }
-            vector
-        };
-        match elem {
-            Elem::Real => Held::new(elem, join(self, self.lanes.real(), lanes)),
-            Elem::Int => Held {
-                elem,
-                low: join(self, types::I64X2, &lanes[..2]),
-                high: join(self, types::I64X2, &lanes[lanes.len() - 2..]),
-            },
-            Elem::Bool | Elem::Text => {
-                let ty = self.lanes.bits();
-                let bits: Vec<Value> = lanes
-                    .iter()
-                    .map(|&lane| {
-                        let bits = self.builder.ins().uextend(ty.lane_type(), lane);
-                        self.builder.ins().ineg(bits)
-                    })
-                    .collect();
-                Held::new(elem, join(self, ty, &bits))
-            }
-        }
-    }
-
-    /// What has no instruction for vectors: one lane after the other.
-    pub(super) fn each_lane(
-        &mut self,
-        elem: Elem,
-        operands: &[Held],
-        operation: impl Fn(&mut Self, &[Value]) -> Value,
-    ) -> Held {
-        let lanes: Vec<Value> = (0..self.lanes.count())
-            .map(|lane| {
-                let operands: Vec<Value> = operands.iter().map(|&x| self.lane(x, lane)).collect();
-                let scalar = Lanes::scalar(self.lanes.precision);
-                self.with(scalar, |emit| operation(emit, &operands))
-            })
-            .collect();
-        if self.lanes.wide {
-            self.gather(elem, &lanes)
-        } else {
-            Held::new(elem, lanes[0])
-        }
-    }
-
-    /// 0, 1, … of the lanes, from `first`.
-    pub(super) fn positions(&mut self, first: Value) -> Held {
-        if !self.lanes.wide {
-            return Held::new(Elem::Int, first);
-        }
-        let pair = |emit: &mut Self, from: i64| {
-            let mut bytes = [0; 16];
-            bytes[..8].copy_from_slice(&from.to_le_bytes());
-            bytes[8..].copy_from_slice(&(from + 1).to_le_bytes());
-            let offsets = emit.vector(types::I64X2, &bytes);
-            let first = emit.builder.ins().splat(types::I64X2, first);
-            emit.builder.ins().iadd(first, offsets)
-        };
-        let low = pair(self, 0);
-        let high = if self.lanes.paired() {
-            pair(self, 2)
-        } else {
-            low
-        };
-        Held {
-            elem: Elem::Int,
-            low,
-            high,
-        }
-    }
-
-    /// Reads the lanes side by side at `address + offset`.
-    pub(super) fn load(&mut self, elem: Elem, address: Value, offset: i32) -> Held {
-        let (real, lanes) = (self.lanes.real(), self.lanes);
-        let ins = self.builder.ins();
-        match elem {
-            Elem::Real => Held::new(elem, ins.load(real, plain(), address, offset)),
-            Elem::Int => {
-                let low = ins.load(lanes.int(), plain(), address, offset);
-                let high = if lanes.paired() {
-                    let ins = self.builder.ins();
-                    ins.load(types::I64X2, plain(), address, offset + 16)
-                } else {
-                    low
-                };
-                Held { elem, low, high }
-            }
-            Elem::Bool | Elem::Text if !lanes.wide => {
-                Held::new(elem, ins.load(types::I8, plain(), address, offset))
-            }
-            Elem::Bool | Elem::Text => {
-                let bytes = match lanes.precision {
-                    Precision::F32 => ins.load(types::I32, plain(), address, offset),
-                    Precision::F64 => {
-                        let bytes = ins.load(types::I16, plain(), address, offset);
-                        self.builder.ins().uextend(types::I32, bytes)
-                    }
-                };
-                let bytes = self.builder.ins().scalar_to_vector(types::I32X4, bytes);
-                let bytes = self.builder.ins().bitcast(types::I8X16, little(), bytes);
-                let mut lanes = bytes;
-                while self.builder.func.dfg.value_type(lanes) != self.lanes.bits() {
-                    lanes = self.builder.ins().uwiden_low(lanes);
-                }
-                // A comparison tells Cranelift that a lane is all bits or none, which makes a choice one instruction.
-                let zero = self.bits(0);
-                Held::new(
-                    elem,
-                    self.builder
-                        .ins()
-                        .icmp(IntCC::SignedGreaterThan, lanes, zero),
-                )
-            }
-        }
-    }
-
-    /// Writes the lanes side by side at `address + offset`.
-    pub(super) fn store(&mut self, x: Held, address: Value, offset: i32) {
-        match x.elem {
-            Elem::Real => {
-                self.builder.ins().store(plain(), x.low, address, offset);
-            }
-            Elem::Int => {
-                self.builder.ins().store(plain(), x.low, address, offset);
-                if self.lanes.paired() {
-                    self.builder
-                        .ins()
-                        .store(plain(), x.high, address, offset + 16);
-                }
-            }
-            Elem::Bool | Elem::Text if !self.lanes.wide => {
-                self.builder.ins().store(plain(), x.low, address, offset);
-            }
-            Elem::Bool | Elem::Text => {
-                let one = self.bits(1);
-                let bits = self.builder.ins().band(x.low, one);
-                let step = self.lanes.precision.bytes() as u8;
-                let mut places = [0; 16];
-                for (lane, place) in places.iter_mut().enumerate().take(self.lanes.count()) {
-                    *place = lane as u8 * step;
-                }
-                let bytes = self.shuffle(bits, bits, places);
-                let (vector, _) = match self.lanes.precision {
-                    Precision::F32 => (types::I32X4, 4),
-                    Precision::F64 => (types::I16X8, 2),
-                };
-                let bytes = self.builder.ins().bitcast(vector, little(), bytes);
-                let bytes = self.builder.ins().extractlane(bytes, 0);
-                self.builder.ins().store(plain(), bytes, address, offset);
-            }
-        }
-    }
-}
-
-/// Bytes of an element in memory.
-pub(super) fn bytes(elem: Elem, precision: Precision) -> usize {
-    match elem {
-        Elem::Real => precision.bytes(),
-        Elem::Int => 8,
-        Elem::Bool | Elem::Text => 1,
     }
 }

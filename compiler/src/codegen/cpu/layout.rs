@@ -4,7 +4,8 @@
 //! alone becomes one of cells.
 
 use crate::codegen::Declined;
-use crate::kernel::{Form, Kernel, KernelOp, Level};
+use crate::graph::Reduction;
+use crate::kernel::{Form, Kernel, KernelOp, Level, ValueId};
 use crate::ty::{DimId, Elem};
 
 #[derive(Clone, PartialEq, Debug)]
@@ -30,7 +31,7 @@ pub(in crate::codegen) enum OutputPlace {
     Rows(Elem),
     /// `elem`: of what is reduced.
     Total {
-        kind: crate::graph::Reduction,
+        kind: Reduction,
         elem: Elem,
         /// Over the loop's rows, not its cells.
         of_rows: bool,
@@ -43,15 +44,15 @@ impl OutputPlace {
         match self {
             OutputPlace::Cells(elem) | OutputPlace::Rows(elem) => elem,
             OutputPlace::Total { kind, elem, .. } => match kind {
-                crate::graph::Reduction::Count => Elem::Int,
-                crate::graph::Reduction::Sum
-                | crate::graph::Reduction::Mean
-                | crate::graph::Reduction::Max
-                | crate::graph::Reduction::Min
-                | crate::graph::Reduction::Product
-                | crate::graph::Reduction::LogSumExp
-                | crate::graph::Reduction::Any
-                | crate::graph::Reduction::All => elem,
+                Reduction::Count => Elem::Int,
+                Reduction::Sum
+                | Reduction::Mean
+                | Reduction::Max
+                | Reduction::Min
+                | Reduction::Product
+                | Reduction::LogSumExp
+                | Reduction::Any
+                | Reduction::All => elem,
             },
         }
     }
@@ -81,6 +82,13 @@ pub(in crate::codegen) fn layout(kernel: &Kernel) -> Result<Layout, Declined> {
                 .get(output.value.0 as usize)
                 .ok_or_else(|| Declined::new("an output of it is no value of its body"))?;
             let elem = memory(value.elem)?;
+            if let Form::Total {
+                mask: Some(mask), ..
+            } = output.form
+                && mask.0 as usize >= kernel.body.len()
+            {
+                return Err(Declined::new("a mask of it is no value of its body"));
+            }
             Ok(match &output.form {
                 Form::Cells => OutputPlace::Cells(elem),
                 Form::Rows if kernel.cells.is_empty() => OutputPlace::Cells(elem),
@@ -161,7 +169,7 @@ fn tells_rows_apart(kernel: &Kernel) -> bool {
         | KernelOp::Text(..)
         | KernelOp::Carry { .. } => false,
     });
-    let of_row = |value: crate::kernel::ValueId| {
+    let of_row = |value: ValueId| {
         kernel
             .body
             .get(value.0 as usize)

@@ -6,9 +6,9 @@
 use std::collections::BTreeSet;
 
 use super::layout::{Layout, OutputPlace};
+use super::operand::{operands, own_cost, roots, scan_operands};
 use crate::codegen::Declined;
-use crate::graph::{Binary, Unary};
-use crate::kernel::{Form, Instruction, Kernel, KernelOp, ValueId};
+use crate::kernel::{Kernel, KernelOp};
 
 /// Where a value of cells is kept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -25,6 +25,8 @@ pub(super) struct Pass {
     pub(super) scans: Vec<(usize, Vec<usize>)>,
     /// Values of cells to be there, operands first.
     pub(super) values: Vec<usize>,
+    /// Of these values, in instructions.
+    pub(super) cost: u32,
     /// Values that are written.
     pub(super) stores: Vec<(usize, Home)>,
     /// `Reduce` instructions.
@@ -253,7 +255,9 @@ impl Planner<'_> {
             }
             passes[number].scans = scans;
             let roots = self.roots_of(&passes[number]);
-            passes[number].values = self.cone(&roots, number, &mut passes)?;
+            let values = self.cone(&roots, number, &mut passes)?;
+            passes[number].cost = values.iter().map(|&value| own_cost(&body[value])).sum();
+            passes[number].values = values;
         }
         Ok(passes)
     }
@@ -340,133 +344,5 @@ impl Planner<'_> {
             }
         }
         Ok(cone.into_iter().collect())
-    }
-}
-
-fn roots(form: &Form, value: ValueId) -> Vec<usize> {
-    let mask = match form {
-        Form::Cells | Form::Rows => None,
-        Form::Total { mask, .. } => *mask,
-    };
-    [Some(value), mask]
-        .into_iter()
-        .flatten()
-        .map(|value| value.0 as usize)
-        .collect()
-}
-
-/// The values of the kernel's body that an instruction of it reads; all come before it.
-fn operands(
-    kernel: &Kernel,
-    instruction: &Instruction,
-    index: usize,
-) -> Result<Vec<usize>, Declined> {
-    let operands: Vec<usize> = match &instruction.op {
-        KernelOp::Scan { scan, .. } => scan_operands(kernel, *scan)?,
-        op => direct(op).iter().map(|x| x.0 as usize).collect(),
-    };
-    if operands.iter().any(|&operand| operand >= index) {
-        return Err(Declined::new("a value of it stands before its operand"));
-    }
-    Ok(operands)
-}
-
-/// The operands that an operation names.
-fn direct(op: &KernelOp) -> Vec<ValueId> {
-    match op {
-        KernelOp::Load(_)
-        | KernelOp::Real(_)
-        | KernelOp::Int(_)
-        | KernelOp::Bool(_)
-        | KernelOp::Position(_)
-        | KernelOp::Scan { .. }
-        | KernelOp::Carry { .. } => Vec::new(),
-        KernelOp::Unary(_, x) | KernelOp::Cast(x) => vec![*x],
-        KernelOp::Binary(_, a, b) => vec![*a, *b],
-        KernelOp::Select(a, b, c) => vec![*a, *b, *c],
-        KernelOp::Text(_, operands) => operands.clone(),
-        KernelOp::Reduce { value, mask, .. } => {
-            [Some(*value), *mask].into_iter().flatten().collect()
-        }
-        KernelOp::Shift { value, fill, .. } => vec![*value, *fill],
-    }
-}
-
-/// What a scan reads of the kernel's body.
-fn scan_operands(kernel: &Kernel, scan: usize) -> Result<Vec<usize>, Declined> {
-    let scan = kernel
-        .scans
-        .get(scan)
-        .ok_or_else(|| Declined::new("it names a scan that it lacks"))?;
-    let inside = scan
-        .body
-        .iter()
-        .flat_map(|instruction| direct(&instruction.op));
-    let mut operands: Vec<usize> = inside
-        .chain(scan.next.iter().copied())
-        .chain(scan.initial.iter().copied())
-        .chain(scan.mask)
-        .map(|x| x.0 as usize)
-        .filter(|&x| x < kernel.body.len())
-        .collect();
-    operands.sort_unstable();
-    operands.dedup();
-    Ok(operands)
-}
-
-/// About how many instructions an operation takes.
-fn own_cost(instruction: &Instruction) -> u32 {
-    match &instruction.op {
-        KernelOp::Unary(op, _) => match op {
-            Unary::Neg
-            | Unary::Not
-            | Unary::Abs
-            | Unary::Sign
-            | Unary::Floor
-            | Unary::Ceil
-            | Unary::Round
-            | Unary::IsFinite => 1,
-            Unary::Sqrt => 8,
-            Unary::Exp
-            | Unary::Expm1
-            | Unary::Log
-            | Unary::Log1p
-            | Unary::Sin
-            | Unary::Cos
-            | Unary::Tan
-            | Unary::Atan
-            | Unary::Tanh
-            | Unary::Sigmoid
-            | Unary::LogSigmoid => 20,
-        },
-        KernelOp::Binary(op, ..) => match op {
-            Binary::Pow | Binary::Mod => 40,
-            Binary::Div => 6,
-            Binary::Add
-            | Binary::Sub
-            | Binary::Mul
-            | Binary::Min
-            | Binary::Max
-            | Binary::Eq
-            | Binary::Ne
-            | Binary::Lt
-            | Binary::Le
-            | Binary::Gt
-            | Binary::Ge
-            | Binary::And
-            | Binary::Or => 1,
-        },
-        KernelOp::Cast(_) => 4,
-        KernelOp::Load(_)
-        | KernelOp::Real(_)
-        | KernelOp::Int(_)
-        | KernelOp::Bool(_)
-        | KernelOp::Position(_)
-        | KernelOp::Select(..)
-        | KernelOp::Text(..)
-        | KernelOp::Reduce { .. }
-        | KernelOp::Shift { .. }
-        | KernelOp::Scan { .. }
-        | KernelOp::Carry { .. } => 1,
     }
 }

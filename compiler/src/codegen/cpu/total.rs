@@ -1,6 +1,6 @@
 //! Totals: the states that chunks leave, combined in their order.
 
-use super::accumulate::{Slot, slots};
+use super::slot::{Slot, slots};
 use crate::codegen::Declined;
 use crate::graph::Reduction;
 use crate::ty::Elem;

@@ -1,0 +1,186 @@
+//! The values of the cells at one place of a row.
+
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{InstBuilder, Value, types};
+
+use super::compute::{checked, constant, is_constant};
+use super::function::Function;
+use super::lane::{Emit, Held};
+use super::memory::bytes;
+use super::schedule::Pass;
+use crate::codegen::{Declined, frame};
+use crate::kernel::{KernelOp, ValueId};
+use crate::ty::Elem;
+
+/// Where a loop stands.
+pub(super) struct At<'a> {
+    pub(super) pass: usize,
+    /// The first cell of the lanes of the first copy.
+    pub(super) cell: Value,
+    pub(super) copy: usize,
+    /// Values of the row, in all lanes.
+    pub(super) splats: &'a [Option<Held>],
+}
+
+impl Function<'_> {
+    pub(super) fn elem_of(&self, value: ValueId) -> Result<Elem, Declined> {
+        let instruction = self.kernel.body.get(value.0 as usize);
+        instruction
+            .map(|instruction| instruction.elem)
+            .ok_or_else(|| Declined::new("it reads a value that it lacks"))
+    }
+
+    /// The values of the row in all lanes, but for constants. Those that the loop does not read cost nothing: Cranelift drops them.
+    pub(super) fn splats(&self, emit: &mut Emit) -> Vec<Option<Held>> {
+        let rows = self.rows.iter().zip(&self.kernel.body);
+        rows.map(|(held, instruction)| {
+            let held = held.filter(|_| !is_constant(&instruction.op));
+            held.map(|held| emit.splat(held))
+        })
+        .collect()
+    }
+
+    pub(super) fn operand(
+        &self,
+        emit: &mut Emit,
+        at: &At,
+        values: &[Option<Held>],
+        value: ValueId,
+    ) -> Result<Held, Declined> {
+        self.find(emit, at, values, value)
+            .ok_or_else(|| Declined::new("an operand is not there where it is read"))
+    }
+
+    pub(super) fn find(
+        &self,
+        emit: &mut Emit,
+        at: &At,
+        values: &[Option<Held>],
+        value: ValueId,
+    ) -> Option<Held> {
+        let index = value.0 as usize;
+        if let Some(held) = values.get(index).copied().flatten() {
+            return Some(held);
+        }
+        // A constant is made where it is read: it takes no register in between.
+        if let Some(held) = constant(emit, &self.kernel.body.get(index)?.op) {
+            return Some(held);
+        }
+        at.splats.get(index).copied().flatten()
+    }
+
+    /// The values of the cells at one place.
+    pub(super) fn cell_values(
+        &self,
+        emit: &mut Emit,
+        at: &At,
+        wanted: &[usize],
+    ) -> Result<Vec<Option<Held>>, Declined> {
+        let mut values: Vec<Option<Held>> = vec![None; self.kernel.body.len()];
+        for &index in wanted {
+            let instruction = &self.kernel.body[index];
+            let is_kept = self.schedule.stage[index] < at.pass
+                || matches!(instruction.op, KernelOp::Scan { .. });
+            let home = self.schedule.homes[index].filter(|_| is_kept);
+            let held = match (&instruction.op, home) {
+                (KernelOp::Load(input), _) => {
+                    let elem = self.layout.inputs[*input].elem;
+                    self.load(emit, at, elem, self.inputs[*input])
+                }
+                (_, Some(home)) => {
+                    let base = self.home(emit, home);
+                    self.load(emit, at, instruction.elem, base)
+                }
+                (KernelOp::Position(_), None) => {
+                    let first = (at.copy * emit.lanes.count()) as i64;
+                    let first = emit.builder.ins().iadd_imm_s(at.cell, first);
+                    emit.positions(first)
+                }
+                (KernelOp::Shift { value, by, fill }, None) => {
+                    self.shift(emit, at, &values, *value, *by, *fill)?
+                }
+                (_, None) => self.compute(emit, instruction, &mut |emit, value| {
+                    self.find(emit, at, &values, value)
+                })?,
+            };
+            values[index] = Some(checked(instruction, held)?);
+        }
+        Ok(values)
+    }
+
+    pub(super) fn load(&self, emit: &mut Emit, at: &At, elem: Elem, base: Value) -> Held {
+        let size = bytes(elem, self.precision);
+        let address = self.address(emit, base, at.cell, size);
+        let offset = at.copy * emit.lanes.count() * size;
+        emit.load(elem, address, offset as i32)
+    }
+
+    pub(super) fn address(&self, emit: &mut Emit, base: Value, cell: Value, size: usize) -> Value {
+        let power = i64::from(size.trailing_zeros());
+        let offset = emit.builder.ins().ishl_imm_u(cell, power);
+        emit.builder.ins().iadd(base, offset)
+    }
+
+    pub(super) fn store(
+        &self,
+        emit: &mut Emit,
+        at: &At,
+        pass: &Pass,
+        values: &[Option<Held>],
+    ) -> Result<(), Declined> {
+        for &(index, home) in &pass.stores {
+            let is_scanned = matches!(self.kernel.body[index].op, KernelOp::Scan { .. });
+            if is_scanned && self.schedule.homes[index] == Some(home) {
+                continue;
+            }
+            let held = self.operand(emit, at, values, ValueId(index as u32))?;
+            let size = bytes(held.elem, self.precision);
+            let base = self.home(emit, home);
+            let address = self.address(emit, base, at.cell, size);
+            let offset = at.copy * emit.lanes.count() * size;
+            emit.store(held, address, offset as i32);
+        }
+        Ok(())
+    }
+
+    /// The cell `by` places earlier; vectors are only where that is inside of the row.
+    pub(super) fn shift(
+        &self,
+        emit: &mut Emit,
+        at: &At,
+        values: &[Option<Held>],
+        value: ValueId,
+        by: i64,
+        fill: ValueId,
+    ) -> Result<Held, Declined> {
+        let index = value.0 as usize;
+        let source = emit.builder.ins().iadd_imm_s(at.cell, by.wrapping_neg());
+        let base = if !self.schedule.varies[index] {
+            None
+        } else if let KernelOp::Load(input) = self.kernel.body[index].op {
+            Some(self.inputs[input])
+        } else {
+            let home = self.schedule.homes[index]
+                .ok_or_else(|| Declined::new("what is shifted is not in memory"))?;
+            Some(self.home(emit, home))
+        };
+        let elem = self.elem_of(value)?;
+        let read = |emit: &mut Emit, cell: Value| match base {
+            Some(base) => Ok(self.load(emit, &At { cell, ..*at }, elem, base)),
+            None => self.operand(emit, at, values, value),
+        };
+        if emit.lanes.wide {
+            return read(emit, source);
+        }
+        let cells = self.word(frame::CELLS);
+        let inside = emit
+            .builder
+            .ins()
+            .icmp(IntCC::UnsignedLessThan, source, cells);
+        let zero = emit.builder.ins().iconst(types::I64, 0);
+        let safe = emit.builder.ins().select(inside, source, zero);
+        let read = read(emit, safe)?;
+        let fill = self.operand(emit, at, values, fill)?;
+        emit.select(Held::new(Elem::Bool, inside), read, fill)
+    }
+}
