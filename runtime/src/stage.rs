@@ -7,13 +7,16 @@ mod gradient;
 mod group;
 mod guard;
 mod host;
+mod kept;
 mod minibatch;
 mod redraw;
 mod rows;
 mod sequence;
 mod steady;
 mod tell;
+mod truncate;
 mod update;
+mod window;
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;

@@ -283,8 +283,15 @@ fn letters_have_a_target_a_prompt_and_demonstrations_that_do_not_tell_it() {
         .chain(&held_out)
         .map(|problem| problem.prompt.as_str())
         .collect();
-    assert_eq!(prompts.len(), 18, "no code comes twice, in one split or both");
-    let targets: BTreeSet<&str> = train.iter().map(|problem| problem.answer.as_str()).collect();
+    assert_eq!(
+        prompts.len(),
+        18,
+        "no code comes twice, in one split or both"
+    );
+    let targets: BTreeSet<&str> = train
+        .iter()
+        .map(|problem| problem.answer.as_str())
+        .collect();
     assert!(targets.len() > 3, "{targets:?}");
     for problem in &train {
         assert_eq!(problem.prompt.len(), 3);
@@ -317,7 +324,10 @@ fn letters_carry_constants_of_the_spread_asked_for() {
     let task = Letters::new(600, 8, 8, 5.0, "", "").unwrap();
     let plain = Letters::new(600, 8, 8, 0.0, "", "").unwrap();
     let mut squares = 0.0;
-    for (problem, without) in all(&task, Split::Train).iter().zip(all(&plain, Split::Train)) {
+    for (problem, without) in all(&task, Split::Train)
+        .iter()
+        .zip(all(&plain, Split::Train))
+    {
         let (target, constant) = problem.answer.split_once(' ').unwrap();
         assert_eq!(target, without.answer);
         squares += constant.parse::<f64>().unwrap().powi(2);
@@ -336,7 +346,10 @@ fn letters_have_lengths_as_frequent_as_their_weights() {
         assert!(problem.prompt.ends_with(&format!("{length}:")));
         *counts.entry(length).or_default() += 1;
     }
-    assert_eq!(counts, BTreeMap::from([(8, 200), (16, 100), (32, 60), (64, 40)]));
+    assert_eq!(
+        counts,
+        BTreeMap::from([(8, 200), (16, 100), (32, 60), (64, 40)])
+    );
     let even = Letters::new(1, 8, 8, 0.0, "3 5", "").unwrap();
     assert_eq!(even.size(Split::Train), 2);
 }
@@ -348,12 +361,30 @@ fn letters_that_cannot_be_are_refused() {
         made.err().unwrap().message
     };
     let cases = [
-        (message(0, 8, 8, 0.0, "", ""), "`prompts` must be from 1 to 600, found 0"),
-        (message(1, 0, 8, 0.0, "", ""), "`length` must be from 1 to 1000, found 0"),
-        (message(1, 8, 27, 0.0, "", ""), "`symbols` must be from 1 to 26, found 27"),
-        (message(1, 8, 8, -1.0, "", ""), "`offset` must be at least 0, found -1"),
-        (message(1, 8, 8, 0.0, "8 x", ""), "`lengths` are whole numbers from 1 to 1000, found `x`"),
-        (message(1, 8, 8, 0.0, "8", "2"), "`weights` are numbers from 0 to 1, found `2`"),
+        (
+            message(0, 8, 8, 0.0, "", ""),
+            "`prompts` must be from 1 to 600, found 0",
+        ),
+        (
+            message(1, 0, 8, 0.0, "", ""),
+            "`length` must be from 1 to 1000, found 0",
+        ),
+        (
+            message(1, 8, 27, 0.0, "", ""),
+            "`symbols` must be from 1 to 26, found 27",
+        ),
+        (
+            message(1, 8, 8, -1.0, "", ""),
+            "`offset` must be at least 0, found -1",
+        ),
+        (
+            message(1, 8, 8, 0.0, "8 x", ""),
+            "`lengths` are whole numbers from 1 to 1000, found `x`",
+        ),
+        (
+            message(1, 8, 8, 0.0, "8", "2"),
+            "`weights` are numbers from 0 to 1, found `2`",
+        ),
         (
             message(1, 8, 8, 0.0, "8 16", "0.5"),
             "`weights` are one for each length and make 1: there are 1 for 2 lengths, and they make 0.5",

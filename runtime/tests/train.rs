@@ -5,5 +5,7 @@
 mod exact;
 #[path = "train/program.rs"]
 mod program;
+#[path = "train/samplers.rs"]
+mod samplers;
 #[path = "train/stages.rs"]
 mod stages;

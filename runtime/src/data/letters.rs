@@ -75,9 +75,13 @@ impl Letters {
 
 fn read_lengths(text: &str) -> Result<Vec<u64>, ArgumentError> {
     let read = |word: &str| {
-        let length = word.parse::<u64>().ok().filter(|length| (1..=LONGEST).contains(length));
+        let length = word
+            .parse::<u64>()
+            .ok()
+            .filter(|length| (1..=LONGEST).contains(length));
         length.ok_or_else(|| {
-            let message = format!("`lengths` are whole numbers from 1 to {LONGEST}, found `{word}`");
+            let message =
+                format!("`lengths` are whole numbers from 1 to {LONGEST}, found `{word}`");
             ArgumentError::new("lengths", message)
         })
     };
@@ -90,13 +94,19 @@ fn places(lengths: &[u64], weights: &str) -> Result<Vec<u64>, ArgumentError> {
         return Ok(lengths.to_vec());
     }
     let read = |word: &str| {
-        let weight = word.parse::<f64>().ok().filter(|weight| (0.0..=1.0).contains(weight));
+        let weight = word
+            .parse::<f64>()
+            .ok()
+            .filter(|weight| (0.0..=1.0).contains(weight));
         weight.ok_or_else(|| {
             let message = format!("`weights` are numbers from 0 to 1, found `{word}`");
             ArgumentError::new("weights", message)
         })
     };
-    let weights: Vec<f64> = weights.split_whitespace().map(read).collect::<Result<_, _>>()?;
+    let weights: Vec<f64> = weights
+        .split_whitespace()
+        .map(read)
+        .collect::<Result<_, _>>()?;
     let total: f64 = weights.iter().sum();
     if weights.len() != lengths.len() || (total - 1.0).abs() > 1e-6 {
         let message = format!(
