@@ -352,6 +352,16 @@ impl<'a> Args<'a> {
         }
     }
 
+    /// The operand that is a tensor argument.
+    pub(crate) fn operand(&self, name: &str) -> Result<usize, Fault> {
+        match self.get(name)? {
+            DrawArg::Operand(operand) => Ok(*operand),
+            DrawArg::Static(_) | DrawArg::Model(_) | DrawArg::Data(_) | DrawArg::Record(_) => {
+                Err(self.broken(name))
+            }
+        }
+    }
+
     pub(crate) fn number(&self, name: &str) -> Result<f64, Fault> {
         let value = match self.get(name)? {
             DrawArg::Static(array) => match &array.elements {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use rlp_compiler::graph::{Draw, Graph, NodeId};
+use rlp_compiler::graph::{Graph, NodeId};
 
 use super::draw::Args;
 use super::host::{Record, StageHost, draw_index, draw_of};

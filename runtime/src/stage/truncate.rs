@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rlp_compiler::graph::{Graph, NodeId};
+use rlp_compiler::graph::NodeId;
 use rlp_compiler::ty::DimId;
 
 use super::draw::Args;
@@ -22,12 +22,12 @@ pub(crate) fn truncated(
 ) -> Result<Drawn, Fault> {
     let graph = executor.graph();
     let draw = draw_of(graph, node)?;
-    let record = Args { draw, operands }.record("rollouts")?;
+    let args = Args { draw, operands };
     let &(old, new) = draw
         .renewed
         .first()
         .ok_or_else(|| Fault::broken("a cut renews a dimension"))?;
-    let cut = Cut::new(executor, node, operands, old, record)?;
+    let cut = Cut::new(executor, graph.operands(node), &args, old)?;
 
     let mut fields = Vec::new();
     for (name, _) in &draw.fields {
@@ -56,10 +56,9 @@ pub(crate) fn truncated(
 
 /// What is left of a record.
 struct Cut<'a> {
-    graph: &'a Graph,
+    args: Args<'a>,
     nodes: Vec<NodeId>,
-    operands: &'a [Value],
-    record: &'a [(String, usize)],
+    token_dims: Vec<DimId>,
     /// Tokens to keep of each response, a whole number from 0 to its length.
     keep: Tensor,
     /// The most of them.
@@ -71,14 +70,12 @@ struct Cut<'a> {
 
 impl<'a> Cut<'a> {
     fn new(
-        executor: &Executor<'a>,
-        node: NodeId,
-        operands: &'a [Value],
+        executor: &Executor<'_>,
+        nodes: Vec<NodeId>,
+        args: &Args<'a>,
         token: DimId,
-        record: &'a [(String, usize)],
     ) -> Result<Cut<'a>, Fault> {
         let graph = executor.graph();
-        let nodes = graph.operands(node);
         let device = executor.context().device;
         let extents = executor.extents();
         let mask_dims = extents
@@ -92,16 +89,13 @@ impl<'a> Cut<'a> {
         }
         let real = extents.mask(token, device)?;
         let length = real.f_sum_dim_intlist(-1, false, Kind::Int64)?;
-        // `keep` is the last operand: the fields of the record come before it.
-        let (Some(asked), Some(&asked_node)) = (operands.last(), nodes.last()) else {
-            return Err(Fault::broken("a cut is given how much to keep"));
-        };
-        if graph.ty(asked_node).dims != mask_dims[..mask_dims.len() - 1] {
+        let asked = args.operand("keep")?;
+        if graph.ty(nodes[asked]).dims != mask_dims[..mask_dims.len() - 1] {
             return Err(Fault::input(
                 "`keep` of `sampler.outlier_truncation` must have the dimensions of the responses that it cuts",
             ));
         }
-        let asked = asked.tensor()?;
+        let asked = args.operands[asked].tensor()?;
         if asked.f_isnan()?.f_any()?.f_int64_value(&[])? == 1 {
             return Err(Fault::NotFinite {
                 what: "a length to keep".to_string(),
@@ -120,10 +114,12 @@ impl<'a> Cut<'a> {
         )?;
         let mask = real.f_logical_and(&place.f_lt_tensor(&keep.f_unsqueeze(-1)?)?)?;
         Ok(Cut {
-            graph,
+            token_dims: graph.ty(nodes[field(args, "tokens")?]).dims.clone(),
             nodes,
-            operands,
-            record,
+            args: Args {
+                draw: args.draw,
+                operands: args.operands,
+            },
             keep,
             width,
             mask,
@@ -132,13 +128,8 @@ impl<'a> Cut<'a> {
     }
 
     fn field(&self, name: &str) -> Result<(NodeId, &'a Value), Fault> {
-        let found = self.record.iter().find(|(own, _)| own == name);
-        let &(_, operand) = found.ok_or_else(|| {
-            Fault::input(format!(
-                "`sampler.outlier_truncation` cuts rollouts, and this record has no field `{name}`"
-            ))
-        })?;
-        Ok((self.nodes[operand], &self.operands[operand]))
+        let operand = field(&self.args, name)?;
+        Ok((self.nodes[operand], &self.args.operands[operand]))
     }
 
     /// Which responses stay as they are.
@@ -152,10 +143,10 @@ impl<'a> Cut<'a> {
         let Value::Text(written) = written else {
             return Err(Fault::broken("`text` is text"));
         };
-        let (node, tokens) = self.field("tokens")?;
-        if self.graph.ty(node).dims != self.mask_dims {
+        if self.token_dims != self.mask_dims {
             return Err(Fault::broken("responses have tokens"));
         }
+        let tokens = self.field("tokens")?.1;
         let tokens = elements::<i64>(tokens.tensor()?)?;
         let (keep, whole) = (
             elements::<i64>(&self.keep)?,
@@ -177,4 +168,15 @@ impl<'a> Cut<'a> {
         }
         .into())
     }
+}
+
+/// The operand that holds a field of the record.
+fn field(args: &Args<'_>, name: &str) -> Result<usize, Fault> {
+    let found = args.record("rollouts")?.iter().find(|(own, _)| own == name);
+    let &(_, operand) = found.ok_or_else(|| {
+        Fault::input(format!(
+            "`sampler.outlier_truncation` cuts rollouts, and this record has no field `{name}`"
+        ))
+    })?;
+    Ok(operand)
 }
