@@ -242,11 +242,19 @@ impl<'g> Executor<'g> {
         let mut depends = vec![false; graph.len()];
         depends[node.index()] = true;
         let mut changed = vec![false; graph.dims.ids().count()];
+        // A number repeated over the dimensions of a draw depends on it too, for their sizes may be others.
+        let mut sized = vec![false; changed.len()];
         for id in graph.ids().filter(|&id| id >= node) {
             depends[id.index()] |= graph
                 .operands(id)
                 .iter()
-                .any(|operand| depends[operand.index()]);
+                .any(|operand| depends[operand.index()])
+                || graph.ty(id).dims.iter().any(|dim| sized[dim.0 as usize]);
+            if let (Op::Draw(index), true) = (graph.op(id), depends[id.index()]) {
+                for dim in &graph.draws[*index].fresh {
+                    sized[dim.0 as usize] = true;
+                }
+            }
             if depends[id.index()] {
                 again.values[id.index()] = None;
                 again.given[id.index()] = false;

@@ -7,7 +7,7 @@ use rlp_compiler::array::Elements;
 use rlp_compiler::graph::{ModelOutput, ModelRef, Op};
 use rlp_compiler::plan::{Plan, Resource, ResourceArg};
 
-use crate::data::{Arithmetic, RunningSum, Task};
+use crate::data::{Arithmetic, Letters, RunningSum, Task};
 use crate::error::{Fault, Result, RunError};
 use crate::executor::Kernels;
 use crate::model::{CausalLm, CausalLmConfig};
@@ -182,6 +182,17 @@ fn open_task(resource: &Resource) -> Result<Box<dyn Task>, Fault> {
     match resource.block.as_str() {
         "data.arithmetic" => {
             let task = Arithmetic::new(int(resource, "digits")?, text(resource, "ops")?)?;
+            Ok(Box::new(task))
+        }
+        "data.letters" => {
+            let task = Letters::new(
+                int(resource, "prompts")?,
+                int(resource, "length")?,
+                int(resource, "symbols")?,
+                real(resource, "offset")?,
+                text(resource, "lengths")?,
+                text(resource, "weights")?,
+            )?;
             Ok(Box::new(task))
         }
         "data.running_sum" => {

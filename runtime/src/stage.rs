@@ -8,6 +8,7 @@ mod gradient;
 mod group;
 mod guard;
 mod host;
+mod kept;
 mod leaves;
 mod minibatch;
 mod redraw;
@@ -15,7 +16,9 @@ mod rows;
 mod sequence;
 mod steady;
 mod tell;
+mod truncate;
 mod update;
+mod window;
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;

@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rlp_runtime::data::{Arithmetic, Problem, ProblemOrder, RunningSum, Split, Task, evaluation};
+use rlp_runtime::data::{
+    Arithmetic, Letters, Problem, ProblemOrder, RunningSum, Split, Task, evaluation,
+};
 use rlp_runtime::error::ArgumentError;
 use rlp_runtime::random::{Permutation, Purpose, Stream, philox};
 use rlp_runtime::tokenizer::Tokenizer;
@@ -269,6 +271,128 @@ fn a_running_sum_has_every_number_of_terms_equally_often_and_no_problem_in_both_
         splits.push(prompts);
     }
     assert!(splits[0].is_disjoint(&splits[1]));
+}
+
+#[test]
+fn letters_have_a_target_a_prompt_and_demonstrations_that_do_not_tell_it() {
+    let task = Letters::new(16, 8, 8, 0.0, "", "").unwrap();
+    let (train, held_out) = (all(&task, Split::Train), all(&task, Split::HeldOut));
+    assert_eq!((train.len(), held_out.len()), (16, 2));
+    let prompts: BTreeSet<&str> = train
+        .iter()
+        .chain(&held_out)
+        .map(|problem| problem.prompt.as_str())
+        .collect();
+    assert_eq!(
+        prompts.len(),
+        18,
+        "no code comes twice, in one split or both"
+    );
+    let targets: BTreeSet<&str> = train
+        .iter()
+        .map(|problem| problem.answer.as_str())
+        .collect();
+    assert!(targets.len() > 3, "{targets:?}");
+    for problem in &train {
+        assert_eq!(problem.prompt.len(), 3);
+        assert!(problem.answer.len() == 1 && ("a".."i").contains(&problem.answer.as_str()));
+    }
+
+    // Letters of demonstrations are even: above 24.3 once in 1000 with 7 degrees of freedom.
+    let mut counts: BTreeMap<char, f64> = BTreeMap::new();
+    for draw in 0..100 {
+        for index in 0..16 {
+            let stream = Stream::new(draw, Purpose::Problem).at(index);
+            let demonstration = task.problem(Split::Train, index, stream).demonstration;
+            assert_eq!(demonstration.len(), 8);
+            for letter in demonstration.chars() {
+                *counts.entry(letter).or_default() += 1.0;
+            }
+        }
+    }
+    assert_eq!(counts.keys().collect::<String>(), "abcdefgh");
+    let expected = 1600.0;
+    let chi_square: f64 = counts
+        .values()
+        .map(|count| (count - expected).powi(2) / expected)
+        .sum();
+    assert!(chi_square < 24.3, "{counts:?}");
+}
+
+#[test]
+fn letters_carry_constants_of_the_spread_asked_for() {
+    let task = Letters::new(600, 8, 8, 5.0, "", "").unwrap();
+    let plain = Letters::new(600, 8, 8, 0.0, "", "").unwrap();
+    let mut squares = 0.0;
+    for (problem, without) in all(&task, Split::Train)
+        .iter()
+        .zip(all(&plain, Split::Train))
+    {
+        let (target, constant) = problem.answer.split_once(' ').unwrap();
+        assert_eq!(target, without.answer);
+        squares += constant.parse::<f64>().unwrap().powi(2);
+    }
+    // The variance of 600 has a standard error of 5 · 5 · √(2 / 600) = 1.44.
+    let variance = squares / 600.0;
+    assert!((variance - 25.0).abs() < 4.0 * 1.44, "{variance}");
+}
+
+#[test]
+fn letters_have_lengths_as_frequent_as_their_weights() {
+    let task = Letters::new(4, 8, 8, 0.0, "8 16 32 64", "0.5 0.25 0.15 0.1").unwrap();
+    let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
+    for problem in all(&task, Split::Train) {
+        let length = problem.demonstration.len();
+        assert!(problem.prompt.ends_with(&format!("{length}:")));
+        *counts.entry(length).or_default() += 1;
+    }
+    assert_eq!(
+        counts,
+        BTreeMap::from([(8, 200), (16, 100), (32, 60), (64, 40)])
+    );
+    let even = Letters::new(1, 8, 8, 0.0, "3 5", "").unwrap();
+    assert_eq!(even.size(Split::Train), 2);
+}
+
+#[test]
+fn letters_that_cannot_be_are_refused() {
+    let message = |prompts, length, symbols, offset, lengths, weights| {
+        let made = Letters::new(prompts, length, symbols, offset, lengths, weights);
+        made.err().unwrap().message
+    };
+    let cases = [
+        (
+            message(0, 8, 8, 0.0, "", ""),
+            "`prompts` must be from 1 to 600, found 0",
+        ),
+        (
+            message(1, 0, 8, 0.0, "", ""),
+            "`length` must be from 1 to 1000, found 0",
+        ),
+        (
+            message(1, 8, 27, 0.0, "", ""),
+            "`symbols` must be from 1 to 26, found 27",
+        ),
+        (
+            message(1, 8, 8, -1.0, "", ""),
+            "`offset` must be at least 0, found -1",
+        ),
+        (
+            message(1, 8, 8, 0.0, "8 x", ""),
+            "`lengths` are whole numbers from 1 to 1000, found `x`",
+        ),
+        (
+            message(1, 8, 8, 0.0, "8", "2"),
+            "`weights` are numbers from 0 to 1, found `2`",
+        ),
+        (
+            message(1, 8, 8, 0.0, "8 16", "0.5"),
+            "`weights` are one for each length and make 1: there are 1 for 2 lengths, and they make 0.5",
+        ),
+    ];
+    for (found, expected) in cases {
+        assert_eq!(found, expected);
+    }
 }
 
 #[test]

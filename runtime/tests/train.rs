@@ -9,6 +9,8 @@ mod exact;
 mod executors;
 #[path = "train/program.rs"]
 mod program;
+#[path = "train/samplers.rs"]
+mod samplers;
 #[path = "train/stages.rs"]
 mod stages;
 #[path = "train/trainable.rs"]

@@ -52,7 +52,7 @@ mod tests {
     fn names_are_those_of_the_kind() {
         assert_eq!(
             names("data").collect::<Vec<_>>(),
-            ["arithmetic", "running_sum"]
+            ["arithmetic", "letters", "running_sum"]
         );
         assert_eq!(names("search").count(), 0);
     }

@@ -5,6 +5,7 @@
     reason = "this is a program for the terminal"
 )]
 
+mod papers;
 mod quickstart;
 mod setup;
 
@@ -20,7 +21,8 @@ usage: cargo xtask COMMAND
   run [ARGS]   setup, build, and train examples/quickstart.rlp; ARGS go to `rlpc run`
   test         setup, build, and run every test, those of the standard library included
   ci           check formatting and lints, then test
-  quickstart   train the quickstart with three seeds, and check what it promises (about four minutes)";
+  quickstart   train the quickstart with three seeds, and check what it promises (about four minutes)
+  papers [P]   run the comparisons of the papers, or of those named, with three seeds, and write docs/papers.md (over an hour)";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
         ["test"] => test(checkout),
         ["ci"] => ci(checkout),
         ["quickstart"] => quickstart_seeds(checkout),
+        ["papers", ref named @ ..] => compare_papers(checkout, named),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);
@@ -89,6 +92,12 @@ fn quickstart_seeds(checkout: &Path) -> Result<(), String> {
     setup::setup(checkout)?;
     build(checkout)?;
     quickstart::seeds(checkout)
+}
+
+fn compare_papers(checkout: &Path, named: &[&str]) -> Result<(), String> {
+    setup::setup(checkout)?;
+    build(checkout)?;
+    papers::papers(checkout, named)
 }
 
 /// Both executables, because `rlpc` starts the engine that stands beside it.

@@ -280,9 +280,9 @@ pub const BUILTINS: &[Builtin] = &[
     function("outer", &["a", "b"], 2, "the product of all pairs"),
     function(
         "stack",
-        &["a", "b", "as"],
-        3,
-        "two tensors along a new dimension",
+        &["a", "b", "c", "d", "e", "f", "g", "h", "as"],
+        2,
+        "two tensors or more along a new dimension",
     ),
     open(
         "split",

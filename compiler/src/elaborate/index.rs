@@ -8,7 +8,7 @@ use crate::elaborate::builtin::Bound;
 use crate::elaborate::value::{Tensor, Value};
 use crate::elaborate::{Elaborator, Result};
 use crate::graph::{Binary, Op, Reduction};
-use crate::ty::{DimId, Elem, Ty};
+use crate::ty::{Dim, DimId, Elem, Ty};
 
 impl Elaborator<'_> {
     pub(crate) fn indexing(&mut self, name: &str, bound: &Bound) -> Result<Value> {
@@ -28,6 +28,10 @@ impl Elaborator<'_> {
         }
         let over_expr = bound.need("over")?;
         let over = self.dims_over(over_expr, x, name)?;
+        if let "rank" | "top_k" = name {
+            let x = self.real(x, x_expr.span)?;
+            return self.place(name, (x, x_expr.span), &over, bound);
+        }
         let dim = self.one_dim(&over, bound)?;
         let result = match name {
             "cumsum" => {
@@ -51,21 +55,6 @@ impl Elaborator<'_> {
                 let order = self.argsort(x, dim, descending, span)?;
                 let ty = self.ty(x).clone();
                 self.push(Op::Gather { over: dim }, &[x, order], ty, span)?
-            }
-            "rank" => {
-                let x = self.real(x, x_expr.span)?;
-                let descending = self.known_flag(bound.get("descending"))?;
-                self.rank(x, dim, descending, span)?
-            }
-            "top_k" => {
-                let x = self.real(x, x_expr.span)?;
-                let k_expr = bound.need("k")?;
-                let k = self.expr_tensor(k_expr)?;
-                let k = self.real(k, k_expr.span)?;
-                let place = self.rank(x, dim, true, span)?;
-                let place = self.cast(place, Elem::Real, span)?;
-                self.refuse_outer("top_k", span, &[(place, x_expr.span), (k, k_expr.span)])?;
-                self.binary(Binary::Lt, place, k, span)?
             }
             "gather" => {
                 let index_expr = bound.need("index")?;
@@ -111,25 +100,83 @@ impl Elaborator<'_> {
         Ok(Value::Tensor(result))
     }
 
-    /// The inverse of the sorting permutation: the place of each element.
-    pub(crate) fn rank(
+    /// The place of each element in the order of all, an `int`; or whether it is among the k largest.
+    fn place(
+        &mut self,
+        name: &str,
+        (x, x_span): (Tensor, Span),
+        over: &[DimId],
+        bound: &Bound,
+    ) -> Result<Value> {
+        let span = bound.span;
+        if name == "rank" {
+            let descending = self.known_flag(bound.get("descending"))?;
+            return self.rank(x, over, descending, bound).map(Value::Tensor);
+        }
+        let k_expr = bound.need("k")?;
+        let k = self.expr_tensor(k_expr)?;
+        let k = self.real(k, k_expr.span)?;
+        let place = self.rank(x, over, true, bound)?;
+        let place = self.cast(place, Elem::Real, span)?;
+        self.refuse_outer("top_k", span, &[(place, x_span), (k, k_expr.span)])?;
+        self.binary(Binary::Lt, place, k, span).map(Value::Tensor)
+    }
+
+    /// The inverse of the sorting permutation: the place of each element. Several dimensions are sorted as one, of
+    /// which the first is the outermost.
+    fn rank(
         &mut self,
         x: Tensor,
-        dim: DimId,
+        over: &[DimId],
         descending: bool,
-        span: Span,
+        bound: &Bound,
     ) -> Result<Tensor> {
-        let order = self.argsort(x, dim, descending, span)?;
-        let ty = self.ty(order).clone();
-        self.push(
-            Op::ArgSort {
-                over: dim,
-                descending: false,
-            },
-            &[order],
-            ty,
+        let span = bound.span;
+        if over.len() < 2 {
+            let dim = self.one_dim(over, bound)?;
+            let order = self.argsort(x, dim, descending, span)?;
+            return self.argsort_of_order(order, dim, span);
+        }
+        let ty = self.ty(x).clone();
+        let sizes = over.iter().map(|&dim| self.graph().dims.get(dim).size);
+        let size = sizes.product::<Option<u64>>();
+        let joint = self.new_dim(Dim {
+            name: "element".to_string(),
+            origin: format!("`{}`", bound.builtin.name),
             span,
-        )
+            ragged: None,
+            size,
+        });
+        let dims: Vec<DimId> = ty.without(over).dims.into_iter().chain([joint]).collect();
+        let merge = Op::Merge {
+            dims: over.to_vec(),
+            into: joint,
+        };
+        let mut operands =
+            vec![self.push(merge.clone(), &[x], Ty::new(ty.elem, dims.clone()), span)?];
+        if let Some(mask) = self.mask(&ty.dims, span)? {
+            operands.push(self.push(merge, &[mask], Ty::new(Elem::Bool, dims.clone()), span)?);
+        }
+        let sort = Op::ArgSort {
+            over: joint,
+            descending,
+        };
+        let order = self.push(sort, &operands, Ty::new(Elem::Int, dims), span)?;
+        let place = self.argsort_of_order(order, joint, span)?;
+        let split = Op::Split {
+            dim: joint,
+            into: over.to_vec(),
+        };
+        self.push(split, &[place], ty.with_elem(Elem::Int), span)
+    }
+
+    fn argsort_of_order(&mut self, order: Tensor, dim: DimId, span: Span) -> Result<Tensor> {
+        let ty = self.ty(order).clone();
+        let sort = Op::ArgSort {
+            over: dim,
+            descending: false,
+        };
+        self.push(sort, &[order], ty, span)
     }
 
     pub(crate) fn shift(

@@ -1,5 +1,6 @@
 //! Functions that change which dimensions a tensor has.
 
+use crate::diagnostic::Diagnostic;
 use crate::elaborate::builtin::Bound;
 use crate::elaborate::value::{Tensor, Value};
 use crate::elaborate::{Elaborator, Result};
@@ -161,7 +162,12 @@ impl Elaborator<'_> {
     }
 
     pub(crate) fn stack(&mut self, bound: &Bound) -> Result<Tensor> {
-        let (a_expr, b_expr, as_expr) = (bound.need("a")?, bound.need("b")?, bound.need("as")?);
+        let Some(as_expr) = bound.get("as") else {
+            let message = "`stack` needs the argument `as`";
+            let diagnostic = Diagnostic::error("missing-argument", bound.span, message)
+                .help("`stack(a, b, as: objective)`");
+            return Err(self.report(diagnostic));
+        };
         let ExprKind::Name(name) = &as_expr.kind else {
             return self.error(
                 "unknown-dimension",
@@ -169,11 +175,28 @@ impl Elaborator<'_> {
                 "the name of the new dimension is expected here",
             );
         };
-        let a = self.expr_tensor(a_expr)?;
-        let b = self.expr_tensor(b_expr)?;
-        let (a, b) = self.same_elem((a, a_expr.span), (b, b_expr.span), "the two tensors")?;
-        self.refuse_outer("stack", bound.span, &[(a, a_expr.span), (b, b_expr.span)])?;
-        let dims = self.joint_dims(&[a, b]);
+        let parts = bound.builtin.params.iter().filter(|param| **param != "as");
+        let mut tensors: Vec<(Tensor, Span)> = Vec::new();
+        for expr in parts.filter_map(|param| bound.get(param)) {
+            let next = (self.expr_tensor(expr)?, expr.span);
+            let next = match tensors.first_mut() {
+                Some(first) => {
+                    let (one, next) = self.same_elem(*first, next, "the tensors")?;
+                    first.0 = one;
+                    (next, expr.span)
+                }
+                None => next,
+            };
+            tensors.push(next);
+        }
+        if self.ty(tensors[0].0).elem == Elem::Real {
+            for (tensor, span) in &mut tensors {
+                *tensor = self.real(*tensor, *span)?;
+            }
+        }
+        self.refuse_outer("stack", bound.span, &tensors)?;
+        let tensors: Vec<Tensor> = tensors.into_iter().map(|(tensor, _)| tensor).collect();
+        let dims = self.joint_dims(&tensors);
         if dims.iter().any(|&dim| self.dim_name(dim) == name) {
             return self.error(
                 "duplicate-dimension",
@@ -181,8 +204,10 @@ impl Elaborator<'_> {
                 format!("the tensors have a dimension `{name}` already"),
             );
         }
-        let a = self.broadcast(a, &dims, bound.span)?;
-        let b = self.broadcast(b, &dims, bound.span)?;
+        let tensors = tensors
+            .into_iter()
+            .map(|tensor| self.broadcast(tensor, &dims, bound.span))
+            .collect::<Result<Vec<_>>>()?;
         let dim = match self.dim_in_scope(name) {
             Some(dim) => dim,
             None => {
@@ -198,10 +223,10 @@ impl Elaborator<'_> {
                 dim
             }
         };
-        self.fix_size(dim, 2, bound.span)?;
+        self.fix_size(dim, tensors.len(), bound.span)?;
         let mut all = dims;
         all.push(dim);
-        let ty = Ty::new(self.ty(a).elem, all);
-        self.push(Op::Stack(dim), &[a, b], ty, bound.span)
+        let ty = Ty::new(self.ty(tensors[0]).elem, all);
+        self.push(Op::Stack(dim), &tensors, ty, bound.span)
     }
 }

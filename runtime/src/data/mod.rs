@@ -1,10 +1,12 @@
 //! Tasks: finite sets of problems, one tenth of them held out.
 
 mod arithmetic;
+mod letters;
 mod order;
 mod running_sum;
 
 pub use arithmetic::Arithmetic;
+pub use letters::Letters;
 pub use order::{ProblemOrder, evaluation};
 pub use running_sum::RunningSum;
 

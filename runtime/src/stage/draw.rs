@@ -23,17 +23,6 @@ impl StageHost<'_> {
         node: NodeId,
         operands: &[Value],
     ) -> Result<Record> {
-        let problems = self.problems(graph, node, &BTreeSet::new())?;
-        self.draw_for(graph, node, operands, &problems, 0)
-    }
-
-    /// The next problems that the draw `node` asks for, without those of `seen`. Held-out problems are always the same ones.
-    pub(crate) fn problems(
-        &mut self,
-        graph: &Graph,
-        node: NodeId,
-        seen: &BTreeSet<u64>,
-    ) -> Result<Vec<Problem>> {
         let draw = draw_of(graph, node)?;
         let args = Args {
             draw,
@@ -43,7 +32,25 @@ impl StageHost<'_> {
             "sampler.rollout_pairs" => "pairs",
             _ => "prompts",
         };
-        let (data, count) = (args.data("task")?, args.whole(counted)? as u64);
+        let count = args.whole(counted)? as u64;
+        let problems = self.problems(graph, node, count, &BTreeSet::new())?;
+        self.draw_for(graph, node, operands, &problems, 0)
+    }
+
+    /// The next `count` problems of the task of the draw `node`, without those of `seen`. Held-out problems are always the same ones.
+    pub(crate) fn problems(
+        &mut self,
+        graph: &Graph,
+        node: NodeId,
+        count: u64,
+        seen: &BTreeSet<u64>,
+    ) -> Result<Vec<Problem>> {
+        let draw = draw_of(graph, node)?;
+        let args = Args {
+            draw,
+            operands: &[],
+        };
+        let data = args.data("task")?;
         let index = draw_index(graph, node)?;
         let stream = self.stream(Purpose::Order, index);
         let task = self.world.tasks[data.data].as_ref();
@@ -157,6 +164,7 @@ impl StageHost<'_> {
             temperature: rollout.batch.temperature,
             logp: Some(rollout.logp),
             finished: rollout.finished,
+            older: vec![0; rows],
         })
     }
 
@@ -190,23 +198,26 @@ impl StageHost<'_> {
             temperature: 1.0,
             logp: None,
             finished: vec![true; problems.len()],
+            older: vec![0; problems.len()],
         }
     }
 }
 
 /// Rows of prompts and responses, before they become the fields of a record.
-struct Batch {
+pub(super) struct Batch {
     /// Sizes of the dimensions that number the rows.
-    shape: Vec<i64>,
-    text: Vec<String>,
-    prompt_text: Vec<String>,
-    answer: Vec<String>,
-    prompts: Vec<Vec<i64>>,
-    responses: Vec<Vec<i64>>,
-    temperature: f64,
+    pub(super) shape: Vec<i64>,
+    pub(super) text: Vec<String>,
+    pub(super) prompt_text: Vec<String>,
+    pub(super) answer: Vec<String>,
+    pub(super) prompts: Vec<Vec<i64>>,
+    pub(super) responses: Vec<Vec<i64>>,
+    pub(super) temperature: f64,
     /// `[rows, longest response]`
-    logp: Option<Tensor>,
-    finished: Vec<bool>,
+    pub(super) logp: Option<Tensor>,
+    pub(super) finished: Vec<bool>,
+    /// How many tokens of each response were generated in earlier steps.
+    pub(super) older: Vec<usize>,
 }
 
 impl Batch {
@@ -234,11 +245,12 @@ impl Batch {
             temperature: self.temperature,
             logp,
             finished: every(&self.finished, n, number),
+            older: every(&self.older, n, number),
         })
     }
 
     /// The fields of the draw whose names begin with `prefix`, and what is real of their dimensions.
-    fn drawn(
+    pub(super) fn drawn(
         &self,
         graph: &Graph,
         draw: &Draw,
@@ -283,6 +295,7 @@ impl Batch {
                 "finished" => {
                     on_device(Tensor::f_from_slice(&self.finished)?.f_reshape(&self.shape)?)?.into()
                 }
+                "fresh" => on_device(self.fresh()?)?.into(),
                 "temperature" => {
                     Tensor::f_full([0i64; 0], self.temperature, (kind, device))?.into()
                 }
@@ -318,6 +331,22 @@ impl Batch {
         Ok(Drawn { fields, masks })
     }
 
+    /// Which tokens of the responses were generated in this step.
+    fn fresh(&self) -> Result<Tensor, Fault> {
+        let width = self
+            .responses
+            .iter()
+            .map(Vec::len)
+            .max()
+            .unwrap_or_default();
+        let rows = self.responses.iter().zip(&self.older);
+        let fresh: Vec<bool> = rows
+            .flat_map(|(row, &older)| (0..width).map(move |at| (older..row.len()).contains(&at)))
+            .collect();
+        let shape = [self.shape.as_slice(), &[width as i64]].concat();
+        Ok(Tensor::f_from_slice(&fresh)?.f_reshape(&shape)?)
+    }
+
     /// Rows side by side with 0 behind the shorter ones, and where they are real.
     fn padded(&self, rows: &[Vec<i64>]) -> Result<(Tensor, Tensor), Fault> {
         let width = rows.iter().map(Vec::len).max().unwrap_or_default();
@@ -342,8 +371,8 @@ pub(crate) struct Args<'a> {
     pub(crate) operands: &'a [Value],
 }
 
-impl Args<'_> {
-    fn get(&self, name: &str) -> Result<&DrawArg, Fault> {
+impl<'a> Args<'a> {
+    fn get(&self, name: &str) -> Result<&'a DrawArg, Fault> {
         let arg = self
             .draw
             .args
@@ -372,10 +401,20 @@ impl Args<'_> {
     }
 
     /// Name and operand of each field of a record.
-    pub(crate) fn record(&self, name: &str) -> Result<&[(String, usize)], Fault> {
+    pub(crate) fn record(&self, name: &str) -> Result<&'a [(String, usize)], Fault> {
         match self.get(name)? {
             DrawArg::Record(fields) => Ok(fields),
             DrawArg::Static(_) | DrawArg::Model(_) | DrawArg::Data(_) | DrawArg::Operand(_) => {
+                Err(self.broken(name))
+            }
+        }
+    }
+
+    /// The operand that is a tensor argument.
+    pub(crate) fn operand(&self, name: &str) -> Result<usize, Fault> {
+        match self.get(name)? {
+            DrawArg::Operand(operand) => Ok(*operand),
+            DrawArg::Static(_) | DrawArg::Model(_) | DrawArg::Data(_) | DrawArg::Record(_) => {
                 Err(self.broken(name))
             }
         }

@@ -66,7 +66,7 @@ fn draw_by(graph: &Graph, output: NodeId, model: &ModelRef) -> Option<NodeId> {
     let sampled = match block {
         "sampler.rollout" => draw,
         // A filter keeps what its record was drawn by.
-        "sampler.dynamic" => {
+        "sampler.dynamic" | "sampler.predictive_dynamic" => {
             let record = graph.operands(draw);
             record.into_iter().find_map(|field| {
                 let source = *graph.operands(field).first()?;

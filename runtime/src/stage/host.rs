@@ -8,6 +8,8 @@ use rlp_compiler::ty::DimId;
 
 use super::rows;
 use super::sequence::Sequences;
+use super::truncate::truncated;
+use super::window::Slot;
 use crate::data::ProblemOrder;
 use crate::error::{Fault, Result};
 use crate::executor::{Drawn, Executor, Host, Steps};
@@ -31,6 +33,10 @@ pub(crate) struct StageHost<'w> {
     micro_batch: Option<u64>,
     /// Where each draw, by its index, stands in its task.
     pub(crate) walks: BTreeMap<usize, ProblemOrder>,
+    /// The responses that each draw of `sampler.windowed` goes on with.
+    pub(crate) pools: BTreeMap<usize, Vec<Slot>>,
+    /// Which share of the groups passed at each step, for each draw of `sampler.predictive_dynamic`.
+    pub(crate) pass_rates: BTreeMap<usize, Vec<f64>>,
     /// What was drawn for the current step, or for the whole stage, by the draw's node.
     pub(crate) records: BTreeMap<NodeId, Record>,
     /// The old values of the states.
@@ -52,6 +58,17 @@ pub(crate) struct Record {
     pub(crate) is_empty: bool,
 }
 
+impl Record {
+    /// Of what was drawn before, in another form.
+    fn of(drawn: Drawn) -> Record {
+        Record {
+            drawn,
+            problems: BTreeSet::new(),
+            is_empty: false,
+        }
+    }
+}
+
 impl<'w> StageHost<'w> {
     pub(crate) fn new(
         world: &'w mut World,
@@ -70,6 +87,8 @@ impl<'w> StageHost<'w> {
             step: 0,
             micro_batch,
             walks: BTreeMap::new(),
+            pools: BTreeMap::new(),
+            pass_rates: BTreeMap::new(),
             records: BTreeMap::new(),
             states: Vec::new(),
             tokens: 0,
@@ -126,12 +145,11 @@ impl Host for StageHost<'_> {
             "sampler.rollout" | "sampler.rollout_pairs" | "sampler.demonstrations" => {
                 self.draw_problems(graph, node, operands)?
             }
+            "sampler.windowed" => self.windowed(graph, node)?,
             "sampler.dynamic" => self.dynamic(executor, node, operands)?,
-            "sampler.once" => Record {
-                drawn: repeated(executor, node, operands)?,
-                problems: BTreeSet::new(),
-                is_empty: false,
-            },
+            "sampler.predictive_dynamic" => self.predictive_dynamic(executor, node, operands)?,
+            "sampler.outlier_truncation" => Record::of(truncated(executor, node, operands)?),
+            "sampler.once" => Record::of(repeated(executor, node, operands)?),
             other => {
                 return Err(Fault::input(format!(
                     "`{other}` is not a sampler that this engine has"

@@ -1,18 +1,44 @@
-//! `sampler.dynamic`: of a draw, the groups whose scores vary; more is drawn and scored until there are enough.
+//! `sampler.dynamic` and `sampler.predictive_dynamic`: of a draw, the groups whose scores vary; more is drawn and scored
+//! for them.
 
-use rlp_compiler::graph::{Draw, Graph, NodeId, Op};
-use rlp_compiler::ty::DimId;
+use std::collections::BTreeSet;
+
+use rlp_compiler::graph::{Graph, NodeId};
 
 use super::draw::Args;
-use super::host::{Record, StageHost, draw_of, renew};
-use super::rows;
+use super::host::{Record, StageHost, draw_index, draw_of};
+use super::kept::Groups;
 use crate::error::{Fault, Result};
-use crate::executor::{Drawn, Executor};
-use crate::tensor::{Device, Kind, Tensor, Value};
-use crate::torch::axis;
+use crate::executor::Executor;
+use crate::tensor::Value;
 
 impl StageHost<'_> {
+    /// Draws until there are enough groups, or `rounds` times.
     pub(crate) fn dynamic(
+        &mut self,
+        executor: &Executor<'_>,
+        node: NodeId,
+        operands: &[Value],
+    ) -> Result<Record> {
+        let args = Args {
+            draw: draw_of(executor.graph(), node)?,
+            operands,
+        };
+        let rounds = args.whole("rounds")? as u64;
+        let mut filter = Filter::new(self, executor, node, &args)?;
+        for round in 1..rounds {
+            if filter.groups.count >= filter.wanted {
+                break;
+            }
+            if !filter.draw_more(self, executor, filter.wanted, round)? {
+                break;
+            }
+        }
+        filter.finish()
+    }
+
+    /// Draws once, as much as the steps before say will be needed.
+    pub(crate) fn predictive_dynamic(
         &mut self,
         executor: &Executor<'_>,
         node: NodeId,
@@ -23,242 +49,169 @@ impl StageHost<'_> {
             draw: draw_of(graph, node)?,
             operands,
         };
-        let rounds = args.whole("rounds")? as u64;
+        let index = draw_index(graph, node)?;
+        let window = args.whole("window")? as usize;
+        let bounds = [
+            args.number("initial")?,
+            args.number("low")?,
+            args.number("high")?,
+        ];
+        let history = self.pass_rates.get(&index).map_or(&[][..], Vec::as_slice);
+        let recent = &history[history.len().saturating_sub(window)..];
+        let factor = oversample(recent, bounds);
+
+        let mut filter = Filter::new(self, executor, node, &args)?;
+        let more = (filter.wanted as f64 * factor) as i64 - filter.wanted;
+        if more > 0 {
+            filter.draw_more(self, executor, more, 1)?;
+        }
+        let rate = filter.groups.count as f64 / filter.groups.seen.max(1) as f64;
+        self.pass_rates.entry(index).or_default().push(rate);
+        filter.finish()
+    }
+}
+
+/// `fn.oversample` of the standard library.
+fn oversample(pass_rates: &[f64], [initial, low, high]: [f64; 3]) -> f64 {
+    let n = pass_rates.len() as f64;
+    let mean = pass_rates.iter().sum::<f64>() / n;
+    if pass_rates.is_empty() {
+        initial
+    } else if mean <= 0.0 {
+        high
+    } else {
+        let variance = pass_rates
+            .iter()
+            .map(|rate| (rate - mean).powi(2))
+            .sum::<f64>()
+            / n;
+        ((1.0 + variance.sqrt()) / mean).clamp(low, high)
+    }
+}
+
+/// A filter at work.
+struct Filter<'a> {
+    /// The draw whose record is filtered.
+    base: NodeId,
+    /// How many groups it was asked for.
+    wanted: i64,
+    scored: Vec<NodeId>,
+    /// The identities of the problems drawn so far in this step.
+    problems: BTreeSet<u64>,
+    groups: Groups<'a>,
+}
+
+impl<'a> Filter<'a> {
+    /// With the groups of the record that is given.
+    fn new(
+        host: &StageHost<'_>,
+        executor: &Executor<'_>,
+        node: NodeId,
+        args: &Args<'a>,
+    ) -> Result<Filter<'a>> {
+        let graph = executor.graph();
         let base = base_draw(graph, node, args.record("scored")?)?;
-        let wanted = Args {
+        let asked = Args {
             draw: draw_of(graph, base)?,
             operands: &[],
-        }
-        .whole("prompts")?;
+        };
         let scored = graph.operands(node);
-
-        let mut seen = self
+        let mut groups = Groups::new(graph, args, &scored)?;
+        groups.keep_varying(executor, args.operands)?;
+        let problems = host
             .records
             .get(&base)
             .map(|record| record.problems.clone())
             .unwrap_or_default();
-        let mut groups = Groups::new(graph, &args, &scored)?;
-        groups.keep_varying(executor, operands)?;
-        for round in 1..rounds {
-            if groups.count >= wanted {
-                break;
-            }
-            let problems = self.problems(graph, base, &seen)?;
-            if problems.is_empty() {
-                break;
-            }
-            // On a copy, since the executor is in the middle of a run.
-            let base_operands = executor.clone().evaluate(&graph.operands(base), self)?;
-            let more = self.draw_for(graph, base, &base_operands, &problems, round)?;
-            seen.extend(&more.problems);
-            self.forget_passes();
-            let mut again = executor.redraw(base, more.drawn)?;
-            let operands = again.evaluate(&scored, self)?;
-            self.forget_passes();
-            groups.keep_varying(&again, &operands)?;
+        Ok(Filter {
+            base,
+            wanted: asked.whole("prompts")?,
+            scored,
+            problems,
+            groups,
+        })
+    }
+
+    /// Adds the groups of `count` more problems; false if there are no more in this step.
+    fn draw_more(
+        &mut self,
+        host: &mut StageHost<'_>,
+        executor: &Executor<'_>,
+        count: i64,
+        round: u64,
+    ) -> Result<bool> {
+        let graph = executor.graph();
+        let problems = host.problems(graph, self.base, count as u64, &self.problems)?;
+        if problems.is_empty() {
+            return Ok(false);
         }
+        // On a copy, since the executor is in the middle of a run.
+        let operands = executor
+            .clone()
+            .evaluate(&graph.operands(self.base), host)?;
+        let more = host.draw_for(graph, self.base, &operands, &problems, round)?;
+        self.problems.extend(&more.problems);
+        host.forget_passes();
+        let mut again = executor.redraw(self.base, more.drawn)?;
+        // What lies between the draw and the filter is drawn again as well, and is not what the step goes on with.
+        let records = std::mem::take(&mut host.records);
+        let operands = again.evaluate(&self.scored, host);
+        host.records = records;
+        host.forget_passes();
+        self.groups.keep_varying(&again, &operands?)?;
+        Ok(true)
+    }
+
+    fn finish(self) -> Result<Record> {
         Ok(Record {
-            is_empty: groups.count == 0,
-            drawn: groups.first(wanted)?,
-            problems: seen,
+            is_empty: self.groups.count == 0,
+            drawn: self.groups.first(self.wanted)?,
+            problems: self.problems,
         })
     }
 }
 
 /// The draw whose record is filtered.
 fn base_draw(graph: &Graph, node: NodeId, record: &[(String, usize)]) -> Result<NodeId, Fault> {
-    let scored = graph.operands(node);
-    let tokens = record
-        .iter()
-        .find(|(name, _)| name == "tokens")
-        .and_then(|(_, operand)| scored.get(*operand));
-    let base = tokens.and_then(|&tokens| graph.operands(tokens).first().copied());
-    match base {
-        Some(base) if matches!(graph.op(base), Op::Draw(index) if graph.draws[*index].block == "sampler.rollout") => {
-            Ok(base)
-        }
-        _ => Err(Fault::input(
-            "`sampler.dynamic` filters what `sampler.rollout` drew, and this is another record",
-        )),
-    }
-}
-
-/// The groups kept so far, in the order drawn.
-struct Groups<'a> {
-    draw: &'a Draw,
-    /// The dimension that numbers the groups, before the filter.
-    group: DimId,
-    count: i64,
-    /// The operand that holds the scores.
-    score: usize,
-    /// One a field, in order, and one a mask.
-    columns: Vec<Column>,
-}
-
-/// One value of the record.
-struct Column {
-    source: Source,
-    /// Its dimensions before the filter, ascending.
-    dims: Vec<DimId>,
-    /// What was kept, one value a round.
-    kept: Vec<Value>,
-}
-
-enum Source {
-    /// A field: the operand with this index.
-    Operand(usize),
-    /// The mask of a ragged dimension: which, and the one that replaces it.
-    Mask(DimId, DimId),
-}
-
-impl<'a> Groups<'a> {
-    fn new(graph: &Graph, args: &Args<'a>, scored: &[NodeId]) -> Result<Groups<'a>, Fault> {
-        let draw = args.draw;
-        let record = args.record("scored")?;
-        let operand = |name: &str| {
-            let found = record
-                .iter()
-                .find(|(own, _)| own == name)
-                .map(|&(_, operand)| operand);
-            found.ok_or_else(|| {
-                Fault::broken(format!(
-                    "what `{}` is given has a field `{name}`",
-                    draw.block
-                ))
-            })
-        };
-        let mut columns = Vec::new();
-        for (name, _) in &draw.fields {
-            let operand = operand(name)?;
-            let dims = graph.ty(scored[operand]).dims.clone();
-            columns.push(Column {
-                source: Source::Operand(operand),
-                dims,
-                kept: Vec::new(),
-            });
-        }
-        for &(old, new) in &draw.renewed {
-            if let Some(parents) = &graph.dims.get(old).ragged {
-                let mut dims: Vec<DimId> = parents.iter().copied().chain([old]).collect();
-                dims.sort_unstable();
-                columns.push(Column {
-                    source: Source::Mask(old, new),
-                    dims,
-                    kept: Vec::new(),
-                });
+    let (mut node, mut record) = (node, record);
+    loop {
+        let fields = graph.operands(node);
+        let tokens = record
+            .iter()
+            .find(|(name, _)| name == "tokens")
+            .and_then(|(_, operand)| fields.get(*operand));
+        let source = tokens.and_then(|&tokens| graph.operands(tokens).first().copied());
+        let draw = source.and_then(|source| Some((source, draw_of(graph, source).ok()?)));
+        match draw {
+            Some((source, draw)) if draw.block == "sampler.rollout" => return Ok(source),
+            // It cuts what was drawn, and another draw is cut the same way.
+            Some((source, draw)) if draw.block == "sampler.outlier_truncation" => {
+                let args = Args {
+                    draw,
+                    operands: &[],
+                };
+                (node, record) = (source, args.record("rollouts")?);
+            }
+            _ => {
+                let block = &draw_of(graph, node)?.block;
+                return Err(Fault::input(format!(
+                    "`{block}` filters what `sampler.rollout` drew, and this is another record"
+                )));
             }
         }
-        let &(group, _) = draw
-            .renewed
-            .first()
-            .ok_or_else(|| Fault::broken("a filter renews a dimension"))?;
-        Ok(Groups {
-            draw,
-            group,
-            count: 0,
-            score: operand("score")?,
-            columns,
-        })
-    }
-
-    /// Adds the groups of one round whose scores are not all the same.
-    fn keep_varying(&mut self, executor: &Executor<'_>, operands: &[Value]) -> Result<(), Fault> {
-        let is_score = |column: &&Column| matches!(column.source, Source::Operand(operand) if operand == self.score);
-        let dims = self
-            .columns
-            .iter()
-            .find(is_score)
-            .map(|column| column.dims.as_slice())
-            .unwrap_or_default();
-        let varying = varying(operands[self.score].tensor()?, dims, self.group)?;
-        self.count += varying.size()[0];
-        for column in &mut self.columns {
-            let value = match column.source {
-                Source::Operand(operand) => operands[operand].clone(),
-                Source::Mask(old, _) => executor
-                    .extents()
-                    .mask(old, executor.context().device)?
-                    .into(),
-            };
-            column
-                .kept
-                .push(match axis::axis(&column.dims, self.group) {
-                    Ok(axis) => rows::select(&value, axis, &varying)?,
-                    Err(_) => value,
-                });
-        }
-        Ok(())
-    }
-
-    /// The record of the first `wanted` groups, or the fewer that there are.
-    fn first(self, wanted: i64) -> Result<Drawn, Fault> {
-        let index = Tensor::f_arange(self.count.min(wanted), (Kind::Int64, Device::Cpu))?;
-        let mut drawn = Drawn {
-            fields: Vec::new(),
-            masks: Vec::new(),
-        };
-        for column in self.columns {
-            let value = match axis::axis(&column.dims, self.group) {
-                Ok(axis) => rows::select(
-                    &rows::join(&same_sizes(column.kept, axis)?, axis)?,
-                    axis,
-                    &index,
-                )?,
-                // What does not belong to a group is the same in every round.
-                Err(_) => column
-                    .kept
-                    .into_iter()
-                    .next()
-                    .ok_or_else(|| Fault::broken("there is a first round"))?,
-            };
-            let value = renew(self.draw, &value, &column.dims)?;
-            match column.source {
-                Source::Operand(_) => drawn.fields.push(value),
-                Source::Mask(_, new) => drawn.masks.push((new, value.tensor()?.shallow_clone())),
-            }
-        }
-        Ok(drawn)
     }
 }
 
-/// int64: the groups in which the largest score is not the smallest.
-fn varying(score: &Tensor, dims: &[DimId], group: DimId) -> Result<Tensor, Fault> {
-    if !score
-        .f_isfinite()?
-        .f_all()?
-        .f_int64_value(&[])
-        .is_ok_and(|all| all == 1)
-    {
-        return Err(Fault::NotFinite {
-            what: "a score".to_string(),
-        });
-    }
-    let axis = axis::axis(dims, group)? as i64;
-    let count = score.size()[axis as usize];
-    let groups = score.f_movedim_int(axis, 0)?.f_reshape([count, -1])?;
-    if groups.size()[1] == 0 {
-        return Ok(Tensor::f_empty([0], (Kind::Int64, score.device()))?);
-    }
-    let varies = groups
-        .f_amax([1], false)?
-        .f_gt_tensor(&groups.f_amin([1], false)?)?;
-    Ok(varies.f_nonzero()?.f_squeeze_dim(1)?)
-}
+#[cfg(test)]
+mod tests {
+    use super::oversample;
 
-/// Sequences of one round may be longer than those of another.
-fn same_sizes(rounds: Vec<Value>, but: usize) -> Result<Vec<Value>, Fault> {
-    let n_axes = rounds.first().map_or(0, |value| value.shape().len());
-    let mut rounds = rounds;
-    for axis in (0..n_axes).filter(|&axis| axis != but) {
-        let longest = rounds
-            .iter()
-            .map(|value| value.shape()[axis])
-            .max()
-            .unwrap_or_default();
-        rounds = rounds
-            .iter()
-            .map(|value| rows::widen(value, axis, longest))
-            .collect::<Result<_, _>>()?;
+    #[test]
+    fn sixteen_prompts_are_drawn_as_the_steps_before_say() {
+        let rates = [0.5, 0.4, 0.6, 0.2];
+        let drawn = |n: usize| (16.0 * oversample(&rates[..n], [1.5, 1.2, 5.0])) as i64;
+        assert_eq!([0, 1, 2, 3].map(drawn), [24, 32, 37, 34]);
+        assert_eq!(oversample(&[0.0, 0.0], [1.5, 1.2, 5.0]), 5.0);
+        assert_eq!(oversample(&[1.0], [1.5, 1.2, 5.0]), 1.2);
     }
-    Ok(rounds)
 }

@@ -302,6 +302,30 @@ fn told_without_rl() -> Told {
 }
 
 #[test]
+fn an_output_that_is_written_twice_gives_its_whole_gradient() {
+    let weights = |loss: &str| {
+        let text = program(&format!(
+            r#"
+            stage warmup {{
+                let demos = sampler.demonstrations(task, prompts: 8)
+                train policy {{
+                    minimize {loss}
+                    with optimizer.sgd(lr: 0.1)
+                    steps 2
+                }}
+            }}
+            "#
+        ));
+        told(&text, 0, Kind::Double).weights
+    };
+    let twice = weights("loss.nll(logp(policy, demos)) + loss.nll(2 * logp(policy, demos))");
+    let once = weights("3 * loss.nll(logp(policy, demos))");
+    for ((name, a), (_, b)) in twice.iter().zip(&once) {
+        assert!(a.allclose(b, 1e-12, 1e-12, false), "{name}");
+    }
+}
+
+#[test]
 fn two_clauses_train_two_models() {
     let text = rollouts(
         r#"
