@@ -95,7 +95,7 @@ impl Executor<'_> {
         let graph = self.graph;
         let nodes: Vec<NodeId> = kernel.outputs.iter().map(|output| output.node).collect();
         let first = nodes[0];
-        let values: Vec<Value> = match steps.kernels.code(kernel, self.context.kind) {
+        let values: Vec<Value> = match steps.kernels.code(kernel, &self.context) {
             Ok(code) => {
                 let input = |node| self.value(node);
                 launch(kernel, &code, &self.extents, &self.context, input)

@@ -5,6 +5,8 @@
 )]
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
 use std::slice;
 use std::sync::Arc;
 
@@ -17,15 +19,18 @@ use rlp_compiler::graph::NodeId;
 use rlp_compiler::kernel::{Form, Kernel, Output};
 use rlp_compiler::ty::{DimId, Elem};
 
+use crate::cuda::GpuKernel;
 use crate::error::Fault;
 use crate::extent::Extents;
 use crate::tensor::{Device, Kind, Tensor, TextArray, Value, elem};
 use crate::torch::Context;
 
-/// The machine code of a run: compiled where a kernel of its structure is first met, and shared by all.
+/// The code of a run: compiled where a kernel of its structure is first met, and shared by all.
 #[derive(Default)]
 pub struct Kernels {
     cache: RefCell<Cache>,
+    /// By the kernel and its precision in words, and the GPU.
+    on_gpus: RefCell<HashMap<(String, usize), Result<Rc<GpuKernel>, Declined>>>,
     notes: RefCell<Vec<String>>,
     /// How many of them were told.
     told: Cell<usize>,
@@ -38,7 +43,7 @@ impl Kernels {
 
     /// Whether there is code for such numbers on such a device at all.
     pub fn has_code_for(context: &Context) -> bool {
-        context.device == Device::Cpu && precision(context.kind).is_some()
+        matches!(context.device, Device::Cpu | Device::Cuda(_)) && precision(context.kind).is_some()
     }
 
     /// What users may want to know since this was last asked for: what does not run as it could, and why.
@@ -55,13 +60,63 @@ impl Kernels {
         }
     }
 
-    /// The code of a kernel whose reals are of this kind, or why there is none.
-    pub(super) fn code(&self, kernel: &Kernel, kind: Kind) -> Result<Arc<Code>, Declined> {
-        match precision(kind) {
-            Some(precision) => self.cache.borrow_mut().get(kernel, precision),
-            None => Err(Declined(format!(
-                "there is none for numbers of kind {kind:?}"
-            ))),
+    /// The code of a kernel for the numbers and the device of a context, or why there is none.
+    pub(super) fn code(&self, kernel: &Kernel, context: &Context) -> Result<Compiled, Declined> {
+        let Some(precision) = precision(context.kind) else {
+            let reason = format!("there is none for numbers of kind {:?}", context.kind);
+            return Err(Declined(reason));
+        };
+        match context.device {
+            Device::Cpu => {
+                let code = self.cache.borrow_mut().get(kernel, precision)?;
+                Ok(Compiled::Cpu(code))
+            }
+            Device::Cuda(gpu) => {
+                let key = (format!("{precision:?} {kernel:?}"), gpu);
+                let mut known = self.on_gpus.borrow_mut();
+                let code = known.entry(key).or_insert_with(|| {
+                    let shared = rlp_locate::cache(std::env::var_os);
+                    let folder = shared.map(|folder| folder.join("kernels"));
+                    GpuKernel::new(kernel, precision, gpu, folder.as_deref())
+                        .map(Rc::new)
+                        .map_err(Declined)
+                });
+                code.clone().map(Compiled::Gpu)
+            }
+            other => Err(Declined(format!("there is none for {other:?}"))),
+        }
+    }
+}
+
+/// Code that can be launched.
+pub(super) enum Compiled {
+    Cpu(Arc<Code>),
+    Gpu(Rc<GpuKernel>),
+}
+
+/// The outputs of a kernel, as fresh values; `input` gives what it reads.
+pub(super) fn launch(
+    kernel: &Kernel,
+    code: &Compiled,
+    extents: &Extents,
+    context: &Context,
+    input: impl Fn(NodeId) -> Result<Value, Fault>,
+) -> Result<Vec<Value>, Fault> {
+    match code {
+        Compiled::Cpu(code) => on_cpu(kernel, code, extents, context, input),
+        Compiled::Gpu(code) => {
+            let inputs = kernel.inputs.iter().map(|read| {
+                let tensor = input(read.node)?.tensor()?.f_contiguous()?;
+                Ok(tensor.f_to_device(context.device)?)
+            });
+            let inputs = inputs.collect::<Result<Vec<Tensor>, Fault>>()?;
+            let sizes = kernel.rows.iter().chain(&kernel.cells);
+            let sizes = sizes.map(|&dim| Ok((dim, extents.size(dim)?)));
+            let sizes = sizes.collect::<Result<HashMap<DimId, i64>, Fault>>()?;
+            let outputs = code
+                .run(&inputs, |dim| sizes.get(&dim).copied().unwrap_or(0))
+                .map_err(Fault::broken)?;
+            Ok(outputs.into_iter().map(Value::from).collect())
         }
     }
 }
@@ -74,8 +129,8 @@ fn precision(kind: Kind) -> Option<Precision> {
     }
 }
 
-/// The outputs of a kernel, as fresh tensors; `input` gives what it reads.
-pub(super) fn launch(
+/// On the processor.
+fn on_cpu(
     kernel: &Kernel,
     code: &Code,
     extents: &Extents,

@@ -6,8 +6,8 @@ use rlp_compiler::ty::DimId;
 use super::draw::Args;
 use super::host::renew;
 use super::rows;
-use crate::executor::{Drawn, Executor};
 use crate::error::Fault;
+use crate::executor::{Drawn, Executor};
 use crate::tensor::{Device, Kind, Tensor, Value};
 use crate::torch::axis;
 
