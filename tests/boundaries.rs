@@ -44,6 +44,7 @@ fn only_the_runtime_links_libtorch() {
         "rlp-compiler",
         "rlp-frontend",
         "rlp-locate",
+        "rlp-transformer",
         "rlpc",
     ] {
         assert!(

@@ -259,6 +259,17 @@ fn both_ways_to_draw_give_the_same_responses() {
 }
 
 #[test]
+fn the_number_of_threads_changes_no_bit() {
+    let model = model(Kind::Float);
+    let alone = draw(&model, &prompts(), SAMPLING);
+    tch::set_num_threads(3);
+    let together = draw(&model, &prompts(), SAMPLING);
+    tch::set_num_threads(1);
+    assert_eq!(alone.batch.responses(), together.batch.responses());
+    assert!(alone.logp.equal(&together.logp));
+}
+
+#[test]
 fn a_response_does_not_depend_on_what_else_is_drawn() {
     let model = model(Kind::Float);
     let together = draw(&model, &prompts(), SAMPLING).batch.responses();

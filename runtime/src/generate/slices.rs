@@ -2,7 +2,6 @@
 //! leaves the batch.
 
 use rlp_transformer::{Packed, Scalar, Scratch, Span};
-use tch::Tensor;
 
 use super::cache::Cache;
 use super::{Response, Sampling, filter};
@@ -11,7 +10,7 @@ use crate::model::{
 };
 use crate::random::Stream;
 
-/// `sampling.samples` responses to each prompt, in their order.
+/// `sampling.samples` responses to each prompt, in their order; on as many threads as libtorch has, which change no bit.
 pub(super) fn generate<T: Number>(
     model: &CausalLm,
     prompts: &[Vec<i64>],
@@ -20,15 +19,55 @@ pub(super) fn generate<T: Number>(
     stream: Stream,
 ) -> Vec<Response> {
     let values = model.leaves(false);
-    let at_once = prompts_at_once::<T>(model, prompts, sampling);
+    let weights = Weights::<T> {
+        layers: Joined::new(model.config(), &values, Direction::There),
+        head: packed(&[model.head(&values).shallow_clone()], Direction::There),
+    };
+    let threads = (tch::get_num_threads() as usize).max(1);
+    let at_once =
+        prompts_at_once::<T>(model, prompts, sampling).min(prompts.len().div_ceil(threads));
     let groups = prompts.chunks(at_once).zip((0..).step_by(at_once));
-    let groups = groups.map(|(prompts, first)| {
-        let streams = (first..)
-            .map(|prompt| stream.at(prompt))
-            .take(prompts.len());
-        respond::<T>(model, &values, prompts, sampling, end, streams.collect())
-    });
-    groups.flatten().collect()
+    let groups: Vec<Group<'_>> = groups
+        .map(|(prompts, first)| Group {
+            prompts,
+            streams: (first..)
+                .map(|prompt| stream.at(prompt))
+                .take(prompts.len())
+                .collect(),
+        })
+        .collect();
+    let of_thread = groups.len().div_ceil(threads);
+    let respond = |groups: &[Group<'_>]| -> Vec<Response> {
+        let responses = groups
+            .iter()
+            .map(|group| respond(&weights, group, sampling, end));
+        responses.flatten().collect()
+    };
+    std::thread::scope(|scope| {
+        let mut parts = groups.chunks(of_thread);
+        let own = parts.next();
+        let others: Vec<_> = parts.map(|part| scope.spawn(|| respond(part))).collect();
+        let mut responses = own.map(respond).unwrap_or_default();
+        for other in others {
+            match other.join() {
+                Ok(more) => responses.extend(more),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        responses
+    })
+}
+
+struct Weights<'a, T> {
+    layers: Joined<'a, T>,
+    head: Packed<T>,
+}
+
+/// Prompts that are answered together.
+struct Group<'a> {
+    prompts: &'a [Vec<i64>],
+    /// Of each prompt.
+    streams: Vec<Stream>,
 }
 
 /// As many as keep weights, keys and values in the processor's cache, where every step reads all of them; all, if the
@@ -45,16 +84,14 @@ fn prompts_at_once<T>(model: &CausalLm, prompts: &[Vec<i64>], sampling: &Samplin
     room.map_or(prompts.len(), |room| (room / of_prompt).max(1))
 }
 
-/// `streams` holds that of each prompt.
 fn respond<T: Number>(
-    model: &CausalLm,
-    values: &[Tensor],
-    prompts: &[Vec<i64>],
+    weights: &Weights<'_, T>,
+    group: &Group<'_>,
     sampling: &Sampling,
     end: i64,
-    streams: Vec<Stream>,
 ) -> Vec<Response> {
-    let mut decoder = Decoder::<T>::new(model, values, prompts, sampling);
+    let Group { prompts, streams } = group;
+    let mut decoder = Decoder::new(weights, prompts, sampling);
     let samples = sampling.samples as usize;
     let mut responses: Vec<Response> = Vec::new();
     responses.resize_with(prompts.len() * samples, Response::default);
@@ -134,8 +171,8 @@ fn likeliest<T: PartialOrd>(logits: &[T]) -> usize {
 
 /// The model with what it has read.
 struct Decoder<'a, T> {
-    weights: Joined<'a, T>,
-    head: Packed<T>,
+    weights: &'a Joined<'a, T>,
+    head: &'a Packed<T>,
     /// Of every position that can come.
     angles: Angles<T>,
     samples: usize,
@@ -149,19 +186,18 @@ struct Decoder<'a, T> {
 
 impl<'a, T: Number> Decoder<'a, T> {
     fn new(
-        model: &'a CausalLm,
-        values: &'a [Tensor],
+        weights: &'a Weights<'a, T>,
         prompts: &[Vec<i64>],
         sampling: &Sampling,
     ) -> Decoder<'a, T> {
-        let config = model.config();
+        let config = weights.layers.config;
         let (samples, max_tokens) = (sampling.samples as usize, sampling.max_tokens as usize);
         let lengths: Vec<usize> = prompts.iter().map(Vec::len).collect();
         let longest = lengths.iter().max().copied().unwrap_or_default();
         let layers = config.layers as usize;
         Decoder {
-            weights: Joined::new(config, values, Direction::There),
-            head: packed(&[model.head(values).shallow_clone()], Direction::There),
+            weights: &weights.layers,
+            head: &weights.head,
             angles: Angles::new(config, longest + max_tokens),
             samples,
             cache: Cache::new(heads(config), layers, &lengths, samples, max_tokens),
@@ -179,7 +215,7 @@ impl<'a, T: Number> Decoder<'a, T> {
         let (cache, scratch) = (&mut self.cache, &mut self.scratch);
         let places = prompts.iter().flat_map(|prompt| 0..prompt.len());
         let angles = self.angles.of(places);
-        self.activations.embed(&self.weights, &prompts.concat());
+        self.activations.embed(self.weights, &prompts.concat());
         for (index, layer) in self.weights.layers.iter().enumerate() {
             let attend = |rows: &Matrix<T>, mixed: &mut Matrix<T>, normalisers: &mut Vec<T>| {
                 normalisers.resize(rows.rows() * heads.queries, Scalar::ZERO);
@@ -208,7 +244,7 @@ impl<'a, T: Number> Decoder<'a, T> {
             last.row_mut(prompt)
                 .copy_from_slice(self.activations.normed.row(position));
         }
-        self.logits.set_product(&last, &self.head);
+        self.logits.set_product(&last, self.head);
     }
 
     /// Reads the token at `place` of the responses `rows`; leaves the logits after each.
@@ -220,7 +256,7 @@ impl<'a, T: Number> Decoder<'a, T> {
             .iter()
             .map(|row| cache.positions(row / samples).len() + place);
         let angles = self.angles.of(places);
-        self.activations.embed(&self.weights, tokens);
+        self.activations.embed(self.weights, tokens);
         let readers = heads.queries / heads.keys * heads.width;
         for (index, layer) in self.weights.layers.iter().enumerate() {
             let attend = |activations: &Matrix<T>, mixed: &mut Matrix<T>, _: &mut Vec<T>| {
@@ -239,7 +275,6 @@ impl<'a, T: Number> Decoder<'a, T> {
             self.activations.layer(config, layer, &angles, None, attend);
         }
         self.activations.norm(config, self.weights.norm);
-        self.logits
-            .set_product(&self.activations.normed, &self.head);
+        self.logits.set_product(&self.activations.normed, self.head);
     }
 }
