@@ -255,14 +255,13 @@ impl Run<'_> {
                 .values
                 .resize(self.kernel.body.len(), (Level::Row, Array::bool(false)));
             for instruction in &scan.body {
-                let value = match &instruction.op {
-                    KernelOp::Carry { part } => {
-                        carries.get(*part).cloned().ok_or(Fault::Missing)?
-                    }
-                    _ => inside.instruction(&Instruction {
+                let value = if let KernelOp::Carry { part } = &instruction.op {
+                    carries.get(*part).cloned().ok_or(Fault::Missing)?
+                } else {
+                    inside.instruction(&Instruction {
                         level: Level::Row,
                         ..instruction.clone()
-                    })?,
+                    })?
                 };
                 inside.values.push((Level::Row, value));
             }

@@ -128,8 +128,8 @@ impl Builder<'_> {
             };
             return self.push(KernelOp::Position(*dim), elem, level, id);
         }
-        if let Op::Scan { .. } = op {
-            return self.scan(id, &operands);
+        if let Op::Scan { part, .. } = op {
+            return self.scan(id, *part, &operands);
         }
         let own = match (op, operands.as_slice()) {
             (Op::Unary(op), &[x]) => KernelOp::Unary(*op, x),
@@ -210,7 +210,7 @@ impl Builder<'_> {
     }
 
     /// One part of a scan; parts of the same scan share a loop.
-    fn scan(&mut self, id: NodeId, operands: &[ValueId]) -> ValueId {
+    fn scan(&mut self, id: NodeId, part: usize, operands: &[ValueId]) -> ValueId {
         let graph = self.graph;
         let same = self.loops.iter().position(|own| own.is_of(graph, id));
         let number = match same {
@@ -228,10 +228,7 @@ impl Builder<'_> {
                 self.loops.len() - 1
             }
         };
-        let part = match graph.op(id) {
-            Op::Scan { part, .. } => *part,
-            _ => 0,
-        };
+
         self.push(
             KernelOp::Scan { scan: number, part },
             graph.ty(id).elem,
@@ -273,9 +270,10 @@ impl Builder<'_> {
                 .map(|value| self.at_cells(value))
                 .collect();
         }
-        let kind = match self.graph.op(root) {
-            Op::Reduce { kind, .. } => *kind,
-            _ => Reduction::Sum,
+        let kind = if let Op::Reduce { kind, .. } = self.graph.op(root) {
+            *kind
+        } else {
+            Reduction::Sum
         };
         let mask = if self.is_masked(root) {
             values.last().copied()

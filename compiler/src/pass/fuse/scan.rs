@@ -26,19 +26,18 @@ pub(super) enum Loop<'g> {
 
 /// Which operands of a scan have a value for each cell.
 pub(super) fn of_cells(op: &Op) -> Vec<usize> {
-    match op {
-        Op::Scan {
-            xs,
-            captured,
-            carries,
-            masked,
-            ..
-        } => {
-            let mask = xs + captured + carries;
-            (0..*xs).chain(masked.then_some(mask)).collect()
-        }
-        _ => Vec::new(),
-    }
+    let Op::Scan {
+        xs,
+        captured,
+        carries,
+        masked,
+        ..
+    } = op
+    else {
+        return Vec::new();
+    };
+    let mask = xs + captured + carries;
+    (0..*xs).chain(masked.then_some(mask)).collect()
 }
 
 impl Loop<'_> {
@@ -47,28 +46,20 @@ impl Loop<'_> {
         let Loop::Body { scan, .. } = self else {
             return false;
         };
-        match (graph.op(*scan), graph.op(id)) {
-            (
-                Op::Scan {
-                    over,
-                    reverse,
-                    body,
-                    ..
-                },
-                Op::Scan {
-                    over: other_over,
-                    reverse: other_reverse,
-                    body: other,
-                    ..
-                },
-            ) => {
-                over == other_over
-                    && reverse == other_reverse
-                    && Arc::ptr_eq(body, other)
-                    && graph.operands(*scan) == graph.operands(id)
-            }
-            _ => false,
-        }
+        let Op::Scan {
+            over,
+            reverse,
+            body,
+            ..
+        } = graph.op(*scan)
+        else {
+            return false;
+        };
+        let is_same = |other: &Op| {
+            matches!(other, Op::Scan { over: own, reverse: turned, body: inner, .. }
+                if own == over && turned == reverse && Arc::ptr_eq(inner, body))
+        };
+        is_same(graph.op(id)) && graph.operands(*scan) == graph.operands(id)
     }
 
     /// The loop, in a kernel whose body has so many instructions.
