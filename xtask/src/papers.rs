@@ -32,7 +32,6 @@ struct Comparison {
 
 #[derive(Deserialize)]
 struct Variant {
-    pipeline: Option<String>,
     #[serde(default)]
     set: BTreeMap<String, String>,
 }
@@ -158,9 +157,6 @@ fn run(
             .arg(&folder)
             .arg(format!("examples/papers/{}.rlp", comparison.paper))
             .stdout(Stdio::null());
-        if let Some(pipeline) = &variant.pipeline {
-            command.args(["--pipeline", pipeline]);
-        }
         for (setting, value) in &variant.set {
             command.arg("--set").arg(format!("{setting}={value}"));
         }
