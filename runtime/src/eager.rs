@@ -12,6 +12,7 @@ use rlp_compiler::ty::{DimId, Elem};
 
 use crate::error::{Fault, Result, RunError};
 use crate::extent::Extents;
+use crate::profile::{self, Label};
 use crate::tensor::{Tensor, Value};
 use crate::text::{self, Codes};
 use crate::torch::{self, Context, Site};
@@ -253,7 +254,7 @@ impl<'g> Executor<'g> {
             let operands = graph.operands(id);
             // A scan may have filled in its other parts.
             if !self.is_known(id) {
-                self.compute(id, &operands, host)
+                profile::within(Label::Node(graph, id), || self.compute(id, &operands, host))
                     .map_err(|error| error.at(graph, id))?;
             }
             if let Some(value) = &self.values[id.index()] {

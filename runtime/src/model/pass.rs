@@ -6,6 +6,7 @@
 use tch::{Kind, Tensor, no_grad};
 
 use super::head::{Head, HeadUpstream};
+use crate::profile::{self, Label, Work};
 
 /// What a model computed for a batch; `width` is the length of the batch's longest response.
 pub struct Pass {
@@ -75,7 +76,9 @@ impl Pass {
         if self.slots.numel() == 0 {
             return gradients;
         }
-        let hidden_gradient = no_grad(|| self.heads_backward(upstream, &mut gradients));
+        let hidden_gradient = profile::within(Label::Work(Work::Head), || {
+            no_grad(|| self.heads_backward(upstream, &mut gradients))
+        });
         // The gradient of Σ hidden · g by the hidden states is g, which is how autograd is given it.
         let surrogate = (&self.hidden * hidden_gradient).sum(None::<Kind>);
         let by_trunk = Tensor::run_backward(&[surrogate], &self.leaves, false, false);

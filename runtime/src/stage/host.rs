@@ -11,6 +11,7 @@ use crate::data::ProblemOrder;
 use crate::eager::{Drawn, Executor, Host};
 use crate::error::{Fault, Result};
 use crate::model::Pass;
+use crate::profile::{self, Label, Work};
 use crate::random::{Purpose, Stream};
 use crate::resource::{Frozen, World};
 use crate::tensor::Value;
@@ -151,7 +152,9 @@ impl Host for StageHost<'_> {
             let batches = sequences.micro_batches(self.micro_batch);
             let passes = batches
                 .iter()
-                .map(|batch| network.forward(batch, false))
+                .map(|batch| {
+                    profile::within(Label::Work(Work::Forward), || network.forward(batch, false))
+                })
                 .collect();
             self.passes = Some((model.clone(), read, sequences, passes));
         }

@@ -7,6 +7,7 @@ use super::group::{Carried, Group, groups};
 use super::host::StageHost;
 use crate::eager::{Executor, NoHost};
 use crate::error::{Fault, Result};
+use crate::profile::{self, Label};
 use crate::resource::World;
 use crate::tensor::{Tensor, Value, without_gradient};
 use crate::torch::Context;
@@ -64,8 +65,10 @@ impl<'p> Optimizer<'p> {
         let mut next = Vec::new();
         for group in &self.groups {
             let args = arguments(group.rule, graph, context, host)?;
-            let updated =
-                without_gradient(|| self.run(group, gradients, &args, context, host.world));
+            let rule = Label::Rule(&group.rule.block, self.plan.span);
+            let updated = profile::within(rule, || {
+                without_gradient(|| self.run(group, gradients, &args, context, host.world))
+            });
             next.push(updated.map_err(|error| error.at_span(self.plan.span))?);
         }
         for (group, (parameters, states)) in self.groups.iter_mut().zip(next) {
