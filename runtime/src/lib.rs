@@ -1,7 +1,9 @@
 //! The runtime: what executes a plan.
 
 pub mod assertion;
+mod bench;
 pub mod block;
+mod clock;
 pub mod command;
 mod console;
 pub mod cuda;
@@ -12,6 +14,7 @@ pub mod extent;
 mod folder;
 pub mod generate;
 pub mod model;
+mod profile;
 mod progress;
 pub mod random;
 pub mod report;
@@ -19,6 +22,7 @@ pub mod resource;
 pub mod run;
 mod stage;
 mod summary;
+mod table;
 pub mod tensor;
 mod text;
 pub mod tokenizer;
