@@ -5,6 +5,7 @@
     reason = "this is a program for the terminal"
 )]
 
+mod bench;
 mod quickstart;
 mod setup;
 
@@ -20,7 +21,8 @@ usage: cargo xtask COMMAND
   run [ARGS]   setup, build, and train examples/quickstart.rlp; ARGS go to `rlpc run`
   test         setup, build, and run every test, those of the standard library included
   ci           check formatting and lints, then test
-  quickstart   train the quickstart with three seeds, and check what it promises (about four minutes)";
+  quickstart   train the quickstart with three seeds, and check what it promises (about four minutes)
+  bench        measure rlpc beside others, and write the table of benches/RESULTS.md (`bench --help` says more)";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -34,6 +36,11 @@ fn main() -> ExitCode {
         ["test"] => test(checkout),
         ["ci"] => ci(checkout),
         ["quickstart"] => quickstart_seeds(checkout),
+        ["bench", "--help"] => {
+            println!("{}", bench::USAGE);
+            Ok(())
+        }
+        ["bench", ref further @ ..] => compare(checkout, further),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);
@@ -89,6 +96,14 @@ fn quickstart_seeds(checkout: &Path) -> Result<(), String> {
     setup::setup(checkout)?;
     build(checkout)?;
     quickstart::seeds(checkout)
+}
+
+fn compare(checkout: &Path, further: &[&str]) -> Result<(), String> {
+    if !further.contains(&"--report") && !further.contains(&"--release") {
+        setup::setup(checkout)?;
+        build(checkout)?;
+    }
+    bench::bench(checkout, further)
 }
 
 /// Both executables, because `rlpc` starts the engine that stands beside it.
