@@ -7,10 +7,11 @@ mod pipeline;
 
 use crate::clock::{Elapsed, Moment};
 use crate::error::Result;
+use crate::tensor::Device;
 
 pub(crate) use arguments::Given;
 pub(crate) use block::{BlockTimes, block};
-pub(crate) use optimizer::{rule, rule_source};
+pub(crate) use optimizer::{RuleTimes, rule, rule_source};
 pub(crate) use pipeline::{StageTimes, part_name, pipeline};
 
 /// Repetitions of one piece of work.
@@ -19,13 +20,17 @@ pub(crate) struct Times(Vec<Elapsed>);
 
 impl Times {
     /// Once without being counted, then `repeat` times.
-    pub(crate) fn of<T>(repeat: usize, mut work: impl FnMut() -> Result<T>) -> Result<Times> {
+    pub(crate) fn of<T>(
+        repeat: usize,
+        device: Device,
+        mut work: impl FnMut() -> Result<T>,
+    ) -> Result<Times> {
         work()?;
         let mut times = Vec::new();
         for _ in 0..repeat {
-            let start = Moment::now();
+            let start = Moment::on(device);
             let result = work()?;
-            times.push(start.elapsed());
+            times.push(start.elapsed_on(device));
             drop(result);
         }
         Ok(Times(times))

@@ -9,6 +9,8 @@ use std::fs;
 use std::ops::{AddAssign, Sub};
 use std::time::{Duration, Instant};
 
+use crate::tensor::Device;
+
 /// A moment, by the clock on the wall and by the processors' time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Moment {
@@ -44,6 +46,12 @@ impl Sub for Elapsed {
 }
 
 impl Moment {
+    /// Now, once the device has done all that it was given.
+    pub(crate) fn on(device: Device) -> Moment {
+        wait_for(device);
+        Moment::now()
+    }
+
     pub(crate) fn now() -> Moment {
         Moment {
             wall: Instant::now(),
@@ -51,11 +59,24 @@ impl Moment {
         }
     }
 
+    /// What passed until the device has done all that it was given.
+    pub(crate) fn elapsed_on(self, device: Device) -> Elapsed {
+        wait_for(device);
+        self.elapsed()
+    }
+
     pub(crate) fn elapsed(self) -> Elapsed {
         Elapsed {
             wall: self.wall.elapsed().as_secs_f64(),
             cpu: cpu_time().saturating_sub(self.cpu).as_secs_f64(),
         }
+    }
+}
+
+/// A GPU works on after the call that gave it work; this comes back when it is done.
+pub(crate) fn wait_for(device: Device) {
+    if let Device::Cuda(index) = device {
+        tch::Cuda::synchronize(index as i64);
     }
 }
 

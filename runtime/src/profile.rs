@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use rlp_compiler::graph::{Call, Graph, ModelOutput, NodeId, Op};
 use rlp_grammar::ast::Span;
 
-use crate::clock::{Elapsed, cpu_time};
+use crate::clock::{Elapsed, cpu_time, wait_for};
 use crate::tensor::Device;
 pub(crate) use report::Profile;
 
@@ -265,7 +265,7 @@ impl Recorder {
             }
         };
         *self.rows[row].counts.entry(node).or_default() += 1;
-        self.wait();
+        wait_for(self.device);
         self.frames.push(Frame {
             row,
             cpu: node.is_none().then(cpu_time),
@@ -278,7 +278,7 @@ impl Recorder {
 
     /// Closes the innermost span.
     fn leave(&mut self) {
-        self.wait();
+        wait_for(self.device);
         let Some(frame) = self.frames.pop() else {
             return;
         };
@@ -300,13 +300,6 @@ impl Recorder {
                 start: frame.start - self.start,
                 length,
             });
-        }
-    }
-
-    /// A GPU works on after the call that gave it work; a span ends when it is done.
-    fn wait(&self) {
-        if let Device::Cuda(index) = self.device {
-            tch::Cuda::synchronize(index as i64);
         }
     }
 

@@ -47,7 +47,7 @@ impl Given<'_> {
                 .ids()
                 .map(|dim| plan.graph.dims.name(dim))
                 .collect();
-            let near = nearest(name, names.into_iter());
+            let near = nearest(name, names);
             return Err(match near.first() {
                 Some(near) => Fault::input_help(message, format!("--size {near}=…")),
                 None => Fault::input(message),

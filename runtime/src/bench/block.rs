@@ -30,16 +30,16 @@ pub(crate) fn block(
     if let Some(names) = by {
         evaluation = evaluation.by(names);
     }
-    let start = Moment::now();
+    let start = Moment::on(options.device);
     let (values, gradients, _) = evaluation.compute(options)?;
-    let first = start.elapsed();
+    let first = start.elapsed_on(options.device);
     let written = values.iter().map(bytes_of).sum::<u64>()
         + gradients
             .iter()
             .map(|(_, gradient)| bytes_of_tensor(gradient))
             .sum::<u64>();
     drop((values, gradients));
-    let times = Times::of(repeat, || evaluation.compute(options))?;
+    let times = Times::of(repeat, options.device, || evaluation.compute(options))?;
     Ok(BlockTimes {
         first,
         times,

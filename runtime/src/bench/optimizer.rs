@@ -113,10 +113,10 @@ pub(crate) fn rule(
     let mut optimizer = Optimizer::new(train, &world, &Carried::default());
     let mut host = StageHost::new(&mut world, &stage.graph, 0, None);
     let mut update = || optimizer.update(&gradients, train.steps, &stage.graph, &mut host);
-    let start = Moment::now();
+    let start = Moment::on(device);
     update()?;
-    let first = start.elapsed();
-    let times = Times::of(repeat, update)?;
+    let first = start.elapsed_on(device);
+    let times = Times::of(repeat, device, update)?;
     Ok(RuleTimes {
         parameters,
         first,

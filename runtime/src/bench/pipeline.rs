@@ -40,13 +40,14 @@ struct Step {
 /// Runs a pipeline, at most `most_steps` steps of each stage.
 pub(crate) fn pipeline(plan: &Plan, world: &mut World, most_steps: u64) -> Result<Vec<StageTimes>> {
     let mut stages: Vec<(String, Vec<Step>)> = Vec::new();
-    profile::start(world.device);
+    let device = world.device;
+    profile::start(device);
     let (mut start, mut before) = (Moment::now(), Totals::new());
     let done = run(plan, world, Some(most_steps), &mut |event: Event<'_>| {
         let Event::Step(record) = event else {
             return ControlFlow::Continue(());
         };
-        let time = start.elapsed();
+        let time = start.elapsed_on(device);
         let after = profile::totals();
         let step = Step {
             time,

@@ -198,14 +198,10 @@ impl Profile {
                 })
                 .or_insert(line);
         }
-        let mut lines: Vec<((Option<usize>, Option<Phase>), Line)> = merged
-            .into_iter()
-            .map(|((stage, phase, ..), line)| ((stage, phase), line))
-            .collect();
-        lines.sort_by(|(place, line), (other_place, other)| {
-            place
-                .cmp(other_place)
-                .then(other.seconds.total_cmp(&line.seconds))
+        let mut lines: Vec<(Group, Line)> = merged.into_iter().collect();
+        lines.sort_by(|(group, line), (other_group, other)| {
+            let place = (group.0, group.1).cmp(&(other_group.0, other_group.1));
+            place.then(other.seconds.total_cmp(&line.seconds))
         });
         lines.into_iter().map(|(_, line)| line).collect()
     }
