@@ -188,11 +188,7 @@ fn what_cannot_be_timed_is_refused() {
             1,
             "--size token=…",
         ),
-        (
-            &["loss.nll", "--size=example=4,token=8", "--wrt=x"],
-            1,
-            "`x`",
-        ),
+        (&["loss.nll", "--size=..=8", "--wrt=x"], 1, "`x`"),
         (&["loss.nll", "--parameters=1M"], 1, "is no optimizer"),
         (&["own.rlp", "--executor=fused"], 1, "a pipeline"),
         (&["missing.rlp"], 1, "missing.rlp"),
