@@ -48,6 +48,9 @@ pub(crate) enum Task {
     /// Evaluates one block on tensors from files
     #[command(disable_help_flag = true)]
     Eval(Handed),
+    /// Times a block, an optimizer or the steps of a pipeline
+    #[command(disable_help_flag = true)]
+    Bench(Handed),
 }
 
 /// Arguments that the engine reads.

@@ -65,6 +65,7 @@ fn obey(task: &Task) -> Answer {
         Task::Run(handed) => hand_over("run", handed),
         Task::Test(handed) => hand_over("test", handed),
         Task::Eval(handed) => hand_over("eval", handed),
+        Task::Bench(handed) => hand_over("bench", handed),
     }
 }
 

@@ -5,6 +5,8 @@ mod inputs;
 mod nested;
 mod output;
 
+use std::cell::OnceCell;
+
 use rlp_compiler::graph::{Assertion, Graph, NodeId, Op};
 use rlp_compiler::pass;
 use rlp_compiler::plan::{BlockPlan, ResultPlan};
@@ -70,17 +72,27 @@ pub fn evaluate(
     evaluation.finish(options)
 }
 
-/// One evaluation of a block.
-struct Evaluation<'a> {
+/// A block on its arguments; it can be computed any number of times.
+pub(crate) struct Evaluation<'a> {
     plan: &'a BlockPlan,
     inputs: &'a Inputs,
     bound: Bound,
     context: Context,
     executor: ExecutorChoice,
+    /// The arguments to differentiate by; every real tensor if absent.
+    by: Option<&'a [String]>,
+    differentiated: OnceCell<Differentiated>,
+}
+
+/// The graph with its own derivative.
+struct Differentiated {
+    graph: Graph,
+    /// For each result that is differentiated, the gradient by each input.
+    shares: Vec<Vec<NodeId>>,
 }
 
 impl<'a> Evaluation<'a> {
-    fn new(
+    pub(crate) fn new(
         plan: &'a BlockPlan,
         inputs: &'a Inputs,
         options: &Options,
@@ -108,7 +120,16 @@ impl<'a> Evaluation<'a> {
             bound: bind(plan, inputs, kind, device)?,
             context,
             executor: options.executor,
+            by: None,
+            differentiated: OnceCell::new(),
         })
+    }
+
+    /// The same, differentiated by these arguments only.
+    #[must_use]
+    pub(crate) fn by(mut self, names: &'a [String]) -> Evaluation<'a> {
+        self.by = Some(names);
+        self
     }
 
     /// The results in the order of the plan, as the graph computes them.
@@ -119,17 +140,22 @@ impl<'a> Evaluation<'a> {
         })
     }
 
-    /// The results and, if they are asked for, the gradients, as they are written.
-    fn finish(&self, options: &Options) -> Result<Vec<(String, Value)>> {
-        let (values, gradients, extents) = match (options.gradients, options.executor) {
+    /// The results and, if they are asked for, the gradients, over ascending dimensions.
+    pub(crate) fn compute(&self, options: &Options) -> Result<Evaluated> {
+        match (options.gradients, options.executor) {
             (false, _) => {
                 let mut executor = self.executor(&self.plan.graph, &[])?;
                 let values = without_gradient(|| executor.evaluate(&self.wanted(), &mut NoHost))?;
-                (values, Vec::new(), executor.extents().clone())
+                Ok((values, Vec::new(), executor.extents().clone()))
             }
-            (true, ExecutorChoice::Eager) => self.by_autograd()?,
-            (true, ExecutorChoice::Fused) => self.by_compiler()?,
-        };
+            (true, ExecutorChoice::Eager) => self.by_autograd(),
+            (true, ExecutorChoice::Fused) => self.by_compiler(),
+        }
+    }
+
+    /// The same as they are written.
+    fn finish(&self, options: &Options) -> Result<Vec<(String, Value)>> {
+        let (values, gradients, extents) = self.compute(options)?;
         let mut written = Vec::new();
         for (result, value) in self.plan.results.iter().zip(values) {
             let dims = &self.plan.graph.ty(result.node).dims;
@@ -183,22 +209,23 @@ impl<'a> Evaluation<'a> {
     }
 
     fn by_compiler(&self) -> Result<Evaluated> {
-        let mut graph = self.plan.graph.clone();
         let numbers: Vec<usize> = self
             .differentiated()
             .iter()
             .map(|(number, _)| *number)
             .collect();
-        let wrt: Vec<NodeId> = numbers
-            .iter()
-            .map(|&number| self.plan.inputs[number].node)
-            .collect();
-        let shares: Vec<Vec<NodeId>> = self
-            .summed()?
-            .iter()
-            .map(|&node| pass::gradients(&mut graph, node, &wrt))
-            .collect();
-        let mut executor = self.executor(&graph, &[])?;
+        let summed = self.summed()?;
+        let Differentiated { graph, shares } = self.differentiated.get_or_init(|| {
+            let mut graph = self.plan.graph.clone();
+            let wrt: Vec<NodeId> = numbers
+                .iter()
+                .map(|&number| self.plan.inputs[number].node)
+                .collect();
+            let gradients = |&node: &NodeId| pass::gradients(&mut graph, node, &wrt);
+            let shares = summed.iter().map(gradients).collect();
+            Differentiated { graph, shares }
+        });
+        let mut executor = self.executor(graph, &[])?;
         let wanted: Vec<NodeId> = self.wanted().into_iter().chain(shares.concat()).collect();
         let mut values = without_gradient(|| executor.evaluate(&wanted, &mut NoHost))?;
         let mut shares = values.split_off(self.plan.results.len()).into_iter();
@@ -271,7 +298,9 @@ impl<'a> Evaluation<'a> {
         let numbered = self.plan.inputs.iter().zip(&self.bound.values).enumerate();
         let differentiated = numbered.filter_map(|(number, (input, value))| match value {
             Some(Value::Tensor(tensor))
-                if input.elem == Elem::Real && !input.name.starts_with("state.") =>
+                if input.elem == Elem::Real
+                    && !input.name.starts_with("state.")
+                    && self.by.is_none_or(|names| names.contains(&input.name)) =>
             {
                 (!input.axes.is_empty() || self.inputs.get(&input.name).is_some())
                     .then_some((number, tensor))
@@ -283,4 +312,4 @@ impl<'a> Evaluation<'a> {
 }
 
 /// The results, the gradient of each differentiated input by its number, and what is known of the dimensions.
-type Evaluated = (Vec<Value>, Vec<(usize, Tensor)>, Extents);
+pub(crate) type Evaluated = (Vec<Value>, Vec<(usize, Tensor)>, Extents);

@@ -58,12 +58,8 @@ impl RunFolder {
             }
             None => new_folder(Path::new("runs"), name)?,
         };
-        let write = |name: &str, text: &str| {
-            let path = path.join(name);
-            write_file(&path, text).map_err(|reason| Fault::file(&path, reason))
-        };
-        write("pipeline.rlp", pipeline)?;
-        write("run.json", &format!("{description:#}\n"))?;
+        write(&path, "pipeline.rlp", pipeline)?;
+        write(&path, "run.json", &format!("{description:#}\n"))?;
         let metrics = path.join("metrics.jsonl");
         let file =
             File::create_new(&metrics).map_err(|error| Fault::file(&metrics, reason(&error)))?;
@@ -77,6 +73,11 @@ impl RunFolder {
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Writes a file of its own into the folder.
+    pub(crate) fn write(&self, name: &str, text: &str) -> Result<(), Fault> {
+        write(&self.path, name, text)
     }
 
     /// Adds a line to `metrics.jsonl`.
@@ -125,6 +126,11 @@ impl RunFolder {
         }
         Ok(())
     }
+}
+
+fn write(folder: &Path, name: &str, text: &str) -> Result<(), Fault> {
+    let path = folder.join(name);
+    write_file(&path, text).map_err(|reason| Fault::file(&path, reason))
 }
 
 /// A folder below `parent` that was not there before.

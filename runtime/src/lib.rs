@@ -2,7 +2,9 @@
 
 mod asserted;
 pub mod assertion;
+mod bench;
 pub mod block;
+mod clock;
 pub mod command;
 mod console;
 pub mod cuda;
@@ -15,6 +17,7 @@ mod folder;
 pub mod generate;
 pub mod memory;
 pub mod model;
+mod profile;
 mod progress;
 pub mod random;
 pub mod report;
@@ -22,6 +25,7 @@ pub mod resource;
 pub mod run;
 mod stage;
 mod summary;
+mod table;
 pub mod tensor;
 mod text;
 pub mod tokenizer;

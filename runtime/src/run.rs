@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use rlp_compiler::plan::Plan;
 
 use crate::error::Result;
+use crate::profile::{self, Label};
 use crate::report::Observer;
 use crate::resource::World;
 use crate::stage::{Carried, Limits, run_stage};
@@ -32,7 +33,10 @@ pub fn run(
             number,
             steps: most_steps.unwrap_or(u64::MAX),
         };
-        match run_stage(stage, limits, world, &mut carried, observe)? {
+        let ended = profile::within(Label::Stage(&stage.name), || {
+            run_stage(stage, limits, world, &mut carried, observe)
+        })?;
+        match ended {
             ControlFlow::Continue(()) => {}
             ControlFlow::Break(()) => return Ok(Ending::Interrupted),
         }

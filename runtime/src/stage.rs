@@ -28,8 +28,9 @@ use rlp_compiler::graph::{Graph, NodeId, Op};
 use rlp_compiler::phase::upstream;
 use rlp_compiler::plan::StagePlan;
 
-use crate::error::Result;
+use crate::error::{Result, RunError};
 use crate::executor::Executor;
+use crate::profile::{self, Label, Phase};
 use crate::random::{Purpose, Stream};
 use crate::report::{EvaluationRecord, Event, Observer, StepRecord, Trained, is_due};
 use crate::resource::World;
@@ -38,9 +39,9 @@ use crate::torch::Context;
 use clause::Clause;
 use gradient::gradient;
 pub(crate) use group::Carried;
-use host::StageHost;
+pub(crate) use host::StageHost;
 use steady::Steady;
-use update::Optimizer;
+pub(crate) use update::Optimizer;
 
 /// How far a stage is to go.
 #[derive(Clone, Copy, Debug)]
@@ -87,6 +88,9 @@ fn open(graph: &Graph) -> Graph {
     }
     graph
 }
+
+/// The numbers of the reports of a step, and its evaluations.
+type Told = (Vec<(String, f64)>, Vec<EvaluationRecord>);
 
 struct Stage<'s> {
     plan: &'s StagePlan,
@@ -163,7 +167,8 @@ impl<'s> Stage<'s> {
             logp_gap: None,
             without_update: Vec::new(),
         };
-        let empty = without_gradient(|| self.draw(&mut batch, step))?;
+        let rollout = Label::Phase(Phase::Rollout);
+        let empty = profile::within(rollout, || without_gradient(|| self.draw(&mut batch, step)))?;
 
         // Everything of the rollout phase comes before the first update.
         let active: Vec<usize> = (0..self.clauses.len())
@@ -180,7 +185,7 @@ impl<'s> Stage<'s> {
                     self.steady
                         .evaluate(&mut batch, &clause.given, &mut self.host)
                 };
-                Some(without_gradient(evaluate)?)
+                Some(profile::within(rollout, || without_gradient(evaluate))?)
             });
         }
         let early: Vec<NodeId> = self
@@ -192,8 +197,10 @@ impl<'s> Stage<'s> {
             .into_iter()
             .filter(|node| !self.depends(*node, &empty))
             .collect();
-        without_gradient(|| self.steady.evaluate(&mut batch, &early, &mut self.host))?;
-        without_gradient(|| self.check_early(&active, step, &mut batch, &empty))?;
+        profile::within(rollout, || {
+            without_gradient(|| self.steady.evaluate(&mut batch, &early, &mut self.host))?;
+            without_gradient(|| self.check_early(&active, step, &mut batch, &empty))
+        })?;
         record.tokens = self.host.tokens;
 
         for (&index, given) in active.iter().zip(&given) {
@@ -207,20 +214,33 @@ impl<'s> Stage<'s> {
         }
 
         self.host.forget_passes();
+        let (metrics, evaluations) = profile::within(Label::Phase(Phase::Report), || {
+            without_gradient(|| self.end(&mut batch, step, &empty))
+        })?;
+        record.metrics = metrics;
+        record.seconds = start.elapsed().as_secs_f64();
+        Ok((record, evaluations))
+    }
+
+    /// What comes after the updates of a step: reports, evaluations, states.
+    fn end(
+        &mut self,
+        batch: &mut Executor<'_>,
+        step: u64,
+        empty: &BTreeSet<NodeId>,
+    ) -> Result<Told> {
         let (plan, steps) = (self.plan, self.steps);
+        let mut metrics = Vec::new();
         for report in plan
             .reports
             .iter()
             .filter(|report| is_due(report.every, step, steps))
         {
-            record
-                .metrics
-                .extend(without_gradient(|| self.tell(&mut batch, report, &empty))?);
+            metrics.extend(self.tell(batch, report, empty)?);
         }
-        let evaluations = without_gradient(|| self.evaluations(&mut batch, step, &empty))?;
-        without_gradient(|| self.next_states(&mut batch, &empty))?;
-        record.seconds = start.elapsed().as_secs_f64();
-        Ok((record, evaluations))
+        let evaluations = self.evaluations(batch, step, empty)?;
+        self.next_states(batch, empty)?;
+        Ok((metrics, evaluations))
     }
 
     /// Checks all that is asserted of values of the rollout phase.
@@ -316,13 +336,17 @@ impl<'s> Stage<'s> {
                 minibatch::deal(rows, batch.extents(), plan.minibatch, stream.at(epoch))?
             {
                 let (clause, optimizer) = &mut self.clauses[index];
-                let mut minibatch = clause.minibatch(batch, given, &portions)?;
-                let gradient = gradient(clause, &mut minibatch, &mut self.host)?;
-                if trained.updates == 0 {
-                    let found = gap::logp_gap(&self.host, &minibatch, &gradient, &portions)?;
-                    *logp_gap = logp_gap.iter().copied().chain(found).reduce(f64::max);
-                }
-                let norm = gradient.norm()?;
+                let host = &mut self.host;
+                let (gradient, norm) = profile::within(Label::Phase(Phase::Update), || {
+                    let mut minibatch = clause.minibatch(batch, given, &portions)?;
+                    let gradient = gradient(clause, &mut minibatch, host)?;
+                    if trained.updates == 0 {
+                        let found = gap::logp_gap(host, &minibatch, &gradient, &portions)?;
+                        *logp_gap = logp_gap.iter().copied().chain(found).reduce(f64::max);
+                    }
+                    let norm = gradient.norm()?;
+                    Ok::<_, RunError>((gradient, norm))
+                })?;
                 if !norm.is_finite() {
                     return Err(guard::not_finite(
                         "the norm of the gradient",
@@ -330,7 +354,9 @@ impl<'s> Stage<'s> {
                         plan.loss,
                     ));
                 }
-                optimizer.update(&gradient, norm, total, self.graph, &mut self.host)?;
+                profile::within(Label::Phase(Phase::Optimizer), || {
+                    optimizer.update(&gradient, norm, total, self.graph, host)
+                })?;
                 trained.updates += 1;
                 trained.loss += gradient.loss;
                 trained.grad_norm += norm;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Map, Value as Json, json};
 
 use crate::report::Event;
+use crate::table::table;
 
 /// The numbers of a run so far.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -106,31 +107,8 @@ impl Summary {
                 ]);
             }
         }
-        let width = |column: usize| {
-            rows.iter()
-                .map(|row| row[column].chars().count())
-                .max()
-                .unwrap_or_default()
-        };
-        let widths: Vec<usize> = (0..6).map(width).collect();
-        let cell = |column: usize, text: &str| {
-            let width = widths[column];
-            // Names to the left, numbers to the right.
-            if matches!(column, 0 | 3) {
-                format!("{text:<width$}")
-            } else {
-                format!("{text:>width$}")
-            }
-        };
-        let line = |row: &[String; 6]| {
-            let cells: Vec<String> = row
-                .iter()
-                .enumerate()
-                .map(|(column, text)| cell(column, text))
-                .collect();
-            cells.join("  ").trim_end().to_string()
-        };
-        rows.iter().map(line).collect()
+        // Names to the left, numbers to the right.
+        table(&rows, &[0, 3])
     }
 
     /// One object a stage, with the last value of each number.

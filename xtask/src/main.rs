@@ -5,6 +5,7 @@
     reason = "this is a program for the terminal"
 )]
 
+mod bench;
 mod papers;
 mod quickstart;
 mod setup;
@@ -22,7 +23,8 @@ usage: cargo xtask COMMAND
   test         setup, build, and run every test, those of the standard library included
   ci           check formatting and lints, then test
   quickstart   train the quickstart with three seeds, and check what it promises (about four minutes)
-  papers [P]   run the comparisons of the papers, or of those named, with three seeds, and write docs/papers.md (over an hour)";
+  papers [P]   run the comparisons of the papers, or of those named, with three seeds, and write docs/papers.md (over an hour)
+  bench        measure rlpc beside others, and write the table of benches/RESULTS.md (`bench --help` says more)";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -37,6 +39,11 @@ fn main() -> ExitCode {
         ["ci"] => ci(checkout),
         ["quickstart"] => quickstart_seeds(checkout),
         ["papers", ref named @ ..] => compare_papers(checkout, named),
+        ["bench", "--help"] => {
+            println!("{}", bench::USAGE);
+            Ok(())
+        }
+        ["bench", ref further @ ..] => compare(checkout, further),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);
@@ -98,6 +105,14 @@ fn compare_papers(checkout: &Path, named: &[&str]) -> Result<(), String> {
     setup::setup(checkout)?;
     build(checkout)?;
     papers::papers(checkout, named)
+}
+
+fn compare(checkout: &Path, further: &[&str]) -> Result<(), String> {
+    if !further.contains(&"--report") && !further.contains(&"--release") {
+        setup::setup(checkout)?;
+        build(checkout)?;
+    }
+    bench::bench(checkout, further)
 }
 
 /// Both executables, because `rlpc` starts the engine that stands beside it.

@@ -21,6 +21,17 @@ pub(crate) struct Arguments {
 const EXITS: &str = "Exit codes: 0 done, 1 problems in the files, 2 wrong usage or environment, 3 the run failed, \
                      130 interrupted";
 
+const BENCHES: &str = "\
+Examples:
+  rlpc bench loss.ppo_clip --size prompt=512,sample=1,token=4096 --wrt logp
+  rlpc bench mine.rlp:reward.tagged --size prompt=100000,sample=1 --executor eager
+  rlpc bench optimizer.adamw --parameters 21.2M
+  rlpc bench pipeline.rlp --steps 5
+
+Arguments that no file has are random: reals normal, log-probabilities near -1, integers 0 or 1, texts `<think>…</think>\
+<answer> 123 </answer>` with an `answer` that is right for every second one. `first` is the time to the first result, \
+compilation included; the others are of repetitions after it. GB/s counts each argument and each result once.";
+
 #[derive(Subcommand, Debug)]
 pub(crate) enum Task {
     /// Runs a pipeline
@@ -29,6 +40,9 @@ pub(crate) enum Task {
     Eval(Eval),
     /// Runs the tests that stand beside blocks
     Test(Test),
+    /// Times a block, an optimizer or the steps of a pipeline
+    #[command(after_help = BENCHES)]
+    Bench(Bench),
 }
 
 #[derive(Args, Debug)]
@@ -64,6 +78,9 @@ pub(crate) struct Run {
     /// Every step, with the norm of the gradient and the gap of the log-probabilities; and what does not run as kernels, and why
     #[arg(long, short, conflicts_with = "quiet")]
     pub(crate) verbose: bool,
+    /// Where the time went, at the end: a table, and `profile.json` and `trace.json` in the folder of the run
+    #[arg(long)]
+    pub(crate) profile: bool,
     #[command(flatten)]
     pub(crate) output: Output,
 }
@@ -114,6 +131,122 @@ pub(crate) struct Test {
     pub(crate) output: Output,
 }
 
+#[derive(Args, Debug)]
+pub(crate) struct Bench {
+    /// `loss.ppo_clip`, `mine.rlp:loss.my_loss`, or a file with a pipeline
+    pub(crate) target: String,
+    /// Sizes of the dimensions of the block's arguments
+    #[arg(long = "size", value_name = "DIM=N,…", value_delimiter = ',', value_parser = parse_size)]
+    pub(crate) sizes: Vec<(String, i64)>,
+    /// How much of a ragged dimension is real, on average
+    #[arg(long, value_name = "SHARE", default_value_t = 1.0, value_parser = parse_share)]
+    pub(crate) filled: f64,
+    /// Characters of each text
+    #[arg(long, value_name = "N", default_value_t = 437)]
+    pub(crate) characters: usize,
+    /// Arguments: a safetensors file, or a `.json` file of nested lists
+    #[arg(long = "in", value_name = "FILE")]
+    pub(crate) inputs: Vec<PathBuf>,
+    /// Values for parameters of the block or pipeline
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parse_setting)]
+    pub(crate) settings: Vec<(String, String)>,
+    /// Also the gradient of the sum of the result by every tensor argument
+    #[arg(long)]
+    pub(crate) grad: bool,
+    /// Also the gradient, by these arguments only
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    pub(crate) wrt: Vec<String>,
+    /// Which executors are compared, the first one being the measure; all if absent
+    #[arg(
+        long = "executor",
+        value_enum,
+        value_name = "EXECUTOR,…",
+        value_delimiter = ','
+    )]
+    pub(crate) executors: Vec<Executor>,
+    /// Of random reals, and of a model
+    #[arg(long, value_enum, default_value_t = Precision::F32)]
+    pub(crate) precision: Precision,
+    /// Repetitions that are timed, after one that is not
+    #[arg(long, value_name = "N", default_value_t = 7, value_parser = parse_repeat)]
+    pub(crate) repeat: usize,
+    /// An optimizer over the matrices of a transformer with about so many values: `21.2M`
+    #[arg(long, value_name = "N", value_parser = parse_count)]
+    pub(crate) parameters: Option<i64>,
+    /// At most so many steps of each stage of a pipeline; the first is told apart
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) steps: u64,
+    /// Which pipeline, if the file has several
+    #[arg(long, value_name = "NAME")]
+    pub(crate) pipeline: Option<String>,
+    /// What every random number follows from
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    #[command(flatten)]
+    pub(crate) machine: Machine,
+    /// One JSON object a result
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Precision {
+    F32,
+    F64,
+}
+
+impl Precision {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Precision::F32 => "f32",
+            Precision::F64 => "f64",
+        }
+    }
+}
+
+/// `prompt=512`
+fn parse_size(text: &str) -> Result<(String, i64), String> {
+    let (name, size) = text
+        .split_once('=')
+        .ok_or("a size is `DIM=N`: `prompt=512`")?;
+    Ok((name.trim().to_string(), parse_count(size)?))
+}
+
+/// `512`, `64k`, `21.2M`: at least 1.
+fn parse_count(text: &str) -> Result<i64, String> {
+    let text = text.trim();
+    let (digits, unit) = match text.strip_suffix(['k', 'K']) {
+        Some(digits) => (digits, 1e3),
+        None => match text.strip_suffix('M') {
+            Some(digits) => (digits, 1e6),
+            None => (text, 1.0),
+        },
+    };
+    let number = digits.parse::<f64>().map(|number| (number * unit).round());
+    match number {
+        Ok(number) if (1.0..1e15).contains(&number) => Ok(number as i64),
+        Ok(_) | Err(_) => Err(format!(
+            "`{text}` is no number such as `512`, `64k` or `21.2M`"
+        )),
+    }
+}
+
+fn parse_share(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(share) if share > 0.5 && share <= 1.0 => Ok(share),
+        Ok(_) | Err(_) => Err("a share is above 0.5 and at most 1".to_string()),
+    }
+}
+
+fn parse_repeat(text: &str) -> Result<usize, String> {
+    match text.parse::<usize>() {
+        Ok(number) if number >= 1 => Ok(number),
+        Ok(_) | Err(_) => Err("a whole number of at least 1 is expected".to_string()),
+    }
+}
+
 /// On what a command computes.
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct Machine {
@@ -136,6 +269,15 @@ pub(crate) enum Executor {
     Eager,
     /// As kernels of machine code, differentiated by the compiler
     Fused,
+}
+
+impl Executor {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Executor::Eager => "eager",
+            Executor::Fused => "fused",
+        }
+    }
 }
 
 impl From<Executor> for ExecutorChoice {

@@ -36,13 +36,7 @@ fn evaluated(
     sources: &mut SourceMap,
     console: &mut Console,
 ) -> Result<Exit> {
-    let (step, steps) = (counter(arguments, "step")?, counter(arguments, "steps")?);
-    let settings = arguments
-        .settings
-        .iter()
-        .filter(|(name, _)| name != "step" && name != "steps")
-        .cloned()
-        .collect();
+    let (settings, step, steps) = counters(&arguments.settings)?;
     let (plan, map) = plan_block(&Files::new(), &arguments.block, &Settings(settings));
     *sources = map;
     let mut plan = match plan {
@@ -98,9 +92,22 @@ fn warn_of_unread(plan: &BlockPlan, inputs: &Inputs, arguments: &Eval, console: 
     }
 }
 
+/// Settings of arguments, and what is set for `step` and `steps`.
+pub(crate) type Counters = (Vec<(String, String)>, Option<u64>, Option<u64>);
+
+pub(crate) fn counters(settings: &[(String, String)]) -> Result<Counters> {
+    let is_argument = |(name, _): &&(String, String)| name != "step" && name != "steps";
+    let arguments = settings.iter().filter(is_argument).cloned().collect();
+    Ok((
+        arguments,
+        counter(settings, "step")?,
+        counter(settings, "steps")?,
+    ))
+}
+
 /// `--set step=3`: the number of an update, from 1.
-fn counter(arguments: &Eval, name: &str) -> Result<Option<u64>> {
-    let Some((_, text)) = arguments.settings.iter().rev().find(|(own, _)| own == name) else {
+fn counter(settings: &[(String, String)], name: &str) -> Result<Option<u64>> {
+    let Some((_, text)) = settings.iter().rev().find(|(own, _)| own == name) else {
         return Ok(None);
     };
     match text.parse() {

@@ -1,6 +1,7 @@
-//! The commands of the engine: what `rlpc run`, `rlpc eval` and `rlpc test` hand over to.
+//! The commands of the engine: what `rlpc run`, `rlpc eval`, `rlpc test` and `rlpc bench` hand over to.
 
 mod arguments;
+mod bench;
 mod eval;
 mod problem;
 mod run;
@@ -46,6 +47,7 @@ fn obey(arguments: &Arguments) -> Exit {
         Task::Run(arguments) => run::run(arguments),
         Task::Eval(arguments) => eval::eval(arguments),
         Task::Test(arguments) => test::test(arguments),
+        Task::Bench(arguments) => bench::bench(arguments),
     }
 }
 

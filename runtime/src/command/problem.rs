@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use rlp_compiler::diagnostic::{Diagnostic, Severity};
+use rlp_compiler::plan::Plan;
 use rlp_compiler::source::SourceMap;
 use rlp_frontend::{Format, render};
 use serde_json::json;
@@ -51,6 +52,34 @@ impl Exit {
             | Fault::Torch { .. }
             | Fault::Broken { .. } => Exit::Failed,
         }
+    }
+}
+
+/// The pipeline that is meant.
+pub(crate) fn choose<'p>(
+    plans: &'p [Plan],
+    name: Option<&str>,
+) -> Result<&'p Plan, (Exit, String)> {
+    let names: Vec<String> = plans
+        .iter()
+        .map(|plan| format!("`{}`", plan.name))
+        .collect();
+    match (plans, name) {
+        ([], _) => Err((Exit::Problems, "this file has no pipeline".to_string())),
+        (_, Some(name)) => plans.iter().find(|plan| plan.name == name).ok_or_else(|| {
+            (
+                Exit::Unusable,
+                format!(
+                    "this file has no pipeline `{name}`, but {}",
+                    names.join(", ")
+                ),
+            )
+        }),
+        ([plan], None) => Ok(plan),
+        (_, None) => Err((
+            Exit::Unusable,
+            format!("choose one with `--pipeline`: {}", names.join(", ")),
+        )),
     }
 }
 

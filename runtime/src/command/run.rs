@@ -18,11 +18,12 @@ use signal_hook::consts::SIGINT;
 use signal_hook::flag;
 
 use super::arguments::Run;
-use super::problem::{Exit, cores, open, refuse, show, show_error};
+use super::problem::{Exit, choose, cores, open, refuse, show, show_error};
 use crate::console::Console;
 use crate::error::{Fault, RunError};
 use crate::executor::ExecutorChoice;
 use crate::folder::RunFolder;
+use crate::profile;
 use crate::progress::{Progress, Style};
 use crate::report::Event;
 use crate::resource::World;
@@ -97,31 +98,6 @@ pub(crate) fn run(arguments: &Run) -> Exit {
     })
 }
 
-/// The pipeline that is meant.
-fn choose<'p>(plans: &'p [Plan], name: Option<&str>) -> Result<&'p Plan, (Exit, String)> {
-    let names: Vec<String> = plans
-        .iter()
-        .map(|plan| format!("`{}`", plan.name))
-        .collect();
-    match (plans, name) {
-        ([], _) => Err((Exit::Problems, "this file has no pipeline".to_string())),
-        (_, Some(name)) => plans.iter().find(|plan| plan.name == name).ok_or_else(|| {
-            (
-                Exit::Unusable,
-                format!(
-                    "this file has no pipeline `{name}`, but {}",
-                    names.join(", ")
-                ),
-            )
-        }),
-        ([plan], None) => Ok(plan),
-        (_, None) => Err((
-            Exit::Unusable,
-            format!("choose one with `--pipeline`: {}", names.join(", ")),
-        )),
-    }
-}
-
 /// Runs a plan, shows how it goes, and leaves its weights: under `final`, or `stopped` if it did not come to its end.
 fn follow(
     arguments: &Run,
@@ -145,6 +121,9 @@ fn follow(
         console.line(&start.to_string())?;
     }
     let start = Instant::now();
+    if arguments.profile {
+        profile::start(world.device);
+    }
     let mut progress = Progress::new(style(arguments));
     let mut lost: Option<Fault> = None;
     let kernels = world.kernels.clone().filter(|_| arguments.verbose);
@@ -161,6 +140,7 @@ fn follow(
             ControlFlow::Continue(())
         }
     });
+    let profile = profile::finish();
     progress.end();
     let (exit, name) = match (&ending, &lost) {
         (Ok(Ending::Done), None) => (Exit::Done, "final"),
@@ -182,6 +162,10 @@ fn follow(
             return Ok(Exit::Failed);
         }
     };
+    if let Some(profile) = &profile {
+        folder.write("profile.json", &format!("{:#}\n", profile.to_json(sources)))?;
+        folder.write("trace.json", &profile.to_trace(sources).to_string())?;
+    }
     if arguments.json {
         let ending = match exit {
             Exit::Done => "done",
@@ -194,7 +178,14 @@ fn follow(
         console.line(&result.to_string())?;
     } else {
         console.line("")?;
-        for line in progress.summary().table() {
+        let profile = profile.as_ref().map(|profile| profile.table(sources));
+        let blank = profile.iter().map(|_| String::new());
+        let summary = progress.summary().table();
+        for line in summary
+            .into_iter()
+            .chain(blank)
+            .chain(profile.iter().flatten().cloned())
+        {
             console.line(&line)?;
         }
         console.line(&format!("\nweights: {weights}"))?;

@@ -12,6 +12,7 @@ use rlp_compiler::pass::fuse::{Fusion, Step, fuse};
 use super::kernels::launch;
 use super::{Executor, Host, Kernels};
 use crate::error::{Place, Result, RunError};
+use crate::profile::{self, Label};
 use crate::tensor::Value;
 
 /// How parts of one graph are computed, each found where it is first asked for.
@@ -73,11 +74,14 @@ impl Executor<'_> {
         self.extents.derive(graph)?;
         for (step, reads) in fusion.steps.iter().zip(&reads) {
             match step {
-                Step::Kernel(kernel) => self.launch(kernel, steps, host)?,
+                Step::Kernel(kernel) => {
+                    let label = Label::Node(graph, kernel.outputs[0].node);
+                    profile::within(label, || self.launch(kernel, steps, host))?;
+                }
                 // A scan may have filled in its other parts.
                 Step::Node(id) if self.is_known(*id) => {}
                 Step::Node(id) => {
-                    self.compute(*id, reads, host)
+                    profile::within(Label::Node(graph, *id), || self.compute(*id, reads, host))
                         .map_err(|error| error.at(graph, *id))?;
                 }
             }

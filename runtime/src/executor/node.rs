@@ -7,6 +7,7 @@ use rlp_compiler::ty::Elem;
 use super::{Executor, Host};
 use crate::error::{Fault, Result, RunError};
 use crate::extent::Extents;
+use crate::profile::{self, Label};
 use crate::tensor::Value;
 use crate::text::{self, Codes};
 use crate::torch::{self, Site};
@@ -36,7 +37,7 @@ impl Executor<'_> {
             let operands = graph.operands(id);
             // A scan may have filled in its other parts.
             if !self.is_known(id) {
-                self.compute(id, &operands, host)
+                profile::within(Label::Node(graph, id), || self.compute(id, &operands, host))
                     .map_err(|error| error.at(graph, id))?;
             }
             if let Some(value) = &self.values[id.index()] {

@@ -8,6 +8,7 @@ use super::{Response, Sampling, filter};
 use crate::model::{
     Activations, Angles, CausalLm, Direction, Joined, Matrix, Number, heads, packed,
 };
+use crate::profile::{self, Label, Work};
 use crate::random::Stream;
 
 /// `sampling.samples` responses to each prompt, in their order; on as many threads as libtorch has, which change no bit.
@@ -100,7 +101,7 @@ fn respond<T: Number>(
     let mut draw = Draw::new(sampling);
 
     let mut live: Vec<usize> = (0..responses.len()).collect();
-    decoder.read_prompts(prompts);
+    profile::within(Label::Work(Work::PromptReading), || decoder.read_prompts(prompts));
     for place in 0..sampling.max_tokens as u64 {
         for (index, &row) in live.iter().enumerate() {
             // Before the first token, all samples of a prompt stand at the same logits.

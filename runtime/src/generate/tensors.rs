@@ -11,6 +11,7 @@ use crate::model::{
     CausalLm, CausalLmConfig, Rotation, SequenceBatch, Weights, causal_attention, embed, linear,
     rms_norm,
 };
+use crate::profile::{self, Label, Work};
 use crate::random::Stream;
 
 /// `sampling.samples` responses to each prompt, in their order.
@@ -27,7 +28,7 @@ pub(super) fn generate(
     let head = model.head(&values);
     let mut decoder = Decoder::new(model, &values, prompts, sampling);
 
-    let mut hidden = decoder.read_prompts();
+    let mut hidden = profile::within(Label::Work(Work::PromptReading), || decoder.read_prompts());
     let mut ended = Tensor::zeros([hidden.size()[0]], (Kind::Bool, device));
     let (mut tokens, mut logps) = (Vec::new(), Vec::new());
     loop {

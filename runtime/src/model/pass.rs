@@ -11,6 +11,7 @@ use super::config::CausalLmConfig;
 use super::head::{Head, HeadUpstream};
 use super::tape::Tape;
 use super::tiles::{self, Prediction};
+use crate::profile::{self, Label, Work};
 
 /// What a model computed for a batch; `width` is the length of the batch's longest response.
 pub struct Pass {
@@ -104,7 +105,9 @@ impl Pass {
             return self.leaves.iter().map(zeros).collect();
         }
         let mut by_heads: Vec<Option<Tensor>> = self.leaves.iter().map(|_| None).collect();
-        let hidden_gradient = no_grad(|| self.heads_backward(upstream, &mut by_heads));
+        let hidden_gradient = profile::within(Label::Work(Work::Head), || {
+            no_grad(|| self.heads_backward(upstream, &mut by_heads))
+        });
         let mut by_trunk = match trunk {
             Trunk::Autograd => {
                 // The gradient of Σ hidden · g by the hidden states is g, which is how autograd is given it.

@@ -12,6 +12,7 @@ use crate::data::{Problem, Split, evaluation};
 use crate::error::{Fault, Result};
 use crate::executor::Drawn;
 use crate::generate::{Sampling, rollout};
+use crate::profile::{self, Label, Work};
 use crate::random::Purpose;
 use crate::tensor::{Kind, Tensor, TextArray, Value, elements};
 
@@ -144,7 +145,9 @@ impl StageHost<'_> {
             .map(|problem| tokenizer.encode(&problem.prompt))
             .collect();
         let network = self.frozen.resolve(policy, self.world)?;
-        let rollout = rollout(network, &prompts, &sampling, tokenizer.end(), stream)?;
+        let rollout = profile::within(Label::Work(Work::Decoding), || {
+            rollout(network, &prompts, &sampling, tokenizer.end(), stream)
+        })?;
         let samples = sampling.samples as usize;
         let of_row = |row: usize| &problems[row / samples];
         let responses = rollout.batch.responses();

@@ -13,6 +13,7 @@ use super::leaves;
 use super::sequence::{Differentiated, Sequences};
 use crate::error::{Fault, Result, RunError};
 use crate::executor::Executor;
+use crate::profile::{self, Label, Work};
 use crate::tensor::{Kind, Tensor, Value, gradients};
 
 /// What a minibatch says.
@@ -60,8 +61,10 @@ pub(crate) fn gradient(
         let operands = minibatch.evaluate(&call.operands, host)?;
         let kinds: Vec<ModelOutput> = call.nodes.iter().map(|&(_, output)| output).collect();
         let network = &host.world.models[call.model].network;
-        let read = Sequences::new(&operands)
-            .and_then(|it| Differentiated::forward(network, it, clause.plan.micro_batch, &kinds));
+        let read = profile::within(Label::Node(graph, call.nodes[0].0), || {
+            let sequences = Sequences::new(&operands)?;
+            Differentiated::forward(network, sequences, clause.plan.micro_batch, &kinds)
+        });
         let (pass, values) =
             read.map_err(|fault| RunError::from(fault).at(graph, call.nodes[0].0))?;
         for (&(node, _), value) in call.nodes.iter().zip(values) {
@@ -105,7 +108,9 @@ pub(crate) fn gradient(
         });
         let upstream = upstream.collect::<Result<Vec<_>, Fault>>()?;
         let network = &host.world.models[call.model].network;
-        let gradients = pass.backward(network, &upstream)?;
+        let gradients = profile::within(Label::Node(graph, call.nodes[0].0), || {
+            pass.backward(network, &upstream)
+        })?;
         if !guard::all_finite(&gradients)? {
             return Err(guard::not_finite(
                 "the gradient through the model",
@@ -160,7 +165,9 @@ fn by_autograd(
         return Err(guard::loss_not_finite(clause, minibatch, host)?);
     }
     let leaves: Vec<&Tensor> = outputs.iter().map(|(_, leaf)| leaf).collect();
-    let by_output = gradients(loss, &leaves, false)?;
+    let by_output = profile::within(Label::Work(Work::LossGradient), || {
+        gradients(loss, &leaves, false)
+    })?;
     // What stands where nothing is real is anything.
     let by_output = outputs.iter().zip(by_output).map(|((node, _), gradient)| {
         minibatch

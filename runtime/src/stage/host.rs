@@ -14,6 +14,7 @@ use crate::data::ProblemOrder;
 use crate::error::{Fault, Result};
 use crate::executor::{Drawn, Executor, Host, Steps};
 use crate::model::Pass;
+use crate::profile::{self, Label, Work};
 use crate::random::{Purpose, Stream};
 use crate::resource::{Frozen, World};
 use crate::tensor::Value;
@@ -180,7 +181,9 @@ impl Host for StageHost<'_> {
             let batches = sequences.micro_batches(self.micro_batch);
             let passes = batches
                 .iter()
-                .map(|batch| network.forward(batch, false))
+                .map(|batch| {
+                    profile::within(Label::Work(Work::Forward), || network.forward(batch, false))
+                })
                 .collect();
             self.passes = Some((model.clone(), read, sequences, passes));
         }

@@ -4,6 +4,7 @@ use rlp_compiler::graph::ModelOutput;
 
 use crate::error::Fault;
 use crate::model::{CausalLm, Pass, SequenceBatch, Upstream};
+use crate::profile::{self, Label, Work};
 use crate::tensor::{Kind, Tensor, Value, elements};
 
 /// The sequences that a `Model` node reads, one a row.
@@ -124,7 +125,7 @@ impl Differentiated {
     ) -> Result<(Differentiated, Vec<Tensor>), Fault> {
         let batches = sequences.micro_batches(micro_batch);
         if let [batch] = batches.as_slice() {
-            let pass = model.forward(batch, true);
+            let pass = read_rows(model, batch, true);
             let passes = [pass];
             let values = outputs
                 .iter()
@@ -142,7 +143,7 @@ impl Differentiated {
         }
         let mut portions: Vec<Vec<Tensor>> = outputs.iter().map(|_| Vec::new()).collect();
         for batch in &batches {
-            let pass = model.forward(batch, false);
+            let pass = read_rows(model, batch, false);
             for (of_output, &output) in portions.iter_mut().zip(outputs) {
                 of_output.push(read(&pass, output));
             }
@@ -184,8 +185,9 @@ impl Differentiated {
             let pass = self
                 .pass
                 .take()
-                .unwrap_or_else(|| model.forward(&batch, true));
-            let gradients = pass.backward(&by_output);
+                .unwrap_or_else(|| read_rows(model, &batch, true));
+            let gradients =
+                profile::within(Label::Work(Work::Backward), || pass.backward(&by_output));
             match &mut total {
                 None => total = Some(gradients),
                 Some(total) => total
@@ -198,13 +200,17 @@ impl Differentiated {
     }
 }
 
+fn read_rows(model: &CausalLm, batch: &SequenceBatch, grad: bool) -> Pass {
+    profile::within(Label::Work(Work::Forward), || model.forward(batch, grad))
+}
+
 fn read(pass: &Pass, output: ModelOutput) -> Tensor {
-    match output {
+    profile::within(Label::Work(Work::Head), || match output {
         ModelOutput::Logp => pass.logp(),
         ModelOutput::Entropy => pass.entropy(),
         ModelOutput::Value => pass.value(),
         ModelOutput::Logits => pass.logits(),
-    }
+    })
 }
 
 fn shape_rows(shape: &[i64]) -> i64 {

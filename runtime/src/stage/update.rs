@@ -10,6 +10,7 @@ use super::host::StageHost;
 use crate::asserted;
 use crate::error::{Fault, Result};
 use crate::executor::{Executor, NoHost};
+use crate::profile::{self, Label};
 use crate::resource::World;
 use crate::tensor::{Tensor, Value, without_gradient};
 use crate::torch::Context;
@@ -81,8 +82,10 @@ impl<'p> Optimizer<'p> {
         let mut next = Vec::new();
         for group in &self.groups {
             let args = arguments(group.rule, graph, context, host)?;
-            let updated =
-                without_gradient(|| self.run(group, gradient, clip, &args, context, host.world));
+            let rule = Label::Rule(&group.rule.block, self.plan.span);
+            let updated = profile::within(rule, || {
+                without_gradient(|| self.run(group, gradient, clip, &args, context, host.world))
+            });
             next.push(updated.map_err(|error| error.at_span(self.plan.span))?);
         }
         for (group, (parameters, states)) in self.groups.iter_mut().zip(next) {

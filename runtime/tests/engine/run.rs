@@ -463,3 +463,68 @@ fn a_trainable_tensor_is_left_beside_the_models() {
         .collect();
     assert_eq!(numbers, [0.8, 1.6]);
 }
+
+#[test]
+fn a_profile_says_where_the_time_went() {
+    let folder = folder("profile", 2);
+    let said = run(&folder, &["--quiet", "--profile", "--run-dir", "out"]);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    let heading = said
+        .out
+        .lines()
+        .find(|line| line.starts_with("stage") && line.contains("where"));
+    assert!(heading.is_some(), "{}", said.out);
+
+    let kept = |name: &str| -> Json {
+        serde_json::from_str(&fs::read_to_string(folder.0.join("out").join(name)).unwrap()).unwrap()
+    };
+    let profile = kept("profile.json");
+    let rows = profile["rows"].as_array().unwrap();
+    let row = |phase: &str, block: &str, work: Option<&str>| {
+        let is_it = |row: &&Json| {
+            row["stage"] == "rl"
+                && row["phase"] == phase
+                && row["block"] == block
+                && row["work"].as_str() == work
+        };
+        rows.iter()
+            .find(is_it)
+            .unwrap_or_else(|| panic!("{phase} {block} {work:?} in {profile:#}"))
+    };
+    // Three steps, each with two epochs of two minibatches.
+    for (phase, block, work, line, calls) in [
+        ("rollout", "sampler.rollout", Some("decoding"), 18, 3),
+        ("rollout", "advantage.group_norm", None, 20, 3),
+        ("update", "loss.ppo_clip", None, 20, 12),
+        ("update", "logp", Some("backward"), 20, 12),
+    ] {
+        let row = row(phase, block, work);
+        assert_eq!(
+            (&row["line"], &row["calls"]),
+            (&line.into(), &calls.into()),
+            "{row}"
+        );
+        assert!(row["seconds"].as_f64().unwrap() > 0.0, "{row}");
+    }
+    assert!(
+        row("optimizer", "optimizer.adamw", None)["calls"]
+            .as_u64()
+            .unwrap()
+            >= 12
+    );
+    let all: f64 = rows
+        .iter()
+        .map(|row| row["seconds"].as_f64().unwrap())
+        .sum();
+    let whole = profile["seconds"].as_f64().unwrap();
+    assert!(
+        (all - whole).abs() < 1e-6 * whole.max(1.0),
+        "{all} of {whole}"
+    );
+    assert!(
+        !kept("trace.json")["traceEvents"]
+            .as_array()
+            .unwrap()
+            .is_empty()
+    );
+}
