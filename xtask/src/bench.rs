@@ -59,7 +59,9 @@ fn parse(arguments: &[&str]) -> Result<Options, String> {
     let mut arguments = arguments.iter();
     let number = |text: Option<&&str>| {
         let number = text.and_then(|text| text.parse().ok());
-        number.filter(|number| (1..=4096).contains(number)).ok_or_else(|| USAGE.to_string())
+        number
+            .filter(|number| (1..=4096).contains(number))
+            .ok_or_else(|| USAGE.to_string())
     };
     while let Some(&argument) = arguments.next() {
         match argument {
@@ -92,7 +94,11 @@ fn measure(checkout: &Path, options: &Options, threads: usize) -> Result<(), Str
     for group in groups {
         let mut best = Lines::new();
         for round in 0..options.rounds {
-            println!("{group}, {threads} threads, round {} of {}", round + 1, options.rounds);
+            println!(
+                "{group}, {threads} threads, round {} of {}",
+                round + 1,
+                options.rounds
+            );
             for ours in OURS.iter().filter(|ours| ours.group == group) {
                 match run(checkout, options.profile, ours, threads) {
                     Ok(line) => {
@@ -116,7 +122,9 @@ fn measure(checkout: &Path, options: &Options, threads: usize) -> Result<(), Str
 fn keep_best(best: &mut Lines, name: &str, line: Json) {
     let cost = |line: &Json| {
         let number = |field: &str| line[field].as_f64();
-        number("cpu_seconds").or_else(|| number("seconds")).unwrap_or(f64::INFINITY)
+        number("cpu_seconds")
+            .or_else(|| number("seconds"))
+            .unwrap_or(f64::INFINITY)
     };
     match best.get(name) {
         Some(known) if cost(known) <= cost(&line) => {}
@@ -130,16 +138,32 @@ fn keep_best(best: &mut Lines, name: &str, line: Json) {
 fn run(checkout: &Path, profile: &str, ours: &Ours, threads: usize) -> Result<Json, String> {
     let rlpc = checkout.join("target").join(profile).join("rlpc");
     let mut command = Command::new(&rlpc);
-    command.current_dir(checkout).stdin(Stdio::null()).stderr(Stdio::piped());
+    command
+        .current_dir(checkout)
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped());
     match ours.work {
         Work::Bench(arguments) => {
-            command.arg("bench").args(arguments).args(["--json", "--threads"]).arg(threads.to_string());
-            let output = command.output().map_err(|error| format!("{}: {error}", rlpc.display()))?;
+            command
+                .arg("bench")
+                .args(arguments)
+                .args(["--json", "--threads"])
+                .arg(threads.to_string());
+            let output = command
+                .output()
+                .map_err(|error| format!("{}: {error}", rlpc.display()))?;
             let said = String::from_utf8_lossy(&output.stdout);
-            let told: Option<Json> = said.lines().next().and_then(|line| serde_json::from_str(line).ok());
+            let told: Option<Json> = said
+                .lines()
+                .next()
+                .and_then(|line| serde_json::from_str(line).ok());
             told.ok_or_else(|| {
                 let complaint = String::from_utf8_lossy(&output.stderr);
-                complaint.lines().next().unwrap_or("it says nothing").to_string()
+                complaint
+                    .lines()
+                    .next()
+                    .unwrap_or("it says nothing")
+                    .to_string()
             })
         }
         Work::FirstStep(pipeline) => first_step(command, pipeline, threads),
@@ -149,10 +173,15 @@ fn run(checkout: &Path, profile: &str, ours: &Ours, threads: usize) -> Result<Js
 /// Seconds from the start of the process to the end of the first step of a pipeline, which is in them.
 fn first_step(mut command: Command, pipeline: &str, threads: usize) -> Result<Json, String> {
     let folder = std::env::temp_dir().join(format!("rlpc-bench-{}", std::process::id()));
-    command.args(["run", pipeline, "--json", "--steps", "1", "--threads"]).arg(threads.to_string());
+    command
+        .args(["run", pipeline, "--json", "--steps", "1", "--threads"])
+        .arg(threads.to_string());
     command.arg("--run-dir").arg(&folder);
     let start = Instant::now();
-    let mut child = command.stdout(Stdio::piped()).spawn().map_err(|error| error.to_string())?;
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|error| error.to_string())?;
     let mut found = None;
     if let Some(out) = child.stdout.take() {
         for line in BufReader::new(out).lines().map_while(Result::ok) {

@@ -154,18 +154,19 @@ fn follow(
             (Exit::Failed, "stopped")
         }
     };
+    let profiled = profile.iter().try_for_each(|profile| {
+        folder.write("profile.json", &format!("{:#}\n", profile.to_json(sources)))?;
+        folder.write("trace.json", &profile.to_trace(sources).to_string())
+    });
+    let finished = folder.finish(name, world);
     // A disk that became full while running is no mistake in the user's files.
-    let weights = match folder.finish(name, world) {
+    let weights = match profiled.and(finished) {
         Ok(path) => path.display().to_string(),
         Err(error) => {
             show_error(&error, sources, arguments.output, console);
             return Ok(Exit::Failed);
         }
     };
-    if let Some(profile) = &profile {
-        folder.write("profile.json", &format!("{:#}\n", profile.to_json(sources)))?;
-        folder.write("trace.json", &profile.to_trace(sources).to_string())?;
-    }
     if arguments.json {
         let ending = match exit {
             Exit::Done => "done",

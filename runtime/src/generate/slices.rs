@@ -101,7 +101,9 @@ fn respond<T: Number>(
     let mut draw = Draw::new(sampling);
 
     let mut live: Vec<usize> = (0..responses.len()).collect();
-    profile::within(Label::Work(Work::PromptReading), || decoder.read_prompts(prompts));
+    profile::within(Label::Work(Work::PromptReading), || {
+        decoder.read_prompts(prompts)
+    });
     for place in 0..sampling.max_tokens as u64 {
         for (index, &row) in live.iter().enumerate() {
             // Before the first token, all samples of a prompt stand at the same logits.

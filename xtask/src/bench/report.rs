@@ -18,8 +18,7 @@ const THREADS: [usize; 2] = [1, 2];
 /// Writes the tables between their marks, and nothing else.
 pub(super) fn write(checkout: &Path) -> Result<(), String> {
     let path = checkout.join("benches/RESULTS.md");
-    let text =
-        fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let text = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
     let parts = text
         .split_once(BEGIN)
         .and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
@@ -75,8 +74,15 @@ fn read_peers(path: &Path) -> Result<(Json, Lines), String> {
 /// `2026-11-24, AMD EPYC, 2 cores, AVX-512, load 9.1, torch 2.11.0`
 fn described(machine: &Json) -> String {
     let text = |field: &str| machine[field].as_str().map(str::to_string);
-    let mut parts: Vec<String> = ["date", "cpu"].iter().filter_map(|field| text(field)).collect();
-    parts.extend(machine["cores"].as_u64().map(|cores| format!("{cores} cores")));
+    let mut parts: Vec<String> = ["date", "cpu"]
+        .iter()
+        .filter_map(|field| text(field))
+        .collect();
+    parts.extend(
+        machine["cores"]
+            .as_u64()
+            .map(|cores| format!("{cores} cores")),
+    );
     parts.extend((machine["avx512"] == true).then(|| "AVX-512".to_string()));
     parts.extend(machine["load"].as_f64().map(|load| format!("load {load}")));
     parts.extend(text("profile").map(|profile| format!("{profile} build")));
