@@ -97,11 +97,6 @@ impl Roots for StagePlan {
             .into_iter()
             .filter_map(renamed)
             .collect();
-        // Outputs that were written twice are one now, and a gradient flows through it once.
-        for train in &mut self.trains {
-            train.outputs.sort_unstable();
-            train.outputs.dedup();
-        }
     }
 }
 
