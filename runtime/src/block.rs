@@ -6,6 +6,7 @@ mod nested;
 mod output;
 
 use std::cell::OnceCell;
+use std::rc::Rc;
 
 use rlp_compiler::graph::{Assertion, Graph, NodeId, Op};
 use rlp_compiler::pass;
@@ -78,7 +79,8 @@ pub(crate) struct Evaluation<'a> {
     inputs: &'a Inputs,
     bound: Bound,
     context: Context,
-    executor: ExecutorChoice,
+    /// How the plan's graph runs as kernels, and the one with its derivative; none if they run node by node.
+    steps: Option<[Rc<Steps>; 2]>,
     /// The arguments to differentiate by; every real tensor if absent.
     by: Option<&'a [String]>,
     differentiated: OnceCell<Differentiated>,
@@ -114,12 +116,13 @@ impl<'a> Evaluation<'a> {
             step,
             steps,
         };
+        let kernels = options.executor.kernels();
         Ok(Evaluation {
             plan,
             inputs,
             bound: bind(plan, inputs, kind, device)?,
             context,
-            executor: options.executor,
+            steps: kernels.map(|kernels| [(); 2].map(|()| Steps::new(&kernels))),
             by: None,
             differentiated: OnceCell::new(),
         })
@@ -135,7 +138,7 @@ impl<'a> Evaluation<'a> {
     /// The results in the order of the plan, as the graph computes them.
     fn values(&self) -> Result<Vec<Value>> {
         without_gradient(|| {
-            self.executor(&self.plan.graph, &[])?
+            self.executor(&self.plan.graph, self.steps_of(0), &[])?
                 .evaluate(&self.wanted(), &mut NoHost)
         })
     }
@@ -144,7 +147,7 @@ impl<'a> Evaluation<'a> {
     pub(crate) fn compute(&self, options: &Options) -> Result<Evaluated> {
         match (options.gradients, options.executor) {
             (false, _) => {
-                let mut executor = self.executor(&self.plan.graph, &[])?;
+                let mut executor = self.executor(&self.plan.graph, self.steps_of(0), &[])?;
                 let values = without_gradient(|| executor.evaluate(&self.wanted(), &mut NoHost))?;
                 Ok((values, Vec::new(), executor.extents().clone()))
             }
@@ -187,7 +190,8 @@ impl<'a> Evaluation<'a> {
             .iter()
             .map(|&(number, value)| Ok((number, value.f_detach()?.f_set_requires_grad(true)?)));
         let leaves = leaves.collect::<Result<Vec<(usize, Tensor)>, Fault>>()?;
-        let mut executor = self.executor(&self.plan.graph, &leaves)?;
+        // What libtorch differentiates runs node by node.
+        let mut executor = self.executor(&self.plan.graph, None, &leaves)?;
         let values = executor.evaluate(&self.wanted(), &mut NoHost)?;
         let mut total = Tensor::f_zeros([0i64; 0], (self.context.kind, self.context.device))?;
         for node in self.summed()? {
@@ -225,7 +229,7 @@ impl<'a> Evaluation<'a> {
             let shares = summed.iter().map(gradients).collect();
             Differentiated { graph, shares }
         });
-        let mut executor = self.executor(graph, &[])?;
+        let mut executor = self.executor(graph, self.steps_of(1), &[])?;
         let wanted: Vec<NodeId> = self.wanted().into_iter().chain(shares.concat()).collect();
         let mut values = without_gradient(|| executor.evaluate(&wanted, &mut NoHost))?;
         let mut shares = values.split_off(self.plan.results.len()).into_iter();
@@ -247,11 +251,13 @@ impl<'a> Evaluation<'a> {
     }
 
     /// An executor of the plan's graph, or of one that extends it, with a value for every input.
-    fn executor<'g>(&self, graph: &'g Graph, leaves: &[(usize, Tensor)]) -> Result<Executor<'g>> {
-        // What is differentiated by libtorch runs node by node.
-        let kernels = self.executor.kernels().filter(|_| leaves.is_empty());
-        let steps = kernels.as_ref().map(Steps::new);
-        let mut executor = Executor::fused(graph, self.context, steps.as_ref());
+    fn executor<'g>(
+        &self,
+        graph: &'g Graph,
+        steps: Option<&Rc<Steps>>,
+        leaves: &[(usize, Tensor)],
+    ) -> Result<Executor<'g>> {
+        let mut executor = Executor::fused(graph, self.context, steps);
         self.bound.give(self.plan, &mut executor, leaves)?;
         for (input, value) in self.plan.inputs.iter().zip(&self.bound.values) {
             if value.is_none() {
@@ -263,6 +269,10 @@ impl<'a> Evaluation<'a> {
         let asserts: Vec<&Assertion> = graph.asserts.iter().collect();
         asserted::check(&asserts, &mut executor.clone(), &mut NoHost)?;
         Ok(executor)
+    }
+
+    fn steps_of(&self, graph: usize) -> Option<&Rc<Steps>> {
+        self.steps.as_ref().map(|steps| &steps[graph])
     }
 
     fn wanted(&self) -> Vec<NodeId> {

@@ -37,6 +37,7 @@ use crate::resource::World;
 use crate::tensor::{Value, without_gradient};
 use crate::torch::Context;
 use clause::Clause;
+pub(crate) use gradient::Gradient;
 use gradient::gradient;
 pub(crate) use group::Carried;
 pub(crate) use host::StageHost;

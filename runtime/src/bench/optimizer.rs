@@ -5,8 +5,9 @@ use rlp_compiler::plan::Plan;
 use super::Times;
 use crate::clock::{Elapsed, Moment};
 use crate::error::{Fault, Result};
+use crate::executor::ExecutorChoice;
 use crate::resource::World;
-use crate::stage::{Carried, Optimizer, StageHost};
+use crate::stage::{Carried, Gradient, Optimizer, StageHost};
 use crate::tensor::{Device, Kind, Tensor};
 
 /// What one update takes.
@@ -87,9 +88,11 @@ pub(crate) fn rule(
     seed: u64,
     kind: Kind,
     device: Device,
+    executor: ExecutorChoice,
     repeat: usize,
 ) -> Result<RuleTimes> {
     let mut world = World::open(plan, seed, kind, device)?;
+    world.kernels = executor.kernels();
     let (Some(stage), [model]) = (plan.stages.first(), world.models.as_slice()) else {
         return Err(Fault::broken("the pipeline of a rule has a stage and a model").into());
     };
@@ -108,11 +111,18 @@ pub(crate) fn rule(
         .iter()
         .map(|parameter| gradient(&parameter.value))
         .collect::<Result<Vec<Tensor>, Fault>>()?;
-    let gradients = [gradients];
+    let gradient = Gradient {
+        loss: 0.0,
+        of: vec![gradients],
+        tensors: Vec::new(),
+        outputs: Vec::new(),
+    };
+    let norm = gradient.norm()?;
 
-    let mut optimizer = Optimizer::new(train, &world, &Carried::default());
+    let mut optimizer = Optimizer::new(train, &mut world, &Carried::default())?;
     let mut host = StageHost::new(&mut world, &stage.graph, 0, None);
-    let mut update = || optimizer.update(&gradients, train.steps, &stage.graph, &mut host);
+    let steps = train.steps;
+    let mut update = || optimizer.update(&gradient, norm, steps, &stage.graph, &mut host);
     let start = Moment::on(device);
     update()?;
     let first = start.elapsed_on(device);

@@ -121,7 +121,7 @@ impl Command<'_> {
     /// An optimizer's rule over a model of about `parameters` values.
     fn rule(&mut self, block: &BlockPlan, parameters: u64) -> Result<Exit> {
         let arguments = self.arguments;
-        self.eager_only("an optimizer over the parameters of a model")?;
+        let executor = self.one_executor("an optimizer over the parameters of a model")?;
         if block.results.iter().all(|result| result.name != "param") {
             let message = format!("`{}` is no optimizer, and has no parameters", block.name);
             return Err(Fault::input(message).into());
@@ -151,7 +151,14 @@ impl Command<'_> {
         };
         let compiled = start.elapsed();
         let kind = arguments.kind();
-        let mut found = rule(&plan, arguments.seed, kind, self.device, arguments.repeat)?;
+        let mut found = rule(
+            &plan,
+            arguments.seed,
+            kind,
+            self.device,
+            executor,
+            arguments.repeat,
+        )?;
         found.first += compiled;
         self.tell_rule(&block.name, &found)?;
         Ok(Exit::Done)
@@ -159,7 +166,7 @@ impl Command<'_> {
 
     fn pipeline(&mut self) -> Result<Exit> {
         let arguments = self.arguments;
-        self.eager_only("a pipeline")?;
+        let executor = self.one_executor("a pipeline")?;
         let path = Files::path_of(arguments.target.as_ref());
         let settings = Settings(arguments.settings.clone());
         let name = arguments.pipeline.as_deref();
@@ -167,6 +174,7 @@ impl Command<'_> {
             return Ok(Exit::Problems);
         };
         let mut world = World::open(&plan, arguments.seed, arguments.kind(), self.device)?;
+        world.kernels = executor.kernels();
         for stage in pipeline(&plan, &mut world, arguments.steps)? {
             self.tell_stage(&plan, &stage)?;
         }
@@ -201,11 +209,14 @@ impl Command<'_> {
         }
     }
 
-    /// Pipelines and rules have one executor.
-    fn eager_only(&self, what: &str) -> Result<(), Fault> {
+    /// Pipelines and rules are timed on one executor.
+    fn one_executor(&self, what: &str) -> Result<ExecutorChoice, Fault> {
         match self.arguments.executors.as_slice() {
-            [] | [Executor::Eager] => Ok(()),
-            _ => Err(Fault::input(format!("{what} runs on the executor `eager`"))),
+            [] => Ok(ExecutorChoice::Fused),
+            [executor] => Ok(ExecutorChoice::from(*executor)),
+            _ => Err(Fault::input(format!(
+                "{what} is timed on one executor at a time"
+            ))),
         }
     }
 }

@@ -160,7 +160,7 @@ fn follow(
     });
     let finished = folder.finish(name, world);
     // A disk that became full while running is no mistake in the user's files.
-    let weights = match profiled.and(finished) {
+    let weights = match profiled.map_err(RunError::from).and(finished) {
         Ok(path) => path.display().to_string(),
         Err(error) => {
             show_error(&error, sources, arguments.output, console);
