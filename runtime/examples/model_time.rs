@@ -144,9 +144,12 @@ fn step(setting: &Setting) {
             *best = best.min(span);
         }
     }
+    let drawn = draw(&model, &prompts, setting, 0);
+    let gap = drawn.logp - model.forward(&drawn.batch, false).logp();
+    let gap = gap.abs().max().double_value(&[]);
     let tokens = (setting.prompts as i64 * setting.samples * setting.max_tokens) as f64;
     println!(
-        "{}: step {:.3} CPU-s (rollout {:.3} = {:.0} tok/CPU-s, reference {:.3}, training {:.3}), peak {} MiB",
+        "{}: step {:.3} CPU-s (rollout {:.3} = {:.0} tok/CPU-s, reference {:.3}, training {:.3}), peak {} MiB, logp recorded to {gap:.1e}",
         setting.name,
         best[3],
         best[0],

@@ -27,6 +27,7 @@ macro_rules! kernels {
         pub trait Kernels<T> {
             $(
                 $(#[$doc])*
+                #[allow(clippy::too_many_arguments, reason = "rows, sizes and results")]
                 fn $name($($argument: $ty),*) $(-> $result)?;
             )*
         }

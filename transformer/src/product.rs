@@ -46,7 +46,7 @@ pub(crate) fn product<V: Vector, const ADD: bool>(
         }
         return;
     }
-    assert!(size.columns % V::LANES == 0);
+    assert!(size.columns.is_multiple_of(V::LANES));
     assert!((size.rows - 1) * left.row + (size.depth - 1) * left.column < left.elements.len());
     assert!((size.depth - 1) * size.right + size.columns <= right.len());
     assert!((size.rows - 1) * size.result + size.columns <= result.len());
