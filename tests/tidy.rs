@@ -28,9 +28,6 @@ const MOST_LINES: usize = 500;
 /// A page of cases may be longer.
 const MOST_LINES_OF_TESTS: usize = 650;
 
-/// Tables that one wants to see whole. The list and its numbers only get smaller.
-const LONGER: [(&str, usize); 1] = [("compiler/src/elaborate/builtin.rs", 750)];
-
 fn code() -> Vec<(String, String)> {
     CODE.iter()
         .flat_map(|folder| disk::files_below(folder, "rs"))
@@ -55,25 +52,14 @@ fn every_file_says_in_its_first_line_what_it_is() {
 fn files_are_short_enough_to_be_read_at_once() {
     let long = code().into_iter().filter_map(|(path, text)| {
         let lines = text.lines().count();
-        let usual = if path.contains("tests/") {
+        let most = if path.contains("tests/") {
             MOST_LINES_OF_TESTS
         } else {
             MOST_LINES
         };
-        let most = LONGER
-            .iter()
-            .find(|(longer, _)| *longer == path)
-            .map_or(usual, |(_, most)| *most);
         (lines > most).then(|| format!("{path}: {lines} lines, at most {most}"))
     });
     none("too long", long.collect());
-    let stale = LONGER
-        .iter()
-        .filter(|(path, _)| !disk::root().join(path).is_file());
-    none(
-        "excepted and not there",
-        stale.map(|(path, _)| path.to_string()).collect(),
-    );
 }
 
 /// Places where a pattern occurs in the code below some folders, outside comments.

@@ -1,5 +1,7 @@
 //! Kernels that read text: machine code against the meaning of each function, and how long it takes.
 
+#![allow(clippy::print_stdout, reason = "one of the tests measures")]
+
 use std::collections::BTreeMap;
 use std::time::Instant;
 

@@ -7,6 +7,8 @@
 mod element;
 mod passes;
 mod print;
+mod scan;
+mod value;
 
 use super::Precision;
 use crate::graph::Reduction;

@@ -233,7 +233,6 @@ pub(super) extern "C" fn join(
     unsafe { make(result, texts, [str_of(a, n), str_of(b, m)].concat()) }
 }
 
-#[expect(clippy::too_many_arguments, reason = "three texts, and two places")]
 pub(super) extern "C" fn replace(
     result: *mut TextRef<'_>,
     texts: *mut Vec<Box<str>>,

@@ -30,7 +30,7 @@ use crate::torch::Context;
 pub struct Kernels {
     cache: RefCell<Cache>,
     /// By the kernel and its precision in words, and the GPU.
-    on_gpus: RefCell<HashMap<(String, usize), Result<Rc<GpuKernel>, Declined>>>,
+    on_gpus: RefCell<HashMap<(String, usize), OnGpu>>,
     notes: RefCell<Vec<String>>,
     /// How many of them were told.
     told: Cell<usize>,
@@ -87,6 +87,8 @@ impl Kernels {
         }
     }
 }
+
+type OnGpu = Result<Rc<GpuKernel>, Declined>;
 
 /// Code that can be launched.
 pub(super) enum Compiled {

@@ -190,7 +190,7 @@ fn what_cannot_be_timed_is_refused() {
         ),
         (&["loss.nll", "--size=..=8", "--wrt=x"], 1, "`x`"),
         (&["loss.nll", "--parameters=1M"], 1, "is no optimizer"),
-        (&["own.rlp", "--executor=fused"], 1, "a pipeline"),
+        (&["own.rlp", "--executor=eager,fused"], 1, "a pipeline"),
         (&["missing.rlp"], 1, "missing.rlp"),
         (&["loss.nll", "--size=example=0"], 2, "`0`"),
         (&["loss.nll", "--repeat=0"], 2, "at least 1"),

@@ -99,7 +99,7 @@ pub(super) fn operands(kernel: &Kernel, op: &KernelOp) -> Vec<ValueId> {
         KernelOp::Shift { value, fill, .. } => vec![*value, *fill],
         KernelOp::Scan { scan, .. } => {
             let scan = &kernel.scans[*scan];
-            let inside = scan.body.iter().flat_map(|it| direct(it));
+            let inside = scan.body.iter().flat_map(direct);
             let all = inside
                 .chain(scan.initial.iter().copied())
                 .chain(scan.next.iter().copied())

@@ -3,27 +3,27 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use super::element::{binary, c_type, cast, literal, reducer, unary};
+use super::element::{c_type, reducer};
 use super::passes::Passes;
-use super::{ENTRY, TOTALS, size_name};
+use super::{ENTRY, TOTALS};
 use crate::graph::Reduction;
-use crate::kernel::{Form, Input, Instruction, Kernel, KernelOp, Level, Output, ValueId};
-use crate::ty::{DimId, Elem};
+use crate::kernel::{Form, Instruction, Kernel, KernelOp, Level, Output, ValueId};
+use crate::ty::Elem;
 
 pub(super) struct Printer<'k> {
-    kernel: &'k Kernel,
-    passes: &'k Passes<'k>,
+    pub(super) kernel: &'k Kernel,
+    pub(super) passes: &'k Passes<'k>,
 }
 
 /// Statements of one scope, and the values that are declared there or around it.
-struct Scope {
-    text: String,
-    indent: usize,
-    known: BTreeSet<ValueId>,
+pub(super) struct Scope {
+    pub(super) text: String,
+    pub(super) indent: usize,
+    pub(super) known: BTreeSet<ValueId>,
 }
 
 impl Scope {
-    fn inner(&self) -> Scope {
+    pub(super) fn inner(&self) -> Scope {
         Scope {
             text: String::new(),
             indent: self.indent + 1,
@@ -31,21 +31,21 @@ impl Scope {
         }
     }
 
-    fn line(&mut self, line: impl AsRef<str>) {
+    pub(super) fn line(&mut self, line: impl AsRef<str>) {
         let indent = 4 * self.indent;
         // Writing to a string cannot fail.
         let _ = writeln!(self.text, "{:indent$}{}", "", line.as_ref());
     }
 
     /// A loop or a condition around the statements of an inner scope.
-    fn block(&mut self, head: impl AsRef<str>, inner: Scope) {
+    pub(super) fn block(&mut self, head: impl AsRef<str>, inner: Scope) {
         self.line(format!("{} {{", head.as_ref()));
         self.text.push_str(&inner.text);
         self.line("}");
     }
 }
 
-fn name(id: ValueId) -> String {
+pub(super) fn name(id: ValueId) -> String {
     format!("v{}", id.0)
 }
 
@@ -54,11 +54,13 @@ impl<'k> Printer<'k> {
         Printer { kernel, passes }
     }
 
-    fn instruction(&self, id: ValueId) -> &'k Instruction {
+    pub(super) fn instruction(&self, id: ValueId) -> &'k Instruction {
         &self.kernel.body[id.0 as usize]
     }
 
-    fn totals_of(&self) -> impl Iterator<Item = (usize, &'k Output, Reduction, Option<ValueId>)> {
+    pub(super) fn totals_of(
+        &self,
+    ) -> impl Iterator<Item = (usize, &'k Output, Reduction, Option<ValueId>)> {
         let outputs = self.kernel.outputs.iter().enumerate();
         outputs.filter_map(|(place, output)| match output.form {
             Form::Total { kind, mask } => Some((place, output, kind, mask)),
@@ -66,7 +68,7 @@ impl<'k> Printer<'k> {
         })
     }
 
-    fn reducer_of(&self, kind: Reduction, value: ValueId) -> &'static str {
+    pub(super) fn reducer_of(&self, kind: Reduction, value: ValueId) -> &'static str {
         reducer(kind, self.passes.elem_of(value))
     }
 
@@ -156,7 +158,7 @@ impl<'k> Printer<'k> {
     }
 
     /// Every thread takes cells of the whole index space.
-    fn flat(&self, scope: &mut Scope) -> Result<(), String> {
+    pub(super) fn flat(&self, scope: &mut Scope) -> Result<(), String> {
         let mut inner = scope.inner();
         inner.line("const integer row = place / cells, cell = place % cells;");
         self.outputs(&mut inner, None, |_| true)?;
@@ -167,7 +169,7 @@ impl<'k> Printer<'k> {
     }
 
     /// A warp takes a row.
-    fn by_rows(&self, scope: &mut Scope) -> Result<(), String> {
+    pub(super) fn by_rows(&self, scope: &mut Scope) -> Result<(), String> {
         scope.line("const integer lane = threadIdx.x % WARP, warps = blockDim.x / WARP;");
         let mut row = scope.inner();
         for pass in 0..self.passes.count() {
@@ -179,7 +181,7 @@ impl<'k> Printer<'k> {
     }
 
     /// The reductions, scans and kept values of one pass, and the outputs that are known by then.
-    fn pass(&self, row: &mut Scope, pass: usize) -> Result<(), String> {
+    pub(super) fn pass(&self, row: &mut Scope, pass: usize) -> Result<(), String> {
         let ids = (0..self.kernel.body.len()).map(|place| ValueId(place as u32));
         let waiting: Vec<ValueId> = ids
             .filter(|&id| super::waits_for_row(&self.instruction(id).op))
@@ -255,7 +257,7 @@ impl<'k> Printer<'k> {
     }
 
     /// The first pass in which an output and its mask are known.
-    fn first_of(&self, output: &Output) -> usize {
+    pub(super) fn first_of(&self, output: &Output) -> usize {
         let mask = match output.form {
             Form::Total { mask, .. } => mask,
             Form::Cells | Form::Rows => None,
@@ -269,7 +271,7 @@ impl<'k> Printer<'k> {
     }
 
     /// Stores and totals of a level, where its index is known; the values of rows stand in `row`, if there is such a scope.
-    fn outputs(
+    pub(super) fn outputs(
         &self,
         target: &mut Scope,
         mut row: Option<&mut Scope>,
@@ -299,7 +301,7 @@ impl<'k> Printer<'k> {
     }
 
     /// Whether an output has an element a row.
-    fn is_of_rows(&self, output: &Output) -> bool {
+    pub(super) fn is_of_rows(&self, output: &Output) -> bool {
         match output.form {
             Form::Cells => false,
             Form::Rows => true,
@@ -308,7 +310,7 @@ impl<'k> Printer<'k> {
     }
 
     /// One more element of a reduction.
-    fn add(
+    pub(super) fn add(
         &self,
         cells: &mut Scope,
         mut row: Option<&mut Scope>,
@@ -331,239 +333,6 @@ impl<'k> Printer<'k> {
             None => cells.line(format!("{reduction}.add({element});")),
         }
         Ok(())
-    }
-
-    fn need(&self, cells: &mut Scope, row: &mut Scope, id: ValueId) -> Result<(), String> {
-        self.need_in(cells, Some(row), id)
-    }
-
-    /// Declares a value and what it is made of; one of a row outside the loop over cells, where there is an outside.
-    fn need_in(
-        &self,
-        cells: &mut Scope,
-        mut row: Option<&mut Scope>,
-        id: ValueId,
-    ) -> Result<(), String> {
-        let is_outside = self.instruction(id).level == Level::Row;
-        if cells.known.contains(&id) || row.as_ref().is_some_and(|row| row.known.contains(&id)) {
-            return Ok(());
-        }
-        let op = &self.instruction(id).op;
-        if let KernelOp::Reduce { .. } = op {
-            return Err("a reduction is read before its pass".to_string());
-        }
-        let reads: Vec<ValueId> = match op {
-            // From memory.
-            KernelOp::Scan { .. } => Vec::new(),
-            KernelOp::Shift { fill, .. } => vec![*fill],
-            op => super::passes::operands(self.kernel, op),
-        };
-        for operand in reads {
-            self.need_in(cells, row.as_deref_mut(), operand)?;
-        }
-        let value = self.expression(id)?;
-        let line = format!(
-            "const {} {} = {value};",
-            c_type(self.instruction(id).elem),
-            name(id)
-        );
-        let target = match row {
-            Some(row) if is_outside => row,
-            Some(_) | None => cells,
-        };
-        target.line(line);
-        target.known.insert(id);
-        Ok(())
-    }
-
-    fn expression(&self, id: ValueId) -> Result<String, String> {
-        let instruction = self.instruction(id);
-        Ok(match &instruction.op {
-            KernelOp::Scan { .. } => {
-                let place = self.passes.place_of_kept(id).ok_or("a scan is kept")?;
-                format!("kept{place}[row * cells + cell]")
-            }
-            KernelOp::Shift { value, by, fill } => {
-                let place = self
-                    .passes
-                    .place_of_kept(*value)
-                    .ok_or("a shifted value is kept")?;
-                format!(
-                    "cell - {by} >= 0 && cell - {by} < cells ? kept{place}[row * cells + cell - {by}] : {}",
-                    name(*fill)
-                )
-            }
-            op => self.scalar(op, instruction.elem, |id| self.passes.elem_of(id), name)?,
-        })
-    }
-
-    /// What a primitive on scalars is in C.
-    fn scalar(
-        &self,
-        op: &KernelOp,
-        elem: Elem,
-        elem_of: impl Fn(ValueId) -> Elem,
-        name: impl Fn(ValueId) -> String,
-    ) -> Result<String, String> {
-        Ok(match op {
-            KernelOp::Load(input) => {
-                let own = &self.kernel.inputs[*input];
-                format!("in{input}[{}]", self.place(own))
-            }
-            KernelOp::Real(value) => literal(*value),
-            KernelOp::Int(value) => format!("integer({value}ll)"),
-            KernelOp::Bool(value) => value.to_string(),
-            KernelOp::Position(dim) => self.index(*dim)?,
-            KernelOp::Unary(op, x) => unary(*op, elem_of(*x), &name(*x)),
-            KernelOp::Binary(op, a, b) => binary(*op, elem_of(*a), &name(*a), &name(*b)),
-            KernelOp::Select(condition, then, otherwise) => {
-                format!(
-                    "{} ? {} : {}",
-                    name(*condition),
-                    name(*then),
-                    name(*otherwise)
-                )
-            }
-            KernelOp::Cast(x) => cast(elem_of(*x), elem, &name(*x)),
-            KernelOp::TextValue(_) | KernelOp::Text(..) => {
-                return Err("text is computed on the CPU".to_string());
-            }
-            KernelOp::Carry { part } => format!("carry{part}"),
-            KernelOp::Reduce { .. } | KernelOp::Shift { .. } | KernelOp::Scan { .. } => {
-                return Err("this waits for its row".to_string());
-            }
-        })
-    }
-
-    /// The index along a dimension of the rows, or that of the cell.
-    fn index(&self, dim: DimId) -> Result<String, String> {
-        let Some(place) = self.kernel.rows.iter().position(|&own| own == dim) else {
-            return Ok("cell".to_string());
-        };
-        let later: Vec<String> = (place + 1..self.kernel.rows.len())
-            .map(|later| format!("n{later}"))
-            .collect();
-        Ok(match (later.is_empty(), place) {
-            (true, 0) => "row".to_string(),
-            (true, _) => format!("(row % n{place})"),
-            (false, 0) => format!("(row / ({}))", later.join(" * ")),
-            (false, _) => format!("(row / ({}) % n{place})", later.join(" * ")),
-        })
-    }
-
-    /// Where the element of an input lies that belongs to the row and cell.
-    fn place(&self, input: &Input) -> String {
-        let has_cells = self
-            .kernel
-            .cells
-            .first()
-            .is_some_and(|dim| input.dims.contains(dim));
-        let rows: Vec<DimId> = input
-            .dims
-            .iter()
-            .copied()
-            .filter(|dim| self.kernel.rows.contains(dim))
-            .collect();
-        let row = if rows == self.kernel.rows {
-            "row".to_string()
-        } else {
-            // Row-major over the dimensions that it has.
-            rows.iter().fold(String::new(), |before, &dim| {
-                let index = self.index(dim).unwrap_or_default();
-                match (before.is_empty(), size_name(self.kernel, dim)) {
-                    (false, Some(size)) => format!("({before} * {size} + {index})"),
-                    (true, _) | (false, None) => index,
-                }
-            })
-        };
-        match (rows.is_empty(), has_cells) {
-            (true, true) => "cell".to_string(),
-            (true, false) => "0".to_string(),
-            (false, true) => format!("{row} * cells + cell"),
-            (false, false) => row,
-        }
-    }
-
-    /// Loops along the row by one lane; the others wait.
-    fn scans(&self, row: &mut Scope, parts: &[ValueId]) -> Result<(), String> {
-        let mut loops: Vec<usize> = Vec::new();
-        for &id in parts {
-            if let KernelOp::Scan { scan, .. } = self.instruction(id).op
-                && !loops.contains(&scan)
-            {
-                loops.push(scan);
-            }
-        }
-        for scan in loops {
-            let own = &self.kernel.scans[scan];
-            let of_body = self.kernel.body.len();
-            let mut cells = row.inner();
-            cells.indent += 1;
-            let mut outside = row.inner();
-            for (part, &initial) in own.initial.iter().enumerate() {
-                self.need(&mut cells, row, initial)?;
-                let elem = c_type(self.passes.elem_of(initial));
-                outside.line(format!("{elem} carry{part} = {};", name(initial)));
-            }
-            cells.line(if own.reverse {
-                "const integer cell = cells - 1 - along;"
-            } else {
-                "const integer cell = along;"
-            });
-            let elem_of = |id: ValueId| match (id.0 as usize).checked_sub(of_body) {
-                Some(inner) => own.body[inner].elem,
-                None => self.passes.elem_of(id),
-            };
-            let read = self.instructions_read(scan);
-            for id in read {
-                self.need(&mut cells, row, id)?;
-            }
-            for (place, inner) in own.body.iter().enumerate() {
-                let value = self.scalar(&inner.op, inner.elem, elem_of, name)?;
-                let id = ValueId((of_body + place) as u32);
-                cells.line(format!(
-                    "const {} {} = {value};",
-                    c_type(inner.elem),
-                    name(id)
-                ));
-            }
-            let condition = match own.mask {
-                Some(mask) => format!("if ({}) ", name(mask)),
-                None => String::new(),
-            };
-            // All next values are known before the first carry changes.
-            for (part, &next) in own.next.iter().enumerate() {
-                cells.line(format!(
-                    "const {} next{part} = {};",
-                    c_type(elem_of(next)),
-                    name(next)
-                ));
-            }
-            for part in 0..own.next.len() {
-                cells.line(format!("{condition}carry{part} = next{part};"));
-            }
-            for &id in parts {
-                if let KernelOp::Scan { scan: other, part } = self.instruction(id).op
-                    && other == scan
-                    && let Some(place) = self.passes.place_of_kept(id)
-                {
-                    cells.line(format!("kept{place}[row * cells + cell] = carry{part};"));
-                }
-            }
-            outside.block("for (integer along = 0; along < cells; along += 1)", cells);
-            row.block("if (lane == 0)", outside);
-        }
-        Ok(())
-    }
-
-    /// Values of the kernel that a scan reads at each cell.
-    fn instructions_read(&self, scan: usize) -> Vec<ValueId> {
-        let op = KernelOp::Scan { scan, part: 0 };
-        let initial = &self.kernel.scans[scan].initial;
-        super::passes::operands(self.kernel, &op)
-            .into_iter()
-            .filter(|id| !initial.contains(id))
-            .collect()
     }
 }
 
