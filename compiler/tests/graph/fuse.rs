@@ -165,10 +165,12 @@ const SHAPE: Shape = Shape {
 };
 
 fn kernels(fusion: &Fusion) -> Vec<&Kernel> {
-    let of = |step| match step {
-        &Step::Kernel(ref kernel) => Some(kernel),
-        Step::Node(_) => None,
-    };
+    fn of(step: &Step) -> Option<&Kernel> {
+        match step {
+            Step::Kernel(kernel) => Some(kernel),
+            Step::Node(_) => None,
+        }
+    }
     fusion.steps.iter().filter_map(of).collect()
 }
 
