@@ -9,9 +9,10 @@ use rlp_compiler::doc;
 use crate::disk;
 
 /// The crates, and the tests of the command.
-const CODE: [&str; 10] = [
+const CODE: [&str; 11] = [
     "grammar",
     "stdlib",
+    "text",
     "compiler",
     "frontend",
     "locate",
@@ -82,7 +83,7 @@ fn occurrences(folders: &[&str], pattern: &str) -> Vec<String> {
 
 #[test]
 fn only_the_runtime_names_libtorch() {
-    let others = ["grammar", "stdlib", "compiler", "frontend", "locate", "cli"];
+    let others = ["grammar", "stdlib", "text", "compiler", "frontend", "locate", "cli"];
     none("names `tch`", occurrences(&others, r"\btch::|\btch\b *="));
 }
 
@@ -91,7 +92,7 @@ fn the_compiler_reads_and_writes_nothing_and_asks_no_clock() {
     let world = r"\bstd::(fs|io|env|net|process|thread|time)\b|\bInstant\b|\bSystemTime\b|\bprintln!|\beprintln!";
     none(
         "touches the world",
-        occurrences(&["grammar/src", "compiler/src"], world),
+        occurrences(&["grammar/src", "text/src", "compiler/src"], world),
     );
 }
 

@@ -15,7 +15,6 @@ pub mod phase;
 pub mod plan;
 pub mod program;
 pub mod source;
-pub mod text;
 pub mod ty;
 pub mod verify;
 

@@ -8,7 +8,7 @@ mod output;
 use std::cell::OnceCell;
 use std::rc::Rc;
 
-use rlp_compiler::graph::{Assertion, Graph, NodeId, Op};
+use rlp_compiler::graph::{Assertion, Binary, NodeId, Op};
 use rlp_compiler::pass;
 use rlp_compiler::plan::{BlockPlan, ResultPlan};
 use rlp_compiler::ty::Elem;
@@ -83,14 +83,8 @@ pub(crate) struct Evaluation<'a> {
     steps: Option<[Rc<Steps>; 2]>,
     /// The arguments to differentiate by; every real tensor if absent.
     by: Option<&'a [String]>,
-    differentiated: OnceCell<Differentiated>,
-}
-
-/// The graph with its own derivative.
-struct Differentiated {
-    graph: Graph,
-    /// For each result that is differentiated, the gradient by each input.
-    shares: Vec<Vec<NodeId>>,
+    /// The plan with the gradients as results, after its own.
+    with_gradients: OnceCell<BlockPlan>,
 }
 
 impl<'a> Evaluation<'a> {
@@ -124,7 +118,7 @@ impl<'a> Evaluation<'a> {
             context,
             steps: kernels.map(|kernels| [(); 2].map(|()| Steps::new(&kernels))),
             by: None,
-            differentiated: OnceCell::new(),
+            with_gradients: OnceCell::new(),
         })
     }
 
@@ -138,7 +132,7 @@ impl<'a> Evaluation<'a> {
     /// The results in the order of the plan, as the graph computes them.
     fn values(&self) -> Result<Vec<Value>> {
         without_gradient(|| {
-            self.executor(&self.plan.graph, self.steps_of(0), &[])?
+            self.executor(self.plan, self.steps_of(0), &[])?
                 .evaluate(&self.wanted(), &mut NoHost)
         })
     }
@@ -147,7 +141,7 @@ impl<'a> Evaluation<'a> {
     pub(crate) fn compute(&self, options: &Options) -> Result<Evaluated> {
         match (options.gradients, options.executor) {
             (false, _) => {
-                let mut executor = self.executor(&self.plan.graph, self.steps_of(0), &[])?;
+                let mut executor = self.executor(self.plan, self.steps_of(0), &[])?;
                 let values = without_gradient(|| executor.evaluate(&self.wanted(), &mut NoHost))?;
                 Ok((values, Vec::new(), executor.extents().clone()))
             }
@@ -191,7 +185,7 @@ impl<'a> Evaluation<'a> {
             .map(|&(number, value)| Ok((number, value.f_detach()?.f_set_requires_grad(true)?)));
         let leaves = leaves.collect::<Result<Vec<(usize, Tensor)>, Fault>>()?;
         // What libtorch differentiates runs node by node.
-        let mut executor = self.executor(&self.plan.graph, None, &leaves)?;
+        let mut executor = self.executor(self.plan, None, &leaves)?;
         let values = executor.evaluate(&self.wanted(), &mut NoHost)?;
         let mut total = Tensor::f_zeros([0i64; 0], (self.context.kind, self.context.device))?;
         for node in self.summed()? {
@@ -219,54 +213,38 @@ impl<'a> Evaluation<'a> {
             .map(|(number, _)| *number)
             .collect();
         let summed = self.summed()?;
-        let Differentiated { graph, shares } = self.differentiated.get_or_init(|| {
-            let mut graph = self.plan.graph.clone();
-            let wrt: Vec<NodeId> = numbers
-                .iter()
-                .map(|&number| self.plan.inputs[number].node)
-                .collect();
-            let gradients = |&node: &NodeId| pass::gradients(&mut graph, node, &wrt);
-            let shares = summed.iter().map(gradients).collect();
-            Differentiated { graph, shares }
-        });
-        let mut executor = self.executor(graph, self.steps_of(1), &[])?;
-        let wanted: Vec<NodeId> = self.wanted().into_iter().chain(shares.concat()).collect();
+        let plan = self
+            .with_gradients
+            .get_or_init(|| with_gradients(self.plan, &numbers, &summed));
+        let mut executor = self.executor(plan, self.steps_of(1), &[])?;
+        let wanted: Vec<NodeId> = plan.results.iter().map(|result| result.node).collect();
         let mut values = without_gradient(|| executor.evaluate(&wanted, &mut NoHost))?;
-        let mut shares = values.split_off(self.plan.results.len()).into_iter();
-        let mut total: Vec<Option<Tensor>> = numbers.iter().map(|_| None).collect();
-        while shares.len() > 0 {
-            for (sum, share) in total.iter_mut().zip(shares.by_ref()) {
-                let share = share.tensor()?.shallow_clone();
-                *sum = Some(match sum.take() {
-                    None => share,
-                    Some(sum) => sum.f_add(&share)?,
-                });
-            }
-        }
+        let gradients = values.split_off(self.plan.results.len()).into_iter();
         let found = numbers
             .into_iter()
-            .zip(total)
-            .filter_map(|(number, sum)| Some((number, sum?)));
-        Ok((values, found.collect(), executor.extents().clone()))
+            .zip(gradients)
+            .map(|(number, gradient)| Ok((number, gradient.tensor()?.shallow_clone())));
+        let found = found.collect::<Result<Vec<(usize, Tensor)>, Fault>>()?;
+        Ok((values, found, executor.extents().clone()))
     }
 
-    /// An executor of the plan's graph, or of one that extends it, with a value for every input.
+    /// An executor of the plan's graph, or of the plan with gradients, with a value for every input.
     fn executor<'g>(
         &self,
-        graph: &'g Graph,
+        plan: &'g BlockPlan,
         steps: Option<&Rc<Steps>>,
         leaves: &[(usize, Tensor)],
     ) -> Result<Executor<'g>> {
-        let mut executor = Executor::fused(graph, self.context, steps);
-        self.bound.give(self.plan, &mut executor, leaves)?;
-        for (input, value) in self.plan.inputs.iter().zip(&self.bound.values) {
+        let mut executor = Executor::fused(&plan.graph, self.context, steps);
+        self.bound.give(plan, &mut executor, leaves)?;
+        for (input, value) in plan.inputs.iter().zip(&self.bound.values) {
             if value.is_none() {
                 let initial = input.initial.ok_or_else(|| missing(input, self.inputs))?;
                 let value = executor.evaluate(&[initial], &mut NoHost)?.remove(0);
                 executor.give(input.node, value, format_args!("`{}`", input.name))?;
             }
         }
-        let asserts: Vec<&Assertion> = graph.asserts.iter().collect();
+        let asserts: Vec<&Assertion> = plan.graph.asserts.iter().collect();
         asserted::check(&asserts, &mut executor.clone(), &mut NoHost)?;
         Ok(executor)
     }
@@ -319,6 +297,42 @@ impl<'a> Evaluation<'a> {
         });
         differentiated.collect()
     }
+}
+
+/// The plan with the gradients of the sum of some nodes by some inputs, numbered, as results after its own.
+fn with_gradients(plan: &BlockPlan, inputs: &[usize], summed: &[NodeId]) -> BlockPlan {
+    let mut plan = plan.clone();
+    let wrt: Vec<NodeId> = inputs
+        .iter()
+        .map(|&input| plan.inputs[input].node)
+        .collect();
+    let mut totals: Option<Vec<NodeId>> = None;
+    for &node in summed {
+        let shares = pass::gradients(&mut plan.graph, node, &wrt);
+        totals = Some(match totals {
+            None => shares,
+            Some(totals) => {
+                let pairs = totals.into_iter().zip(shares);
+                let sums = pairs.map(|(total, share)| {
+                    let node = plan.graph.node(total).clone();
+                    let (add, operands) = (Op::Binary(Binary::Add), [total, share]);
+                    plan.graph
+                        .add(add, &operands, node.ty, node.span, node.call)
+                });
+                sums.collect()
+            }
+        });
+    }
+    for (&input, node) in inputs.iter().zip(totals.into_iter().flatten()) {
+        let input = &plan.inputs[input];
+        plan.results.push(ResultPlan {
+            name: format!("grad.{}", input.name),
+            node,
+            axes: input.axes.clone(),
+        });
+    }
+    pass::run(&mut plan);
+    plan
 }
 
 /// The results, the gradient of each differentiated input by its number, and what is known of the dimensions.

@@ -1,13 +1,11 @@
-//! Text in machine code: how it lies in memory, and the functions that code calls. They mean what `crate::text` says.
+//! Text in machine code: how it lies in memory, and the functions that code calls. They mean what `rlp_text` says.
 #![expect(unsafe_code, reason = "machine code hands over addresses and lengths")]
 
+use std::borrow::Cow;
 use std::marker::PhantomData;
 use std::sync::Mutex;
 
-use memchr::memmem::{Finder, FinderRev};
-use regex::Regex;
-
-use crate::text;
+use rlp_text::{self as text, Part, Pattern};
 
 /// A text as machine code reads and writes it: an address and a length in bytes, of UTF-8.
 #[repr(C)]
@@ -69,17 +67,15 @@ impl Arena {
 /// What code refers to by address; it lives as long as the code.
 pub(super) enum Referent {
     Text(Box<str>),
-    Finder(Box<Finder<'static>>),
-    FinderRev(Box<FinderRev<'static>>),
-    Pattern(Box<Regex>),
+    Part(Box<Part>),
+    Pattern(Box<Pattern>),
 }
 
 impl Referent {
     pub(super) fn address(&self) -> i64 {
         match self {
             Referent::Text(text) => text.as_ptr() as i64,
-            Referent::Finder(finder) => std::ptr::from_ref(&**finder) as i64,
-            Referent::FinderRev(finder) => std::ptr::from_ref(&**finder) as i64,
+            Referent::Part(part) => std::ptr::from_ref(&**part) as i64,
             Referent::Pattern(pattern) => std::ptr::from_ref(&**pattern) as i64,
         }
     }
@@ -104,7 +100,7 @@ fn place(found: Option<usize>) -> i64 {
 
 pub(super) extern "C" fn find(text: *const u8, length: usize, part: *const u8, size: usize) -> i64 {
     let (text, part) = unsafe { (str_of(text, length), str_of(part, size)) };
-    place(memchr::memmem::find(text.as_bytes(), part.as_bytes()))
+    place(text::find(text, part))
 }
 
 pub(super) extern "C" fn find_last(
@@ -114,25 +110,17 @@ pub(super) extern "C" fn find_last(
     size: usize,
 ) -> i64 {
     let (text, part) = unsafe { (str_of(text, length), str_of(part, size)) };
-    place(memchr::memmem::rfind(text.as_bytes(), part.as_bytes()))
+    place(text::find_last(text, part))
 }
 
-pub(super) extern "C" fn find_known(
-    finder: *const Finder<'static>,
-    text: *const u8,
-    length: usize,
-) -> i64 {
-    let (finder, text) = unsafe { (&*finder, str_of(text, length)) };
-    place(finder.find(text.as_bytes()))
+pub(super) extern "C" fn find_known(part: *const Part, text: *const u8, length: usize) -> i64 {
+    let (part, text) = unsafe { (&*part, str_of(text, length)) };
+    place(part.find(text))
 }
 
-pub(super) extern "C" fn find_last_known(
-    finder: *const FinderRev<'static>,
-    text: *const u8,
-    length: usize,
-) -> i64 {
-    let (finder, text) = unsafe { (&*finder, str_of(text, length)) };
-    place(finder.rfind(text.as_bytes()))
+pub(super) extern "C" fn find_last_known(part: *const Part, text: *const u8, length: usize) -> i64 {
+    let (part, text) = unsafe { (&*part, str_of(text, length)) };
+    place(part.find_last(text))
 }
 
 pub(super) extern "C" fn equal(a: *const u8, n: usize, b: *const u8, m: usize) -> bool {
@@ -171,22 +159,22 @@ pub(super) extern "C" fn repetition(a: *const u8, n: usize, words: usize) -> f64
     unsafe { text::repetition(str_of(a, n), words) }
 }
 
-pub(super) extern "C" fn matches(pattern: *const Regex, a: *const u8, n: usize) -> bool {
+pub(super) extern "C" fn matches(pattern: *const Pattern, a: *const u8, n: usize) -> bool {
     unsafe { (*pattern).is_match(str_of(a, n)) }
 }
 
 pub(super) extern "C" fn captures(
     result: *mut TextRef<'_>,
-    pattern: *const Regex,
+    pattern: *const Pattern,
     group: u32,
     a: *const u8,
     n: usize,
 ) {
-    unsafe { result.write(TextRef::new(text::captures(&*pattern, group, str_of(a, n)))) }
+    unsafe { result.write(TextRef::new((*pattern).captures(group, str_of(a, n)))) }
 }
 
 pub(super) extern "C" fn trim(result: *mut TextRef<'_>, a: *const u8, n: usize) {
-    unsafe { result.write(TextRef::new(str_of(a, n).trim())) }
+    unsafe { result.write(TextRef::new(text::trim(str_of(a, n)))) }
 }
 
 /// # Safety
@@ -204,13 +192,22 @@ unsafe fn make(result: *mut TextRef<'_>, texts: *mut Vec<Box<str>>, text: String
     }
 }
 
+/// # Safety
+/// As for all of them.
+unsafe fn give<'t>(result: *mut TextRef<'t>, texts: *mut Vec<Box<str>>, text: Cow<'t, str>) {
+    match text {
+        Cow::Borrowed(text) => unsafe { result.write(TextRef::new(text)) },
+        Cow::Owned(text) => unsafe { make(result, texts, text) },
+    }
+}
+
 pub(super) extern "C" fn lower(
     result: *mut TextRef<'_>,
     texts: *mut Vec<Box<str>>,
     a: *const u8,
     n: usize,
 ) {
-    unsafe { make(result, texts, str_of(a, n).to_lowercase()) }
+    unsafe { give(result, texts, text::lower(str_of(a, n))) }
 }
 
 pub(super) extern "C" fn upper(
@@ -245,9 +242,6 @@ pub(super) extern "C" fn replace(
 ) {
     unsafe {
         let (a, old, new) = (str_of(a, n), str_of(old, old_size), str_of(new, new_size));
-        match text::replace(a, old, new) {
-            std::borrow::Cow::Borrowed(text) => result.write(TextRef::new(text)),
-            std::borrow::Cow::Owned(text) => make(result, texts, text),
-        }
+        give(result, texts, text::replace(a, old, new));
     }
 }

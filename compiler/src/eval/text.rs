@@ -1,11 +1,11 @@
 //! The functions of text, elementwise on arrays.
 
 use regex::Regex;
+use rlp_text as text;
 
 use super::Fault;
 use crate::array::{Array, Elements};
 use crate::graph::TextOp;
-use crate::text;
 
 /// Applies a function of text elementwise; the operands have one shape.
 pub fn evaluate(op: &TextOp, operands: &[&Array]) -> Result<Array, Fault> {
@@ -35,8 +35,8 @@ pub fn evaluate(op: &TextOp, operands: &[&Array]) -> Result<Array, Fault> {
         TextOp::Replace => strings(three(first, texts(1)?, texts(2)?, text::replace)),
         TextOp::Occurrences => Elements::Int(two(first, texts(1)?, text::occurrences)),
         TextOp::EditDistance => Elements::Int(two(first, texts(1)?, text::edit_distance)),
-        TextOp::Trim => strings(one(first, str::trim)),
-        TextOp::Lower => strings(one(first, str::to_lowercase)),
+        TextOp::Trim => strings(one(first, text::trim)),
+        TextOp::Lower => strings(one(first, text::lower)),
         TextOp::Upper => strings(one(first, str::to_uppercase)),
         TextOp::Words => Elements::Int(one(first, text::words)),
         TextOp::Length => Elements::Int(one(first, text::length)),

@@ -4,7 +4,7 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
     AbiParam, InstBuilder, Signature, StackSlotData, StackSlotKind, Type, Value, types,
 };
-use memchr::memmem::{Finder, FinderRev};
+use rlp_text::{Part, Pattern};
 
 use super::lane::{Emit, Held};
 use super::memory::plain;
@@ -152,9 +152,8 @@ impl Emit<'_, '_> {
     fn find(&mut self, text: Held, part: Operand) -> Value {
         match part.known {
             Some(known) => {
-                let finder = Box::new(Finder::new(known.as_bytes()).into_owned());
-                let finder = self.referent(Referent::Finder(finder));
-                let arguments = [finder, text.low, text.high];
+                let part = self.referent(Referent::Part(Box::new(Part::new(known))));
+                let arguments = [part, text.low, text.high];
                 self.call_with(called::find_known as *const (), Gives::Int, &arguments)
             }
             None => self.call_of(called::find as *const (), Gives::Int, &[text, part.held]),
@@ -165,9 +164,8 @@ impl Emit<'_, '_> {
     fn find_last(&mut self, text: Held, part: Operand) -> Value {
         match part.known {
             Some(known) => {
-                let finder = Box::new(FinderRev::new(known.as_bytes()).into_owned());
-                let finder = self.referent(Referent::FinderRev(finder));
-                let arguments = [finder, text.low, text.high];
+                let part = self.referent(Referent::Part(Box::new(Part::new(known))));
+                let arguments = [part, text.low, text.high];
                 self.call_with(called::find_last_known as *const (), Gives::Int, &arguments)
             }
             None => self.call_of(
@@ -197,7 +195,7 @@ impl Emit<'_, '_> {
     }
 
     fn pattern(&mut self, pattern: &str) -> Result<Value, Declined> {
-        let pattern = regex::Regex::new(pattern).map_err(|why| {
+        let pattern = Pattern::new(pattern).map_err(|why| {
             Declined::new(format!("its regular expression has no meaning: {why}"))
         })?;
         Ok(self.referent(Referent::Pattern(Box::new(pattern))))

@@ -2,14 +2,41 @@
 
 mod distance;
 mod ngram;
+mod pattern;
 
 use std::borrow::Cow;
 
-use memchr::memmem;
+use memchr::memmem::{self, Finder, FinderRev};
 use regex::Regex;
 
 pub use distance::edit_distance;
 pub use ngram::repetition;
+pub use pattern::Pattern;
+
+/// A text that is looked for in many others.
+pub struct Part {
+    first: Finder<'static>,
+    last: FinderRev<'static>,
+}
+
+impl Part {
+    pub fn new(part: &str) -> Part {
+        Part {
+            first: Finder::new(part).into_owned(),
+            last: FinderRev::new(part).into_owned(),
+        }
+    }
+
+    /// Where it occurs first.
+    pub fn find(&self, text: &str) -> Option<usize> {
+        self.first.find(text.as_bytes())
+    }
+
+    /// Where it occurs last.
+    pub fn find_last(&self, text: &str) -> Option<usize> {
+        self.last.rfind(text.as_bytes())
+    }
+}
 
 /// Whether `part` occurs in `text`.
 pub fn contains(text: &str, part: &str) -> bool {
@@ -18,7 +45,7 @@ pub fn contains(text: &str, part: &str) -> bool {
 
 /// What follows the last occurrence of `marker`; "" if there is none.
 pub fn after_last<'t>(text: &'t str, marker: &str) -> &'t str {
-    match memmem::rfind(text.as_bytes(), marker.as_bytes()) {
+    match find_last(text, marker) {
         Some(place) => &text[place + marker.len()..],
         None => "",
     }
@@ -66,6 +93,23 @@ pub fn occurrences(text: &str, part: &str) -> i64 {
     memmem::find_iter(text.as_bytes(), part.as_bytes()).count() as i64
 }
 
+/// Without white space at its ends.
+pub fn trim(text: &str) -> &str {
+    text.trim()
+}
+
+/// In lower case; the text itself if it is that, in ASCII.
+pub fn lower(text: &str) -> Cow<'_, str> {
+    let stays = |byte: &u8| byte.is_ascii() & !byte.is_ascii_uppercase();
+    // Whole chunks without a way out, for the sake of vectors.
+    let all_stay = |bytes: &[u8]| bytes.iter().fold(true, |all, byte| all & stays(byte));
+    if text.as_bytes().chunks(64).all(all_stay) {
+        Cow::Borrowed(text)
+    } else {
+        Cow::Owned(text.to_lowercase())
+    }
+}
+
 /// How many words, separated by white space.
 pub fn words(text: &str) -> i64 {
     text.split_whitespace().count() as i64
@@ -99,6 +143,12 @@ pub fn captures<'t>(pattern: &Regex, group: u32, text: &'t str) -> &'t str {
         .map_or("", |part| part.as_str())
 }
 
-fn find(text: &str, part: &str) -> Option<usize> {
+/// Where `part` occurs first.
+pub fn find(text: &str, part: &str) -> Option<usize> {
     memmem::find(text.as_bytes(), part.as_bytes())
+}
+
+/// Where `part` occurs last.
+pub fn find_last(text: &str, part: &str) -> Option<usize> {
+    memmem::rfind(text.as_bytes(), part.as_bytes())
 }
