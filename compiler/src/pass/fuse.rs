@@ -100,7 +100,13 @@ fn in_order(fuser: &Fuser) -> Vec<Step> {
                 Part::Kernel(cluster) => {
                     (cluster.slice.waits_for().collect(), cluster.space.dims())
                 }
-                Part::Alone(id) => (graph.operands(*id), graph.ty(*id).dims.clone()),
+                Part::Alone(id) => {
+                    let mut dims = graph.ty(*id).dims.clone();
+                    if let Op::Size(dim) = graph.op(*id) {
+                        dims.push(*dim);
+                    }
+                    (graph.operands(*id), dims)
+                }
             };
             let told = dims.iter().filter_map(|dim| tellers.get(dim));
             let own = |teller: &&NodeId| !matches!(part, Part::Alone(id) if id == *teller);

@@ -140,7 +140,8 @@ fn unary(b: &mut Builder, op: Unary, x: NodeId, y: NodeId, g: NodeId) -> Option<
         }
         Unary::Exp => b.mul(g, y),
         Unary::Expm1 => {
-            let exp = b.unary(Unary::Exp, x);
+            let one = b.constant(1.0, &ty);
+            let exp = b.binary(Binary::Add, y, one);
             b.mul(g, exp)
         }
         Unary::Log => b.binary(Binary::Div, g, x),

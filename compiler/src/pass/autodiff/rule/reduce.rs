@@ -19,7 +19,14 @@ pub(super) fn reduce(
     match kind {
         Reduction::Sum => Some(b.broadcast(g, &dims, mask)),
         Reduction::Mean => {
-            let count = b.reduce(Reduction::Count, x, over, mask);
+            let count = match mask {
+                // Any node of these dimensions is counted alike; of the mask, all means share the count.
+                Some(mask) if b.ty(mask).dims == dims => {
+                    b.reduce(Reduction::Count, mask, over, Some(mask))
+                }
+                Some(_) => b.reduce(Reduction::Count, x, over, mask),
+                None => elements(b, over),
+            };
             let one = b.int(1);
             let one = b.spread(one, &b.ty(count).dims);
             // The mean of nothing is constant, whatever stands here.
@@ -61,6 +68,15 @@ pub(super) fn reduce(
         }
         Reduction::Any | Reduction::All | Reduction::Count => None,
     }
+}
+
+/// How many elements there are over some dimensions; known before anything is computed.
+fn elements(b: &mut Builder, over: &[DimId]) -> NodeId {
+    let one = b.int(1);
+    over.iter().fold(one, |count, &dim| {
+        let size = b.size(dim);
+        b.binary(Binary::Mul, count, size)
+    })
 }
 
 /// Where x first (in row-major order) equals its reduction y.
