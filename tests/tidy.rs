@@ -83,7 +83,9 @@ fn occurrences(folders: &[&str], pattern: &str) -> Vec<String> {
 
 #[test]
 fn only_the_runtime_names_libtorch() {
-    let others = ["grammar", "stdlib", "text", "compiler", "frontend", "locate", "cli"];
+    let others = [
+        "grammar", "stdlib", "text", "compiler", "frontend", "locate", "cli",
+    ];
     none("names `tch`", occurrences(&others, r"\btch::|\btch\b *="));
 }
 

@@ -6,6 +6,7 @@ use super::lane::{Emit, Held};
 use super::text::Operand;
 use crate::codegen::{Declined, frame};
 use crate::kernel::{Instruction, KernelOp, ValueId};
+use crate::ty::Elem;
 
 impl Function<'_> {
     /// The value of an elementwise instruction.
@@ -35,7 +36,12 @@ impl Function<'_> {
             }
             KernelOp::Select(condition, then, otherwise) => {
                 let condition = get(emit, *condition)?;
+                let is_zero = self.is_zero(*otherwise);
                 let (then, otherwise) = (get(emit, *then)?, get(emit, *otherwise)?);
+                if is_zero && (condition.elem, then.elem) == (Elem::Bool, Elem::Real) {
+                    let kept = emit.keep(condition.low, then.low);
+                    return Ok(Held::new(Elem::Real, kept));
+                }
                 emit.select(condition, then, otherwise)
             }
             KernelOp::Cast(x) => {
@@ -67,6 +73,12 @@ impl Function<'_> {
             | KernelOp::Carry { .. } => Err(Declined::new("an operation stands where it cannot")),
         }
     }
+
+    /// Whether a value is the constant 0.
+    fn is_zero(&self, value: ValueId) -> bool {
+        let instruction = self.kernel.body.get(value.0 as usize);
+        matches!(instruction.map(|it| &it.op), Some(KernelOp::Real(x)) if x.to_bits() == 0)
+    }
 }
 
 pub(super) fn is_constant(op: &KernelOp) -> bool {
@@ -75,9 +87,9 @@ pub(super) fn is_constant(op: &KernelOp) -> bool {
 
 pub(super) fn constant(emit: &mut Emit, op: &KernelOp) -> Option<Held> {
     match op {
-        KernelOp::Real(x) => Some(Held::new(crate::ty::Elem::Real, emit.real(*x))),
+        KernelOp::Real(x) => Some(Held::new(Elem::Real, emit.real(*x))),
         KernelOp::Int(x) => Some(emit.int(*x)),
-        KernelOp::Bool(x) => Some(Held::new(crate::ty::Elem::Bool, emit.bool(*x))),
+        KernelOp::Bool(x) => Some(Held::new(Elem::Bool, emit.bool(*x))),
         KernelOp::TextValue(text) => Some(emit.text_value(text)),
         KernelOp::Load(_)
         | KernelOp::Position(_)

@@ -87,6 +87,7 @@ pub(super) fn assemble(
         referents: Vec::new(),
         lanes: Lanes::scalar(precision),
         calls,
+        found: Vec::new(),
     };
     build(&mut emit)?;
     let (constants, referents) = (emit.constants.words, emit.referents);

@@ -2,7 +2,7 @@
 
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{
-    Endianness, FuncRef, InstBuilder, MemFlagsData, Type, Value, immediates::Ieee32,
+    Block, Endianness, FuncRef, InstBuilder, MemFlagsData, Type, Value, immediates::Ieee32,
     immediates::Ieee64, types,
 };
 use cranelift_frontend::FunctionBuilder;
@@ -122,6 +122,16 @@ pub(super) struct Emit<'f, 'b> {
     pub(super) referents: Vec<Referent>,
     pub(super) lanes: Lanes,
     pub(super) calls: Calls,
+    /// Places of known parts in texts.
+    pub(super) found: Vec<Found>,
+}
+
+/// Where a known part stands in a text first, told in a block of the code; it need not be looked for again there.
+pub(super) struct Found {
+    pub(super) block: Block,
+    pub(super) text: [Value; 2],
+    pub(super) part: String,
+    pub(super) place: Value,
 }
 
 pub(super) fn little() -> MemFlagsData {

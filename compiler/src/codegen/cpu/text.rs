@@ -6,7 +6,7 @@ use cranelift_codegen::ir::{
 };
 use rlp_text::{Part, Pattern};
 
-use super::lane::{Emit, Held};
+use super::lane::{Emit, Found, Held};
 use super::memory::plain;
 use crate::codegen::text::{self as called, Referent};
 use crate::codegen::{Declined, Precision};
@@ -151,14 +151,34 @@ impl Emit<'_, '_> {
 
     fn find(&mut self, text: Held, part: Operand) -> Value {
         match part.known {
-            Some(known) => {
-                let part = self.referent(Referent::Part(Box::new(Part::new(known))));
-                let arguments = [part, text.low, text.high];
-                self.call_with(called::find_known as *const (), Gives::Int, &arguments)
+            Some(known) => self.find_known(text, known),
+            None => {
+                self.call_of(called::find as *const (), Gives::Int, &[text, part.held])
+                    .low
             }
-            None => self.call_of(called::find as *const (), Gives::Int, &[text, part.held]),
         }
-        .low
+    }
+
+    fn find_known(&mut self, text: Held, known: &str) -> Value {
+        let block = self.builder.current_block();
+        let is_same = |found: &&Found| {
+            Some(found.block) == block && found.text == [text.low, text.high] && found.part == known
+        };
+        if let Some(found) = self.found.iter().find(is_same) {
+            return found.place;
+        }
+        let part = self.referent(Referent::Part(Box::new(Part::new(known))));
+        let arguments = [part, text.low, text.high];
+        let place = self
+            .call_with(called::find_known as *const (), Gives::Int, &arguments)
+            .low;
+        self.found.extend(block.map(|block| Found {
+            block,
+            text: [text.low, text.high],
+            part: known.to_string(),
+            place,
+        }));
+        place
     }
 
     fn find_last(&mut self, text: Held, part: Operand) -> Value {

@@ -25,7 +25,10 @@ pub(super) fn reduce(
                     b.reduce(Reduction::Count, mask, over, Some(mask))
                 }
                 Some(_) => b.reduce(Reduction::Count, x, over, mask),
-                None => elements(b, over),
+                None => {
+                    let count = elements(b, over);
+                    b.spread(count, &b.ty(y).dims)
+                }
             };
             let one = b.int(1);
             let one = b.spread(one, &b.ty(count).dims);
