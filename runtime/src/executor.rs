@@ -110,6 +110,8 @@ pub struct Executor<'g> {
     drawn: BTreeMap<NodeId, Vec<Value>>,
     /// What of the graph runs as kernels; node by node without.
     steps: Option<Rc<Steps>>,
+    /// Memory that the values of some nodes may take.
+    targets: BTreeMap<NodeId, Rc<Tensor>>,
 }
 
 impl<'g> Executor<'g> {
@@ -122,6 +124,7 @@ impl<'g> Executor<'g> {
             given: vec![false; graph.len()],
             drawn: BTreeMap::new(),
             steps: None,
+            targets: BTreeMap::new(),
         }
     }
 
@@ -221,6 +224,17 @@ impl<'g> Executor<'g> {
     /// The size of a dimension that no given value has.
     pub fn give_size(&mut self, dim: DimId, size: i64, by: fmt::Arguments) -> Result<()> {
         Ok(self.extents.learn_size(dim, size, by)?)
+    }
+
+    /// Gives away a tensor, contiguous, whose memory the value of `node` may take instead of fresh memory.
+    ///
+    /// It may be a value that was given: written over once nothing else reads it, it is not known any more. No other value
+    /// of this executor shares a part of its memory.
+    pub(crate) fn give_away(&mut self, tensor: Tensor, node: NodeId) {
+        let is_taken = |own: &Rc<Tensor>| own.data_ptr() == tensor.data_ptr();
+        if !self.targets.values().any(is_taken) {
+            self.targets.insert(node, Rc::new(tensor));
+        }
     }
 
     /// The values of the nodes `wanted`, in their order. Each node is computed once.

@@ -2,6 +2,7 @@
 
 mod clause;
 mod draw;
+mod elementwise;
 mod fused;
 mod gap;
 mod gradient;

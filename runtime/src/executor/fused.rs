@@ -6,14 +6,14 @@ use std::fmt;
 use std::rc::Rc;
 
 use rlp_compiler::graph::{Graph, NodeId};
-use rlp_compiler::kernel::Kernel;
+use rlp_compiler::kernel::{Kernel, Output};
 use rlp_compiler::pass::fuse::{Fusion, Step, fuse};
 
-use super::kernels::launch;
+use super::kernels::{is_over, launch};
 use super::{Executor, Host, Kernels};
 use crate::error::{Place, Result, RunError};
 use crate::profile::{self, Label};
-use crate::tensor::Value;
+use crate::tensor::{Tensor, Value};
 
 /// How parts of one graph are computed, each found where it is first asked for.
 pub struct Steps {
@@ -76,7 +76,8 @@ impl Executor<'_> {
             match step {
                 Step::Kernel(kernel) => {
                     let label = Label::Node(graph, kernel.outputs[0].node);
-                    profile::within(label, || self.launch(kernel, steps, host))?;
+                    let targets = self.targets(kernel, reads, &uses);
+                    profile::within(label, || self.launch(kernel, steps, &targets, host))?;
                 }
                 // A scan may have filled in its other parts.
                 Step::Node(id) if self.is_known(*id) => {}
@@ -95,14 +96,44 @@ impl Executor<'_> {
         Ok(())
     }
 
-    fn launch(&mut self, kernel: &Kernel, steps: &Steps, host: &mut dyn Host) -> Result<()> {
+    /// The memory that each output of a kernel may take, if any: what holds it is over the same dimensions, and nothing but
+    /// this kernel reads it any more.
+    fn targets(&self, kernel: &Kernel, reads: &[NodeId], uses: &[usize]) -> Vec<Option<Tensor>> {
+        let graph = self.graph;
+        let target = |output: &Output| {
+            let target = self.targets.get(&output.node)?;
+            let is_free = self.holders(target).all(|id| {
+                let own = usize::from(reads.contains(&id));
+                uses[id.index()] == own && graph.ty(id) == graph.ty(output.node)
+            });
+            is_free.then(|| target.shallow_clone())
+        };
+        kernel.outputs.iter().map(target).collect()
+    }
+
+    /// The nodes whose values stand in the memory of this tensor.
+    fn holders<'a>(&'a self, tensor: &'a Tensor) -> impl Iterator<Item = NodeId> + 'a {
+        let is_holder = |id: &NodeId| {
+            let value = self.values[id.index()].as_ref();
+            value.is_some_and(|value| is_over(value, tensor))
+        };
+        self.graph.ids().filter(is_holder)
+    }
+
+    fn launch(
+        &mut self,
+        kernel: &Kernel,
+        steps: &Steps,
+        targets: &[Option<Tensor>],
+        host: &mut dyn Host,
+    ) -> Result<()> {
         let graph = self.graph;
         let nodes: Vec<NodeId> = kernel.outputs.iter().map(|output| output.node).collect();
         let first = nodes[0];
         let values: Vec<Value> = match steps.kernels.code(kernel, &self.context) {
             Ok(code) => {
                 let input = |node| self.value(node);
-                launch(kernel, &code, &self.extents, &self.context, input)
+                launch(kernel, &code, &self.extents, &self.context, targets, input)
                     .map_err(|fault| RunError::from(fault).at(graph, first))?
             }
             Err(declined) => {
@@ -122,6 +153,13 @@ impl Executor<'_> {
                 .evaluate(&nodes, host)?
             }
         };
+        for target in targets.iter().flatten() {
+            let is_taken = |value: &Value| is_over(value, target);
+            if values.iter().any(is_taken) {
+                let over: Vec<NodeId> = self.holders(target).collect();
+                over.iter().for_each(|id| self.values[id.index()] = None);
+            }
+        }
         for (node, value) in nodes.into_iter().zip(values) {
             self.values[node.index()] = Some(value);
         }

@@ -96,16 +96,20 @@ pub(super) enum Compiled {
     Gpu(Rc<GpuKernel>),
 }
 
-/// The outputs of a kernel, as fresh values; `input` gives what it reads.
+/// The outputs of a kernel; `input` gives what it reads.
+///
+/// An output stands in its target, if there is one that fits: the memory of no input, or of inputs over the same dimensions
+/// as the output, which it is written over. Otherwise it is fresh.
 pub(super) fn launch(
     kernel: &Kernel,
     code: &Compiled,
     extents: &Extents,
     context: &Context,
+    targets: &[Option<Tensor>],
     input: impl Fn(NodeId) -> Result<Value, Fault>,
 ) -> Result<Vec<Value>, Fault> {
     match code {
-        Compiled::Cpu(code) => on_cpu(kernel, code, extents, context, input),
+        Compiled::Cpu(code) => on_cpu(kernel, code, extents, context, targets, input),
         Compiled::Gpu(code) => {
             let inputs = kernel.inputs.iter().map(|read| {
                 let tensor = input(read.node)?.tensor()?.f_contiguous()?;
@@ -137,6 +141,7 @@ fn on_cpu(
     code: &Code,
     extents: &Extents,
     context: &Context,
+    targets: &[Option<Tensor>],
     input: impl Fn(NodeId) -> Result<Value, Fault>,
 ) -> Result<Vec<Value>, Fault> {
     let sizes = |dims: &[DimId]| {
@@ -150,15 +155,7 @@ fn on_cpu(
         Value::Text(texts) => Ok(Value::Text(texts)),
     });
     let inputs = inputs.collect::<Result<Vec<Value>, Fault>>()?;
-    let read: Vec<Vec<TextRef>> = inputs.iter().map(references).collect();
-    let sources = inputs.iter().zip(&read).map(|(value, texts)| {
-        Ok(Source::Slice(match value {
-            Value::Tensor(tensor) => slice_of(tensor)?,
-            Value::Text(_) => Slice::Text(texts),
-        }))
-    });
-    let sources = sources.collect::<Result<Vec<Source>, Fault>>()?;
-    let output = |output: &Output| {
+    let output = |(output, target): (&Output, &Option<Tensor>)| {
         let elem = kernel.elem(output);
         let shape = match output.form {
             Form::Cells => [rows.as_slice(), &cells].concat(),
@@ -168,10 +165,19 @@ fn on_cpu(
         let n = shape.iter().product();
         let shape: Vec<i64> = shape.into_iter().map(|size| size as i64).collect();
         let options = |elem| Ok::<_, Fault>((context.kind_of(elem)?, context.device));
+        let fits = |target: &&Tensor| {
+            target.size() == shape
+                && target.f_kind().ok() == context.kind_of(elem).ok()
+                && target.is_contiguous()
+                && (code.in_place() || !inputs.iter().any(|input| is_over(input, target)))
+        };
         Ok(match elem {
             // Not every byte is a bool.
             Elem::Bool => Written::Tensor(Tensor::f_zeros(&shape, options(elem)?)?),
-            Elem::Real | Elem::Int => Written::Tensor(Tensor::f_empty(&shape, options(elem)?)?),
+            Elem::Real | Elem::Int => Written::Tensor(match target.as_ref().filter(fits) {
+                Some(target) => target.shallow_clone(),
+                None => Tensor::f_empty(&shape, options(elem)?)?,
+            }),
             Elem::Text => Written::Text(shape, vec![TextRef::default(); n]),
         })
     };
@@ -179,8 +185,22 @@ fn on_cpu(
     let mut outputs = kernel
         .outputs
         .iter()
+        .zip(targets)
         .map(output)
         .collect::<Result<Vec<Written>, Fault>>()?;
+    let read: Vec<Vec<TextRef>> = inputs.iter().map(references).collect();
+    let sources = inputs.iter().zip(&read).map(|(value, texts)| {
+        let takes_place =
+            |output: &Written| matches!(output, Written::Tensor(own) if is_over(value, own));
+        if let Some(output) = outputs.iter().position(takes_place) {
+            return Ok(Source::Output(output));
+        }
+        Ok(Source::Slice(match value {
+            Value::Tensor(tensor) => slice_of(tensor)?,
+            Value::Text(_) => Slice::Text(texts),
+        }))
+    });
+    let sources = sources.collect::<Result<Vec<Source>, Fault>>()?;
     let targets = outputs.iter_mut().map(|output| match output {
         Written::Tensor(tensor) => slice_of_mut(tensor),
         Written::Text(_, texts) => Ok(SliceMut::Text(texts)),
@@ -200,6 +220,14 @@ fn on_cpu(
         }),
     };
     Ok(outputs.into_iter().map(value).collect())
+}
+
+/// Whether a value stands in the memory of this tensor.
+pub(super) fn is_over(value: &Value, tensor: &Tensor) -> bool {
+    match value {
+        Value::Tensor(value) => value.numel() > 0 && value.data_ptr() == tensor.data_ptr(),
+        Value::Text(_) => false,
+    }
 }
 
 /// An output while it is written.
@@ -252,7 +280,7 @@ fn empty(tensor: &Tensor) -> Result<Slice<'static>, Fault> {
     }
 }
 
-/// The elements of a fresh tensor.
+/// The elements of a tensor that is written.
 fn slice_of_mut<'t>(tensor: &mut Tensor) -> Result<SliceMut<'_, 't>, Fault> {
     let (pointer, kind) = (tensor.data_ptr(), tensor.f_kind()?);
     let n = tensor.numel();
@@ -265,7 +293,8 @@ fn slice_of_mut<'t>(tensor: &mut Tensor) -> Result<SliceMut<'_, 't>, Fault> {
             other => Err(unknown(other)),
         };
     }
-    // SAFETY: as above; the tensor was made for this launch and shares its memory with no other.
+    // SAFETY: as above; the tensor was made for this launch or given away to it, and no slice of what is read is of the same
+    // memory.
     unsafe {
         match kind {
             Kind::Float => Ok(SliceMut::F32(slice::from_raw_parts_mut(pointer.cast(), n))),

@@ -1,29 +1,32 @@
 //! Parameters that one run of an update rule changes: one alone, or several end to end.
 
 use std::collections::BTreeMap;
+use std::mem;
 use std::rc::Rc;
 
-use rlp_compiler::graph::{NodeId, Op};
 use rlp_compiler::pass::RuleGraph;
 use rlp_compiler::plan::{ParameterGroup, RulePlan, TrainPlan, UpdatePlan, UpdateState};
 
+use super::elementwise::is_elementwise;
 use super::gradient::Gradient;
 use super::guard;
 use crate::error::Fault;
-use crate::executor::Steps;
+use crate::executor::{Executor, Steps};
 use crate::model::CausalLm;
 use crate::resource::World;
-use crate::tensor::{Tensor, Value};
+use crate::tensor::{Device, Tensor, Value};
 
 /// Rules that treat every element alike update many parameters at once, up to this many elements: more would only
 /// make the temporaries of an update larger.
 const MOST_ELEMENTS: i64 = 1 << 22;
+/// As kernels on the processor, where to copy the gradients of more would cost more than another run.
+const MOST_ELEMENTS_OF_KERNELS: i64 = 1 << 16;
 
 pub(crate) struct Group<'p> {
     pub(crate) rule: &'p RulePlan,
     update: &'p UpdatePlan,
     /// The rule as it runs.
-    pub(crate) own: RuleGraph,
+    pub(crate) own: Rc<RuleGraph>,
     is_matrix: bool,
     /// Whether the parameters are joined end to end, or there is one alone in its own form.
     is_joined: bool,
@@ -34,6 +37,10 @@ pub(crate) struct Group<'p> {
     pub(crate) steps: Option<Rc<Steps>>,
     /// One a state of the rule, once there was a gradient.
     pub(crate) states: Option<Vec<Value>>,
+    /// Whether new values may be written to memory of old ones: kernels do, for rules that treat every element alike.
+    reuses: bool,
+    /// What held a parameter that is alone before its last update.
+    spare: Option<Tensor>,
 }
 
 #[derive(Clone)]
@@ -147,25 +154,45 @@ fn join<'p>(
     } else {
         &rule.vector
     };
-    let is_joined = is_elementwise(update);
+    let runs_on_cpu = world.kernels.is_some() && world.device == Device::Cpu;
+    let most = if runs_on_cpu {
+        MOST_ELEMENTS_OF_KERNELS
+    } else {
+        MOST_ELEMENTS
+    };
+    let is_elementwise = is_elementwise(update);
+    let is_joined = is_elementwise && member.elements() <= most;
+    let is_alike = |group: &&Group| std::ptr::eq(group.update, update);
+    let alike = groups.iter().find(is_alike);
+    let own = match alike {
+        Some(group) => Rc::clone(&group.own),
+        None => Rc::new(RuleGraph::new(update, plan.clip_norm.is_some())),
+    };
+    let steps = match alike {
+        Some(group) => group.steps.clone(),
+        None => world.kernels.as_ref().map(Steps::new),
+    };
     let has_room = |group: &&mut Group| {
         let elements: i64 = group.members.iter().map(Member::elements).sum();
         is_joined
+            && group.is_joined
             && std::ptr::eq(group.update, update)
-            && elements + member.elements() <= MOST_ELEMENTS
+            && elements + member.elements() <= most
     };
     match groups.iter_mut().find(has_room) {
         Some(group) => group.members.push(member),
         None => groups.push(Group {
             rule,
             update,
-            own: RuleGraph::new(update, plan.clip_norm.is_some()),
+            own,
             flat: None,
             is_matrix,
             is_joined,
             members: vec![member],
-            steps: world.kernels.as_ref().map(Steps::new),
+            steps,
             states: None,
+            reuses: is_elementwise && runs_on_cpu,
+            spare: None,
         }),
     }
 }
@@ -261,7 +288,44 @@ impl Group<'_> {
         self.members[..place].iter().map(Member::elements).sum()
     }
 
-    pub(crate) fn write(&self, parameters: &Tensor, world: &mut World) -> Result<(), Fault> {
+    /// Gives away the memory of what an update replaces: the old states, and what held an alone parameter before the last
+    /// update. The parameter itself stays as it is until all is well; after an error nobody asks for states.
+    pub(crate) fn give_away(
+        &self,
+        executor: &mut Executor,
+        parameters: &Tensor,
+    ) -> Result<(), Fault> {
+        if !self.reuses {
+            return Ok(());
+        }
+        let mut give = |tensor: &Tensor, node| {
+            if tensor.data_ptr() != parameters.data_ptr() {
+                executor.give_away(tensor.shallow_clone(), node);
+            }
+        };
+        if let Some(spare) = &self.spare {
+            give(
+                &self.form(vec![spare.shallow_clone()])?,
+                self.own.update.param,
+            );
+        }
+        let states = self.own.update.states.iter();
+        for (state, value) in states.zip(self.states.iter().flatten()) {
+            if !state.ty.dims.is_empty() {
+                give(value.tensor()?, state.next);
+            }
+        }
+        Ok(())
+    }
+
+    /// Replaces the parameters by their new values.
+    pub(crate) fn write(&mut self, parameters: &Tensor, world: &mut World) -> Result<(), Fault> {
+        if let ([member], false) = (self.members.as_slice(), self.is_joined) {
+            let own = parameters.f_contiguous()?.f_view(member.shape.as_slice())?;
+            let old = mem::replace(member.owner.value_mut(world), own);
+            self.spare = self.reuses.then_some(old);
+            return Ok(());
+        }
         if let Some(mut flat) = self.in_place(world) {
             flat.f_copy_(&parameters.f_reshape([-1])?)?;
             return Ok(());
@@ -393,53 +457,4 @@ fn matches(pattern: &str, name: &str) -> bool {
         }
     }
     rest.ends_with(last)
-}
-
-/// Whether an update treats each element of a parameter by itself, whatever its form.
-fn is_elementwise(update: &UpdatePlan) -> bool {
-    let graph = &update.graph;
-    let of_param = &graph.ty(update.param).dims;
-    let is_alike = |id: NodeId| graph.ty(id).dims.is_empty() || graph.ty(id).dims == *of_param;
-    graph.ids().all(is_alike)
-        && graph.ids().all(|id| match graph.op(id) {
-            Op::Literal(array) => array.shape.is_empty(),
-            Op::Input(name) => !matches!(name.as_str(), "index" | "count"),
-            Op::Step
-            | Op::Steps
-            | Op::Unary(_)
-            | Op::Binary(_)
-            | Op::Select
-            | Op::Cast(_)
-            | Op::StopGrad => true,
-            Op::Broadcast => graph
-                .operands(id)
-                .iter()
-                .all(|&operand| graph.ty(operand).dims.is_empty()),
-            Op::Mask(_)
-            | Op::Size(_)
-            | Op::Position(_)
-            | Op::State(_)
-            | Op::Draw(_)
-            | Op::Field(_)
-            | Op::Model { .. }
-            | Op::Trainable(_)
-            | Op::Random { .. }
-            | Op::Text(_)
-            | Op::Rename(_)
-            | Op::Reduce { .. }
-            | Op::ArgReduce { .. }
-            | Op::Contract { .. }
-            | Op::Scan { .. }
-            | Op::Cumsum { .. }
-            | Op::Shift { .. }
-            | Op::ArgSort { .. }
-            | Op::Gather { .. }
-            | Op::ScatterAdd { .. }
-            | Op::Stack(_)
-            | Op::Split { .. }
-            | Op::Merge { .. }
-            | Op::Factor { .. }
-            | Op::Solve { .. }
-            | Op::Grad => false,
-        })
 }

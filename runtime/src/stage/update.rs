@@ -1,5 +1,9 @@
 //! Optimizers: the update rules of a `train` clause, run from their graphs.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::ptr;
+
 use rlp_compiler::graph::{Assertion, Graph, NodeId, Op};
 use rlp_compiler::pass::{CLIP, RuleGraph};
 use rlp_compiler::plan::{RulePlan, TrainPlan};
@@ -79,12 +83,18 @@ impl<'p> Optimizer<'p> {
             .plan
             .clip_norm
             .map(|limit| if norm > limit { limit / norm } else { 1.0 });
+        let mut args = HashMap::new();
+        for group in &self.groups {
+            if let Entry::Vacant(vacant) = args.entry(ptr::from_ref(group.rule)) {
+                vacant.insert(arguments(group.rule, graph, context, host)?);
+            }
+        }
         let mut next = Vec::new();
         for group in &self.groups {
-            let args = arguments(group.rule, graph, context, host)?;
+            let args = &args[&ptr::from_ref(group.rule)];
             let rule = Label::Rule(&group.rule.block, self.plan.span);
             let updated = profile::within(rule, || {
-                without_gradient(|| self.run(group, gradient, clip, &args, context, host.world))
+                without_gradient(|| self.run(group, gradient, clip, args, context, host.world))
             });
             next.push(updated.map_err(|error| error.at_span(self.plan.span))?);
         }
@@ -106,9 +116,10 @@ impl<'p> Optimizer<'p> {
         context: Context,
         world: &World,
     ) -> Result<(Tensor, Vec<Value>)> {
-        let RuleGraph { update, finite } = &group.own;
+        let RuleGraph { update, finite } = group.own.as_ref();
         let mut executor = Executor::fused(&update.graph, context, group.steps.as_ref());
-        executor.give_input("param", &group.parameters(world)?.into())?;
+        let parameters = group.parameters(world)?;
+        executor.give_input("param", &parameters.shallow_clone().into())?;
         executor.give_input("grad", &group.gradients(gradient)?.into())?;
         if let Some(clip) = clip {
             let clip = Tensor::f_full([0i64; 0], clip, (context.kind, context.device))?;
@@ -132,6 +143,7 @@ impl<'p> Optimizer<'p> {
         }
         let asserts: Vec<&Assertion> = update.graph.asserts.iter().collect();
         asserted::check(&asserts, &mut executor, &mut NoHost)?;
+        group.give_away(&mut executor, &parameters)?;
         let next = update.states.iter().map(|state| state.next);
         let wanted: Vec<NodeId> = [*finite, update.param].into_iter().chain(next).collect();
         let values = executor.evaluate(&wanted, &mut NoHost)?;
