@@ -528,3 +528,37 @@ fn a_profile_says_where_the_time_went() {
             .is_empty()
     );
 }
+
+/// Large parameters are updated by themselves, into memory that held them before: a later one that fails must not let an
+/// earlier one change.
+#[test]
+fn no_parameter_changes_in_an_update_that_fails() {
+    let folder = Folder::new("fails");
+    folder.write(
+        "p.rlp",
+        "schedule jump() -> real { if step < 3 { 0.1 } else { 1e38 } }
+        pipeline p {
+            param x: real[row: 70000] = zeros(row)
+            param y: real[col: 70000] = zeros(col)
+            stage a {
+                train x, y {
+                    minimize 1e-37 * sum(x) + 1e3 * sum(y)
+                    with     optimizer.sgd(lr: jump())
+                    steps    5
+                }
+            }
+        }",
+    );
+    let said = folder.said(&["run", "p.rlp", "--run-dir", "out"]);
+    assert_eq!(said.code, Some(3), "{}", said.err);
+    assert!(said.err.contains("`y` after an update"), "{}", said.err);
+    let first = |name: &str| {
+        let bytes = fs::read(folder.0.join(format!("out/stopped/{name}.safetensors"))).unwrap();
+        let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let tensor = file.tensor(name).unwrap();
+        f32::from_le_bytes(tensor.data()[..4].try_into().unwrap())
+    };
+    // The third update would have moved x by 10.
+    assert!(first("x").abs() < 1e-30, "{}", first("x"));
+    assert_eq!(first("y"), -200.0);
+}
