@@ -7,6 +7,8 @@ mod bench;
 mod explain;
 #[path = "engine/run.rs"]
 mod run;
+#[path = "engine/shown.rs"]
+mod shown;
 
 use std::fs;
 use std::path::{Path, PathBuf};
