@@ -50,6 +50,19 @@ pub struct ScanLoop {
     pub next: Vec<ValueId>,
 }
 
+impl ScanLoop {
+    /// The values that it reads of a kernel whose body has so many.
+    pub fn reads(&self, of_kernel: usize) -> Vec<ValueId> {
+        let inside = self.body.iter().flat_map(|it| it.op.operands());
+        let outside = self.initial.iter().chain(&self.next).copied();
+        inside
+            .chain(outside)
+            .chain(self.mask)
+            .filter(|id| (id.0 as usize) < of_kernel)
+            .collect()
+    }
+}
+
 impl Kernel {
     /// The element of an output.
     pub fn elem(&self, output: &Output) -> Elem {
@@ -152,4 +165,36 @@ pub enum Form {
         kind: Reduction,
         mask: Option<ValueId>,
     },
+}
+
+impl KernelOp {
+    /// The values that it names. A scan names none itself; its loop does ([`ScanLoop::reads`]).
+    pub fn operands(&self) -> Vec<ValueId> {
+        match self {
+            KernelOp::Load(_)
+            | KernelOp::Real(_)
+            | KernelOp::Int(_)
+            | KernelOp::Bool(_)
+            | KernelOp::TextValue(_)
+            | KernelOp::Position(_)
+            | KernelOp::Scan { .. }
+            | KernelOp::Carry { .. } => Vec::new(),
+            KernelOp::Unary(_, x) | KernelOp::Cast(x) => vec![*x],
+            KernelOp::Binary(_, a, b) => vec![*a, *b],
+            KernelOp::Select(condition, then, otherwise) => vec![*condition, *then, *otherwise],
+            KernelOp::Text(_, texts) => texts.clone(),
+            KernelOp::Reduce { value, mask, .. } => [*value].into_iter().chain(*mask).collect(),
+            KernelOp::Shift { value, fill, .. } => vec![*value, *fill],
+        }
+    }
+}
+
+impl Form {
+    /// Where elements of a total count, if not everywhere.
+    pub fn mask(&self) -> Option<ValueId> {
+        match self {
+            Form::Cells | Form::Rows => None,
+            Form::Total { mask, .. } => *mask,
+        }
+    }
 }

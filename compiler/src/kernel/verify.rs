@@ -158,12 +158,8 @@ fn check(
                 .iter()
                 .chain(&scan.mask)
                 .try_for_each(|id| value(id).map(drop))?;
-            let first = kernel.body.len();
-            let read = scan.body.iter().flat_map(|inside| operands(&inside.op));
-            let outer = read
-                .chain(scan.next.iter().copied())
-                .filter(|id| (id.0 as usize) < first);
-            outer.into_iter().try_for_each(|id| value(&id).map(drop))?;
+            let outer = scan.reads(kernel.body.len());
+            outer.iter().try_for_each(|id| value(id).map(drop))?;
             claim(*part < scan.next.len(), "the part is a carry")
         }
         KernelOp::Carry { part } => {
@@ -214,26 +210,6 @@ fn check_scan(kernel: &Kernel, known: &[(Elem, Level)], scan: &ScanLoop) -> Resu
         scan.mask.is_none_or(|mask| elem(&mask) == Some(Elem::Bool)),
         "a mask is bool",
     )
-}
-
-/// The values that an instruction reads.
-fn operands(op: &KernelOp) -> Vec<ValueId> {
-    match op {
-        KernelOp::Load(_)
-        | KernelOp::Real(_)
-        | KernelOp::Int(_)
-        | KernelOp::Bool(_)
-        | KernelOp::TextValue(_)
-        | KernelOp::Position(_)
-        | KernelOp::Scan { .. }
-        | KernelOp::Carry { .. } => Vec::new(),
-        KernelOp::Unary(_, x) | KernelOp::Cast(x) => vec![*x],
-        KernelOp::Binary(_, a, b) => vec![*a, *b],
-        KernelOp::Select(a, b, c) => vec![*a, *b, *c],
-        KernelOp::Text(_, operands) => operands.clone(),
-        KernelOp::Reduce { value, mask, .. } => [*value].into_iter().chain(*mask).collect(),
-        KernelOp::Shift { value, fill, .. } => vec![*value, *fill],
-    }
 }
 
 fn claim(holds: bool, otherwise: &str) -> Result<(), String> {

@@ -142,12 +142,8 @@ impl Function<'_> {
                 }
                 (OutputPlace::Total { of_rows: true, .. }, form) => {
                     let value = self.row_operand(output.value)?;
-                    let mask = match form {
-                        Form::Total {
-                            mask: Some(mask), ..
-                        } => Some(self.row_operand(*mask)?),
-                        Form::Cells | Form::Rows | Form::Total { mask: None, .. } => None,
-                    };
+                    let mask = form.mask().map(|mask| self.row_operand(mask));
+                    let mask = mask.transpose()?;
                     if let Some(total) = &self.totals[number] {
                         total.step(emit, value, mask);
                     }

@@ -5,11 +5,7 @@ use crate::graph::{Binary, Unary};
 use crate::kernel::{Form, Instruction, Kernel, KernelOp, ValueId};
 
 pub(super) fn roots(form: &Form, value: ValueId) -> Vec<usize> {
-    let mask = match form {
-        Form::Cells | Form::Rows => None,
-        Form::Total { mask, .. } => *mask,
-    };
-    [Some(value), mask]
+    [Some(value), form.mask()]
         .into_iter()
         .flatten()
         .map(|value| value.0 as usize)
@@ -24,34 +20,12 @@ pub(super) fn operands(
 ) -> Result<Vec<usize>, Declined> {
     let operands: Vec<usize> = match &instruction.op {
         KernelOp::Scan { scan, .. } => scan_operands(kernel, *scan)?,
-        op => direct(op).iter().map(|x| x.0 as usize).collect(),
+        op => op.operands().iter().map(|x| x.0 as usize).collect(),
     };
     if operands.iter().any(|&operand| operand >= index) {
         return Err(Declined::new("a value of it stands before its operand"));
     }
     Ok(operands)
-}
-
-/// The operands that an operation names.
-pub(super) fn direct(op: &KernelOp) -> Vec<ValueId> {
-    match op {
-        KernelOp::Load(_)
-        | KernelOp::Real(_)
-        | KernelOp::Int(_)
-        | KernelOp::Bool(_)
-        | KernelOp::TextValue(_)
-        | KernelOp::Position(_)
-        | KernelOp::Scan { .. }
-        | KernelOp::Carry { .. } => Vec::new(),
-        KernelOp::Unary(_, x) | KernelOp::Cast(x) => vec![*x],
-        KernelOp::Binary(_, a, b) => vec![*a, *b],
-        KernelOp::Select(a, b, c) => vec![*a, *b, *c],
-        KernelOp::Text(_, operands) => operands.clone(),
-        KernelOp::Reduce { value, mask, .. } => {
-            [Some(*value), *mask].into_iter().flatten().collect()
-        }
-        KernelOp::Shift { value, fill, .. } => vec![*value, *fill],
-    }
 }
 
 /// What a scan reads of the kernel's body.
@@ -60,17 +34,8 @@ pub(super) fn scan_operands(kernel: &Kernel, scan: usize) -> Result<Vec<usize>, 
         .scans
         .get(scan)
         .ok_or_else(|| Declined::new("it names a scan that it lacks"))?;
-    let inside = scan
-        .body
-        .iter()
-        .flat_map(|instruction| direct(&instruction.op));
-    let mut operands: Vec<usize> = inside
-        .chain(scan.next.iter().copied())
-        .chain(scan.initial.iter().copied())
-        .chain(scan.mask)
-        .map(|x| x.0 as usize)
-        .filter(|&x| x < kernel.body.len())
-        .collect();
+    let reads = scan.reads(kernel.body.len());
+    let mut operands: Vec<usize> = reads.iter().map(|x| x.0 as usize).collect();
     operands.sort_unstable();
     operands.dedup();
     Ok(operands)

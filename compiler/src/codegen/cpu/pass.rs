@@ -9,7 +9,7 @@ use super::function::Function;
 use super::lane::{Emit, Held, Lanes};
 use super::schedule::Pass;
 use crate::codegen::{Declined, frame};
-use crate::kernel::{Form, KernelOp, ValueId};
+use crate::kernel::{KernelOp, ValueId};
 use crate::ty::Elem;
 
 /// So many cells add up in lanes of the reals' own precision before they go on in f64.
@@ -228,14 +228,10 @@ impl Function<'_> {
         }
         for &number in &pass.totals {
             let output = &self.kernel.outputs[number];
-            let mask = match &output.form {
-                Form::Total { mask, .. } => *mask,
-                Form::Cells | Form::Rows => None,
-            };
             all.push(Reducing {
                 of: Of::Total(number),
                 value: output.value,
-                mask,
+                mask: output.form.mask(),
             });
         }
         for reduction in &all {

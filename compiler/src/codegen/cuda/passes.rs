@@ -1,7 +1,7 @@
 //! In which pass over its row a value can be computed, and which values are kept for a later one.
 
 use super::waits_for_row;
-use crate::kernel::{Form, Instruction, Kernel, KernelOp, Level, Output, ValueId};
+use crate::kernel::{Form, Kernel, KernelOp, Level, Output, ValueId};
 use crate::ty::Elem;
 
 pub(super) struct Passes<'k> {
@@ -84,48 +84,7 @@ impl<'k> Passes<'k> {
 /// The values of the kernel's own body that an instruction reads.
 pub(super) fn operands(kernel: &Kernel, op: &KernelOp) -> Vec<ValueId> {
     match op {
-        KernelOp::Load(_)
-        | KernelOp::Real(_)
-        | KernelOp::Int(_)
-        | KernelOp::Bool(_)
-        | KernelOp::TextValue(_)
-        | KernelOp::Position(_)
-        | KernelOp::Carry { .. } => Vec::new(),
-        KernelOp::Unary(_, x) | KernelOp::Cast(x) => vec![*x],
-        KernelOp::Binary(_, a, b) => vec![*a, *b],
-        KernelOp::Select(condition, then, otherwise) => vec![*condition, *then, *otherwise],
-        KernelOp::Text(_, texts) => texts.clone(),
-        KernelOp::Reduce { value, mask, .. } => [*value].into_iter().chain(*mask).collect(),
-        KernelOp::Shift { value, fill, .. } => vec![*value, *fill],
-        KernelOp::Scan { scan, .. } => {
-            let scan = &kernel.scans[*scan];
-            let inside = scan.body.iter().flat_map(direct);
-            let all = inside
-                .chain(scan.initial.iter().copied())
-                .chain(scan.next.iter().copied())
-                .chain(scan.mask);
-            all.filter(|id| (id.0 as usize) < kernel.body.len())
-                .collect()
-        }
-    }
-}
-
-/// What an instruction inside a scan reads.
-fn direct(instruction: &Instruction) -> Vec<ValueId> {
-    match &instruction.op {
-        KernelOp::Unary(_, x) | KernelOp::Cast(x) => vec![*x],
-        KernelOp::Binary(_, a, b) => vec![*a, *b],
-        KernelOp::Select(condition, then, otherwise) => vec![*condition, *then, *otherwise],
-        KernelOp::Text(_, texts) => texts.clone(),
-        KernelOp::Load(_)
-        | KernelOp::Real(_)
-        | KernelOp::Int(_)
-        | KernelOp::Bool(_)
-        | KernelOp::TextValue(_)
-        | KernelOp::Position(_)
-        | KernelOp::Carry { .. }
-        | KernelOp::Reduce { .. }
-        | KernelOp::Shift { .. }
-        | KernelOp::Scan { .. } => Vec::new(),
+        KernelOp::Scan { scan, .. } => kernel.scans[*scan].reads(kernel.body.len()),
+        op => op.operands(),
     }
 }

@@ -258,11 +258,7 @@ impl<'k> Printer<'k> {
 
     /// The first pass in which an output and its mask are known.
     pub(super) fn first_of(&self, output: &Output) -> usize {
-        let mask = match output.form {
-            Form::Total { mask, .. } => mask,
-            Form::Cells | Form::Rows => None,
-        };
-        let ids = [Some(output.value), mask];
+        let ids = [Some(output.value), output.form.mask()];
         let passes = ids
             .iter()
             .flatten()
