@@ -9,7 +9,7 @@
 
 use std::fs;
 
-use rlp_runtime::generate::{Rollout, Sampling, rollout};
+use rlp_runtime::generate::{End, Rollout, Sampling, rollout};
 use rlp_runtime::memory::keep_freed;
 use rlp_runtime::model::{CausalLm, CausalLmConfig, SequenceBatch, Upstream};
 use rlp_runtime::random::{Purpose, Stream};
@@ -216,7 +216,7 @@ fn draw(model: &CausalLm, prompts: &[Vec<i64>], setting: &Setting, repetition: u
         top_p: 1.0,
     };
     let stream = Stream::new(repetition, Purpose::Sample);
-    rollout(model, prompts, &sampling, NEVER, stream).unwrap()
+    rollout(model, prompts, &sampling, End::at(NEVER), stream).unwrap()
 }
 
 /// Of six tokens, as `12+34=` has.

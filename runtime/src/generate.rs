@@ -26,6 +26,36 @@ pub struct Sampling {
     pub top_p: f64,
 }
 
+/// Where responses are over.
+#[derive(Clone, Copy, Debug)]
+pub struct End<'a> {
+    /// The token that ends a response, as the last of it.
+    pub token: i64,
+    /// For each prompt: its responses are over after so many tokens, whatever these are. Those beyond the list, and
+    /// those with nothing in it, end at the token alone.
+    pub lengths: &'a [Option<u64>],
+}
+
+impl End<'_> {
+    /// At this token and nowhere else.
+    pub fn at(token: i64) -> End<'static> {
+        End {
+            token,
+            lengths: &[],
+        }
+    }
+
+    /// Whether a response to `prompt` is over that has `length` tokens, `last` the latest.
+    fn is_reached(&self, prompt: usize, last: i64, length: usize) -> bool {
+        last == self.token || self.length(prompt) <= length as u64
+    }
+
+    fn length(&self, prompt: usize) -> u64 {
+        let length = self.lengths.get(prompt).copied().flatten();
+        length.unwrap_or(u64::MAX)
+    }
+}
+
 /// Responses drawn from a model, `samples` rows a prompt.
 pub struct Rollout {
     /// Prompts and responses. Its temperature is the one that `logp` is at: that of the sampling, or 1 for greedy rows.
@@ -33,7 +63,7 @@ pub struct Rollout {
     /// `[rows, width]`: log-probability of each token when it was drawn, nats, without `top_k` and `top_p`; 0 at
     /// padding.
     pub logp: Tensor,
-    /// Whether each response ended with the end token, which then counts as part of it.
+    /// Whether each response came to its [`End`]; an end token counts as part of it.
     pub finished: Vec<bool>,
 }
 
@@ -111,7 +141,7 @@ pub fn rollout(
     model: &CausalLm,
     prompts: &[Vec<i64>],
     sampling: &Sampling,
-    end: i64,
+    end: End<'_>,
     stream: Stream,
 ) -> Result<Rollout, ArgumentError> {
     let longest = prompts

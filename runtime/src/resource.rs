@@ -190,8 +190,8 @@ fn open_task(resource: &Resource) -> Result<Box<dyn Task>, Fault> {
                 int(resource, "length")?,
                 int(resource, "symbols")?,
                 real(resource, "offset")?,
-                text(resource, "lengths")?,
-                text(resource, "weights")?,
+                &ints(resource, "lengths")?,
+                &reals(resource, "weights")?,
             )?;
             Ok(Box::new(task))
         }
@@ -215,23 +215,30 @@ fn value<'a>(resource: &'a Resource, name: &str) -> Result<&'a Elements, Fault> 
 }
 
 fn int(resource: &Resource, name: &str) -> Result<i64, Fault> {
+    first(resource, name, &ints(resource, name)?)
+}
+
+fn ints(resource: &Resource, name: &str) -> Result<Vec<i64>, Fault> {
     match value(resource, name)? {
-        Elements::Int(values) => values
-            .first()
-            .copied()
-            .ok_or_else(|| missing(resource, name)),
+        Elements::Int(values) => Ok(values.clone()),
         Elements::Real(_) | Elements::Bool(_) | Elements::Text(_) => Err(missing(resource, name)),
     }
 }
 
 fn real(resource: &Resource, name: &str) -> Result<f64, Fault> {
+    first(resource, name, &reals(resource, name)?)
+}
+
+fn reals(resource: &Resource, name: &str) -> Result<Vec<f64>, Fault> {
     match value(resource, name)? {
-        Elements::Real(values) => values
-            .first()
-            .copied()
-            .ok_or_else(|| missing(resource, name)),
+        Elements::Real(values) => Ok(values.clone()),
         Elements::Int(_) | Elements::Bool(_) | Elements::Text(_) => Err(missing(resource, name)),
     }
+}
+
+fn first<T: Copy>(resource: &Resource, name: &str, values: &[T]) -> Result<T, Fault> {
+    let first = values.first().copied();
+    first.ok_or_else(|| missing(resource, name))
 }
 
 fn flag(resource: &Resource, name: &str) -> Result<bool, Fault> {

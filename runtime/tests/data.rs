@@ -275,7 +275,7 @@ fn a_running_sum_has_every_number_of_terms_equally_often_and_no_problem_in_both_
 
 #[test]
 fn letters_have_a_target_a_prompt_and_demonstrations_that_do_not_tell_it() {
-    let task = Letters::new(16, 8, 8, 0.0, "", "").unwrap();
+    let task = Letters::new(16, 8, 8, 0.0, &[], &[1.0]).unwrap();
     let (train, held_out) = (all(&task, Split::Train), all(&task, Split::HeldOut));
     assert_eq!((train.len(), held_out.len()), (16, 2));
     let prompts: BTreeSet<&str> = train
@@ -321,8 +321,8 @@ fn letters_have_a_target_a_prompt_and_demonstrations_that_do_not_tell_it() {
 
 #[test]
 fn letters_carry_constants_of_the_spread_asked_for() {
-    let task = Letters::new(600, 8, 8, 5.0, "", "").unwrap();
-    let plain = Letters::new(600, 8, 8, 0.0, "", "").unwrap();
+    let task = Letters::new(600, 8, 8, 5.0, &[], &[1.0]).unwrap();
+    let plain = Letters::new(600, 8, 8, 0.0, &[], &[1.0]).unwrap();
     let mut squares = 0.0;
     for (problem, without) in all(&task, Split::Train)
         .iter()
@@ -339,10 +339,11 @@ fn letters_carry_constants_of_the_spread_asked_for() {
 
 #[test]
 fn letters_have_lengths_as_frequent_as_their_weights() {
-    let task = Letters::new(4, 8, 8, 0.0, "8 16 32 64", "0.5 0.25 0.15 0.1").unwrap();
+    let task = Letters::new(4, 8, 8, 0.0, &[8, 16, 32, 64], &[0.5, 0.25, 0.15, 0.1]).unwrap();
     let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
     for problem in all(&task, Split::Train) {
         let length = problem.demonstration.len();
+        assert_eq!(problem.length, Some(length as u64));
         assert!(problem.prompt.ends_with(&format!("{length}:")));
         *counts.entry(length).or_default() += 1;
     }
@@ -350,44 +351,44 @@ fn letters_have_lengths_as_frequent_as_their_weights() {
         counts,
         BTreeMap::from([(8, 200), (16, 100), (32, 60), (64, 40)])
     );
-    let even = Letters::new(1, 8, 8, 0.0, "3 5", "").unwrap();
+    let even = Letters::new(1, 8, 8, 0.0, &[3, 5], &[1.0]).unwrap();
     assert_eq!(even.size(Split::Train), 2);
 }
 
 #[test]
 fn letters_that_cannot_be_are_refused() {
-    let message = |prompts, length, symbols, offset, lengths, weights| {
+    let message = |prompts, length, symbols, offset, lengths: &[i64], weights: &[f64]| {
         let made = Letters::new(prompts, length, symbols, offset, lengths, weights);
         made.err().unwrap().message
     };
     let cases = [
         (
-            message(0, 8, 8, 0.0, "", ""),
+            message(0, 8, 8, 0.0, &[], &[1.0]),
             "`prompts` must be from 1 to 600, found 0",
         ),
         (
-            message(1, 0, 8, 0.0, "", ""),
+            message(1, 0, 8, 0.0, &[], &[1.0]),
             "`length` must be from 1 to 1000, found 0",
         ),
         (
-            message(1, 8, 27, 0.0, "", ""),
+            message(1, 8, 27, 0.0, &[], &[1.0]),
             "`symbols` must be from 1 to 26, found 27",
         ),
         (
-            message(1, 8, 8, -1.0, "", ""),
+            message(1, 8, 8, -1.0, &[], &[1.0]),
             "`offset` must be at least 0, found -1",
         ),
         (
-            message(1, 8, 8, 0.0, "8 x", ""),
-            "`lengths` are whole numbers from 1 to 1000, found `x`",
+            message(1, 8, 8, 0.0, &[8, 0], &[1.0]),
+            "`lengths` must be from 1 to 1000, found 0",
         ),
         (
-            message(1, 8, 8, 0.0, "8", "2"),
-            "`weights` are numbers from 0 to 1, found `2`",
+            message(1, 8, 8, 0.0, &[8, 16], &[0.0, 0.0]),
+            "`weights` are at least 0, and one of them is above it",
         ),
         (
-            message(1, 8, 8, 0.0, "8 16", "0.5"),
-            "`weights` are one for each length and make 1: there are 1 for 2 lengths, and they make 0.5",
+            message(1, 8, 8, 0.0, &[8, 16, 32], &[0.5, 0.5]),
+            "`weights` are one for each length: there are 2 for 3 lengths",
         ),
     ];
     for (found, expected) in cases {

@@ -1,7 +1,7 @@
 //! Rollouts: what they record, what they depend on, and where they stop.
 #![allow(clippy::unwrap_used)]
 
-use rlp_runtime::generate::{Rollout, Sampling, rollout};
+use rlp_runtime::generate::{End, Rollout, Sampling, rollout};
 use rlp_runtime::model::{CausalLm, CausalLmConfig};
 use rlp_runtime::random::{Purpose, Stream};
 use tch::{Device, Kind, Tensor, no_grad};
@@ -54,7 +54,7 @@ fn draw(model: &CausalLm, prompts: &[Vec<i64>], sampling: Sampling) -> Rollout {
         model,
         prompts,
         &sampling,
-        END,
+        End::at(END),
         Stream::new(11, Purpose::Sample),
     )
     .unwrap()
@@ -311,7 +311,7 @@ fn a_response_does_not_depend_on_what_else_is_drawn() {
         &model,
         &prompts(),
         &SAMPLING,
-        END,
+        End::at(END),
         Stream::new(12, Purpose::Sample),
     )
     .unwrap();
@@ -352,7 +352,14 @@ fn drawing_stops_when_every_response_has_ended() {
         ..GREEDY
     };
     let stream = Stream::new(11, Purpose::Sample);
-    let rollout = rollout(&model, &prompts()[..1], &sampling, greedy[0][0], stream).unwrap();
+    let rollout = rollout(
+        &model,
+        &prompts()[..1],
+        &sampling,
+        End::at(greedy[0][0]),
+        stream,
+    )
+    .unwrap();
     assert_eq!(rollout.batch.responses(), [[greedy[0][0]], [greedy[0][0]]]);
     assert_eq!(
         (rollout.finished, rollout.logp.size()),
@@ -360,11 +367,49 @@ fn drawing_stops_when_every_response_has_ended() {
     );
 }
 
+#[test]
+fn a_response_with_a_length_is_over_there() {
+    for with_kernels in [true, false] {
+        let mut model = model(Kind::Float);
+        if !with_kernels {
+            model.without_kernels();
+        }
+        let free = draw(&model, &prompts(), SAMPLING);
+        let lengths = [Some(2), None, Some(1), Some(50)];
+        let end = End {
+            token: END,
+            lengths: &lengths,
+        };
+        let stream = Stream::new(11, Purpose::Sample);
+        let bound = rollout(&model, &prompts(), &SAMPLING, end, stream).unwrap();
+        for (row, (free, bound)) in free
+            .batch
+            .responses()
+            .iter()
+            .zip(bound.batch.responses())
+            .enumerate()
+        {
+            let most = lengths[row / 3].unwrap_or(u64::MAX).min(free.len() as u64);
+            assert_eq!(bound, free[..most as usize]);
+        }
+        assert_eq!(bound.finished[..3], [true; 3]);
+        assert_eq!(bound.finished[6..9], [true; 3]);
+        assert_eq!(bound.finished[3..6], free.finished[3..6]);
+        assert_eq!(bound.finished[9..], free.finished[9..]);
+    }
+}
+
 fn refusal(prompts: &[Vec<i64>], sampling: Sampling) -> (&'static str, String) {
     let stream = Stream::new(0, Purpose::Sample);
-    let error = rollout(&model(Kind::Float), prompts, &sampling, END, stream)
-        .err()
-        .unwrap();
+    let error = rollout(
+        &model(Kind::Float),
+        prompts,
+        &sampling,
+        End::at(END),
+        stream,
+    )
+    .err()
+    .unwrap();
     (error.argument, error.message)
 }
 
@@ -379,7 +424,7 @@ fn what_does_not_fit_the_model_is_refused() {
             &model(Kind::Float),
             &prompts(),
             &fits,
-            END,
+            End::at(END),
             Stream::new(0, Purpose::Sample)
         )
         .is_ok()

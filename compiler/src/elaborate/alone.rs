@@ -4,13 +4,14 @@ use crate::array::Array;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::elaborate::annotation::elem_named;
 use crate::elaborate::library::Definition;
+use crate::elaborate::literal::ascending;
 use crate::elaborate::scope::Scope;
 use crate::elaborate::value::{Tensor, Value};
 use crate::elaborate::{Elaborator, Mode, Reported, Result};
 use crate::graph::Op;
 use crate::plan::{BlockPlan, InputPlan, ResultPlan};
 use crate::ty::{Dim, DimId, Elem, Ty, is_ragged_name};
-use rlp_grammar::ast::{DimExpr, Param, Span, TypeExpr, TypeKind};
+use rlp_grammar::ast::{DimExpr, Expr, Param, Span, TypeExpr, TypeKind};
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -210,17 +211,7 @@ impl Elaborator<'_> {
             return Ok(None);
         };
         let default = match &param.default {
-            Some(expr) => {
-                let value = self.expr_tensor(expr)?;
-                let value = self.whole_as_int(value, elem, expr.span)?;
-                self.expect_elem(value, elem, expr.span)?;
-                let value = if elem == Elem::Real {
-                    self.real(value, expr.span)?
-                } else {
-                    value
-                };
-                self.static_value(value)
-            }
+            Some(expr) => self.default_value(definition, expr, elem, dims)?,
             None => None,
         };
         let given = fixed
@@ -252,6 +243,34 @@ impl Elaborator<'_> {
             default,
             initial: None,
         }))
+    }
+
+    /// The default of a parameter, if it is known before the run: a scalar that stands for every element, or a list over
+    /// ascending dimensions.
+    fn default_value(
+        &mut self,
+        definition: &Rc<Definition>,
+        expr: &Expr,
+        elem: Elem,
+        dims: &[DimExpr],
+    ) -> Result<Option<Array>> {
+        let value = self.expr(expr)?;
+        if let Value::List(list) = &value
+            && !dims.is_empty()
+        {
+            let axes = self.signature_dims(definition, dims)?;
+            let known = self.known_list(list, elem, &axes)?;
+            return Ok(known.map(|(array, _)| ascending(&array, &axes)));
+        }
+        let value = self.tensor(value, expr.span)?;
+        let value = self.whole_as_int(value, elem, expr.span)?;
+        self.expect_elem(value, elem, expr.span)?;
+        let value = if elem == Elem::Real {
+            self.real(value, expr.span)?
+        } else {
+            value
+        };
+        Ok(self.static_value(value))
     }
 
     pub(crate) fn whole_as_int(&mut self, value: Tensor, elem: Elem, span: Span) -> Result<Tensor> {

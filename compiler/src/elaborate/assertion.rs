@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use rlp_grammar::ast::{Expr, ExprKind, Span};
 
-use crate::array::Array;
+use crate::array::{Array, Elements};
 use crate::diagnostic::Diagnostic;
 use crate::elaborate::builder::Level;
-use crate::elaborate::call::{one_line, show_scalar};
+use crate::elaborate::call::{one_line, show_known};
 use crate::elaborate::draw::flatten;
 use crate::elaborate::library::Definition;
 use crate::elaborate::scope::Binding;
@@ -39,9 +39,14 @@ impl Elaborator<'_> {
     ) -> Result<()> {
         let holds = self.expr_tensor(condition)?;
         let holds = self.expect_elem(holds, Elem::Bool, condition.span)?;
-        match self.static_bool(holds) {
-            Some(true) => return Ok(()),
-            Some(false) => {}
+        // What a resource is given has no padding; of other tensors only what is real need hold.
+        let known = match definition.block.native {
+            true => self.static_array(holds),
+            false => self.static_value(holds),
+        };
+        match known.map(|known| known.elements) {
+            Some(Elements::Bool(values)) if values.iter().all(|&holds| holds) => return Ok(()),
+            Some(_) => {}
             None => return self.assert_running(definition, condition, holds),
         }
         let text = self.library.map.text(condition.span).to_string();
@@ -50,7 +55,7 @@ impl Elaborator<'_> {
             if walk::mentions(condition, &param.name.name)
                 && let Some(Value::Tensor(tensor)) =
                     self.bound(&param.name.name, param.name.span)?
-                && let Some(known) = self.static_value(tensor)
+                && let Some(known) = self.static_array(tensor)
             {
                 // A block by itself has no caller: its argument then stands in the signature.
                 let place = places
@@ -58,7 +63,7 @@ impl Elaborator<'_> {
                     .copied()
                     .unwrap_or(param.name.span);
                 let origin = self.levels[tensor.level].graph.node(tensor.node).span;
-                involved.push((param.name.name.clone(), show_scalar(&known), place, origin));
+                involved.push((param.name.name.clone(), show_known(&known), place, origin));
             }
         }
         let values: Vec<String> = involved

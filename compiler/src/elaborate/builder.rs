@@ -131,12 +131,17 @@ impl Elaborator<'_> {
 
     /// The value of a scalar that is known now.
     pub(crate) fn static_value(&self, tensor: Tensor) -> Option<Array> {
-        let level = &self.levels[tensor.level];
-        if !level.graph.ty(tensor.node).dims.is_empty() {
+        if !self.ty(tensor).dims.is_empty() {
             return None;
         }
+        self.static_array(tensor)
+    }
+
+    /// The elements of a tensor of any dimensions, if they are known before the run.
+    pub(crate) fn static_array(&self, tensor: Tensor) -> Option<Array> {
+        let level = &self.levels[tensor.level];
         if let Some(&(outer, _)) = level.captured.iter().find(|(_, input)| *input == tensor) {
-            return self.static_value(outer);
+            return self.static_array(outer);
         }
         eval::static_value(&level.graph, tensor.node, &mut level.known.borrow_mut())
     }

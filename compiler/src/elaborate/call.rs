@@ -294,12 +294,20 @@ pub(crate) fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// A scalar as users write it.
-pub(crate) fn show_scalar(array: &Array) -> String {
-    match &array.elements {
-        Elements::Real(x) => x.first().map(|x| format!("{x}")).unwrap_or_default(),
-        Elements::Int(x) => x.first().map(|x| format!("{x}")).unwrap_or_default(),
-        Elements::Bool(x) => x.first().map(|x| format!("{x}")).unwrap_or_default(),
-        Elements::Text(x) => x.first().map(|x| format!("{x:?}")).unwrap_or_default(),
+/// A known value as users write it: a scalar, or the first few elements of a list.
+pub(crate) fn show_known(array: &Array) -> String {
+    const MOST: usize = 8;
+    let mut shown: Vec<String> = match &array.elements {
+        Elements::Real(x) => x.iter().take(MOST).map(f64::to_string).collect(),
+        Elements::Int(x) => x.iter().take(MOST).map(i64::to_string).collect(),
+        Elements::Bool(x) => x.iter().take(MOST).map(bool::to_string).collect(),
+        Elements::Text(x) => x.iter().take(MOST).map(|x| format!("{x:?}")).collect(),
+    };
+    if array.shape.is_empty() {
+        return shown.pop().unwrap_or_default();
     }
+    if array.shape.iter().product::<usize>() > MOST {
+        shown.push("…".to_string());
+    }
+    format!("[{}]", shown.join(", "))
 }

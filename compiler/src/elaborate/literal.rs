@@ -35,19 +35,32 @@ impl Elaborator<'_> {
 
     /// A list over dimensions, outermost first. A ragged dimension takes its lengths from the first list over it.
     pub(crate) fn typed_list(&mut self, list: &List, elem: Elem, dims: &[DimId]) -> Result<Tensor> {
+        let Some((array, mask)) = self.known_list(list, elem, dims)? else {
+            return self.stacked_list(list, elem, dims);
+        };
+        let order = ascending_order(dims);
+        let sizes = array.shape.clone();
+        let array = permute(&array, &order);
+        let span = list.span;
+        self.record_raggedness(dims, &sizes, mask, &order, span)?;
+        let mut sorted = dims.to_vec();
+        sorted.sort_unstable();
+        self.push(Op::Literal(array), &[], Ty { elem, dims: sorted }, span)
+    }
+
+    /// The elements of a list over dimensions, outermost first, and which of them it has; nothing if one is not known now.
+    pub(crate) fn known_list(
+        &mut self,
+        list: &List,
+        elem: Elem,
+        dims: &[DimId],
+    ) -> Result<Option<(Array, Vec<bool>)>> {
         let mut nested = Vec::new();
-        let mut known = true;
         for (value, span) in &list.items {
             match self.nested(value, *span, elem)? {
                 Some(item) => nested.push(item),
-                None => {
-                    known = false;
-                    break;
-                }
+                None => return Ok(None),
             }
-        }
-        if !known {
-            return self.stacked_list(list, elem, dims);
         }
         let nested = Nested::List(nested, list.span);
         let sizes = self.list_sizes(&nested, dims)?;
@@ -60,20 +73,12 @@ impl Elaborator<'_> {
             present: Vec::new(),
         };
         flat.fill(Some(&nested), &sizes);
-        let mask = flat.present.clone();
+        let present = flat.present.clone();
         let array = Array {
-            shape: sizes.clone(),
+            shape: sizes,
             elements: flat.elements(),
         };
-        // Axes in ascending order of dimensions.
-        let mut order: Vec<usize> = (0..dims.len()).collect();
-        order.sort_by_key(|&axis| dims[axis]);
-        let array = permute(&array, &order);
-        let span = list.span;
-        self.record_raggedness(dims, &sizes, mask, &order, span)?;
-        let mut sorted = dims.to_vec();
-        sorted.sort_unstable();
-        self.push(Op::Literal(array), &[], Ty { elem, dims: sorted }, span)
+        Ok(Some((array, present)))
     }
 
     /// A list of tensors that are not known now: stacked along its one dimension.
@@ -325,6 +330,17 @@ impl Flat {
             Elem::Text => Elements::Text(self.texts),
         }
     }
+}
+
+/// The array with its axes, one for each of `dims`, in ascending order of dimensions.
+pub(crate) fn ascending(array: &Array, dims: &[DimId]) -> Array {
+    permute(array, &ascending_order(dims))
+}
+
+fn ascending_order(dims: &[DimId]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..dims.len()).collect();
+    order.sort_by_key(|&axis| dims[axis]);
+    order
 }
 
 /// The array with its axes in another order.

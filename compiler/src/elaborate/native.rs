@@ -66,7 +66,7 @@ impl Elaborator<'_> {
             };
             let place = places.get(&name).copied().unwrap_or(span);
             let arg = match value {
-                Value::Tensor(tensor) => match self.static_value(tensor) {
+                Value::Tensor(tensor) => match self.static_array(tensor) {
                     Some(array) => ResourceArg::Value(array),
                     None => {
                         let message = format!(

@@ -121,6 +121,7 @@ impl Task for Arithmetic {
             prompt: format!("{left}{}{right}=", operation.symbol()),
             demonstration: answer.clone(),
             answer,
+            length: None,
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::random::{Permutation, Purpose, Stream};
 
 /// Two-letter codes, each with a target letter and a constant that its score carries, both drawn once for all runs.
 ///
+/// A response is over when it has its length: there is no end token.
 /// A demonstration is letters drawn evenly, so that a policy that learnt from demonstrations knows the form and nothing
 /// of the targets. Held-out codes have targets that no training shows.
 pub struct Letters {
@@ -31,14 +32,15 @@ const PLACES: u64 = 100;
 
 impl Letters {
     /// `prompts` is in 1..=600, `length` in 1..=1000, `symbols` in 1..=26, `offset` at least 0. `lengths` are several
-    /// lengths instead of one, between spaces, and `weights` how frequent each is; without weights all are equally so.
+    /// lengths instead of one, and `weights` how frequent each of them is
+    /// beside the others, or 1 for evenly.
     pub fn new(
         prompts: i64,
         length: i64,
         symbols: i64,
         offset: f64,
-        lengths: &str,
-        weights: &str,
+        lengths: &[i64],
+        weights: &[f64],
     ) -> Result<Letters, ArgumentError> {
         let within = |name: &'static str, value: i64, most: i64| {
             if (1..=most).contains(&value) {
@@ -51,9 +53,11 @@ impl Letters {
             let message = format!("`offset` must be at least 0, found {offset}");
             return Err(ArgumentError::new("offset", message));
         }
-        let says_length = !lengths.trim().is_empty();
+        let says_length = !lengths.is_empty();
         let lengths = if says_length {
-            places(&read_lengths(lengths)?, weights)?
+            let read = |&length: &i64| within("lengths", length, LONGEST as i64);
+            let lengths: Vec<u64> = lengths.iter().map(read).collect::<Result<_, _>>()?;
+            places(&lengths, weights)?
         } else {
             vec![within("length", length, LONGEST as i64)?]
         };
@@ -73,53 +77,30 @@ impl Letters {
     }
 }
 
-fn read_lengths(text: &str) -> Result<Vec<u64>, ArgumentError> {
-    let read = |word: &str| {
-        let length = word
-            .parse::<u64>()
-            .ok()
-            .filter(|length| (1..=LONGEST).contains(length));
-        length.ok_or_else(|| {
-            let message =
-                format!("`lengths` are whole numbers from 1 to {LONGEST}, found `{word}`");
-            ArgumentError::new("lengths", message)
-        })
-    };
-    text.split_whitespace().map(read).collect()
-}
-
 /// The lengths at [`PLACES`] places, each as often as its weight says.
-fn places(lengths: &[u64], weights: &str) -> Result<Vec<u64>, ArgumentError> {
-    if weights.trim().is_empty() {
+fn places(lengths: &[u64], weights: &[f64]) -> Result<Vec<u64>, ArgumentError> {
+    if let [weight] = weights
+        && *weight > 0.0
+    {
         return Ok(lengths.to_vec());
     }
-    let read = |word: &str| {
-        let weight = word
-            .parse::<f64>()
-            .ok()
-            .filter(|weight| (0.0..=1.0).contains(weight));
-        weight.ok_or_else(|| {
-            let message = format!("`weights` are numbers from 0 to 1, found `{word}`");
-            ArgumentError::new("weights", message)
-        })
-    };
-    let weights: Vec<f64> = weights
-        .split_whitespace()
-        .map(read)
-        .collect::<Result<_, _>>()?;
-    let total: f64 = weights.iter().sum();
-    if weights.len() != lengths.len() || (total - 1.0).abs() > 1e-6 {
+    if weights.len() != lengths.len() {
         let message = format!(
-            "`weights` are one for each length and make 1: there are {} for {} lengths, and they make {total}",
+            "`weights` are one for each length: there are {} for {} lengths",
             weights.len(),
             lengths.len()
         );
         return Err(ArgumentError::new("weights", message));
     }
+    let total: f64 = weights.iter().sum();
+    if !(total.is_finite() && total > 0.0 && weights.iter().all(|&weight| weight >= 0.0)) {
+        let message = "`weights` are at least 0, and one of them is above it";
+        return Err(ArgumentError::new("weights", message));
+    }
     let mut places = Vec::new();
     let mut reached = 0.0;
     for (&length, weight) in lengths.iter().zip(weights) {
-        reached += weight;
+        reached += weight / total;
         places.resize((reached * PLACES as f64).round() as usize, length);
     }
     Ok(places)
@@ -167,6 +148,7 @@ impl Task for Letters {
             demonstration: (0..length)
                 .map(|position| letter('a', stream.below(position, self.symbols)))
                 .collect(),
+            length: Some(length),
         }
     }
 }

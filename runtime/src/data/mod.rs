@@ -28,6 +28,8 @@ pub struct Problem {
     pub answer: String,
     /// A response that solves it, without the end token.
     pub demonstration: String,
+    /// A response is over after so many tokens, without an end token; otherwise at its end token.
+    pub length: Option<u64>,
 }
 
 /// A finite set of problems, numbered within each split. No problem is in both splits.

@@ -82,6 +82,7 @@ impl Task for RunningSum {
             prompt: digits.join("+") + "=",
             answer: total.to_string(),
             demonstration,
+            length: None,
         }
     }
 }

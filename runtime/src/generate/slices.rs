@@ -4,7 +4,7 @@
 use rlp_transformer::{Packed, Scalar, Scratch, Span};
 
 use super::cache::Cache;
-use super::{Response, Sampling, filter};
+use super::{End, Response, Sampling, filter};
 use crate::model::{
     Activations, Angles, CausalLm, Direction, Joined, Matrix, Number, heads, packed,
 };
@@ -16,7 +16,7 @@ pub(super) fn generate<T: Number>(
     model: &CausalLm,
     prompts: &[Vec<i64>],
     sampling: &Sampling,
-    end: i64,
+    end: End<'_>,
     stream: Stream,
 ) -> Vec<Response> {
     let values = model.leaves(false);
@@ -31,6 +31,10 @@ pub(super) fn generate<T: Number>(
     let groups: Vec<Group<'_>> = groups
         .map(|(prompts, first)| Group {
             prompts,
+            end: End {
+                lengths: end.lengths.get(first as usize..).unwrap_or_default(),
+                ..end
+            },
             streams: (first..)
                 .map(|prompt| stream.at(prompt))
                 .take(prompts.len())
@@ -41,7 +45,7 @@ pub(super) fn generate<T: Number>(
     let respond = |groups: &[Group<'_>]| -> Vec<Response> {
         let responses = groups
             .iter()
-            .map(|group| respond(&weights, group, sampling, end));
+            .map(|group| respond(&weights, group, sampling));
         responses.flatten().collect()
     };
     std::thread::scope(|scope| {
@@ -67,6 +71,7 @@ struct Weights<'a, T> {
 /// Prompts that are answered together.
 struct Group<'a> {
     prompts: &'a [Vec<i64>],
+    end: End<'a>,
     /// Of each prompt.
     streams: Vec<Stream>,
 }
@@ -89,9 +94,12 @@ fn respond<T: Number>(
     weights: &Weights<'_, T>,
     group: &Group<'_>,
     sampling: &Sampling,
-    end: i64,
 ) -> Vec<Response> {
-    let Group { prompts, streams } = group;
+    let Group {
+        prompts,
+        end,
+        streams,
+    } = group;
     let mut decoder = Decoder::new(weights, prompts, sampling);
     let samples = sampling.samples as usize;
     let mut responses: Vec<Response> = Vec::new();
@@ -113,7 +121,7 @@ fn respond<T: Number>(
             let response = &mut responses[row];
             response.tokens.push(token);
             response.logp.push(logp);
-            response.finished = token == end;
+            response.finished = end.is_reached(row / samples, token, response.tokens.len());
         }
         live.retain(|&row| !responses[row].finished);
         if live.is_empty() || place + 1 == sampling.max_tokens as u64 {

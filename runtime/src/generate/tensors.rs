@@ -6,7 +6,7 @@
 
 use tch::{Kind, Tensor};
 
-use super::{Response, Sampling};
+use super::{End, Response, Sampling};
 use crate::model::{
     CausalLm, CausalLmConfig, Rotation, SequenceBatch, Weights, causal_attention, embed, linear,
     rms_norm,
@@ -19,7 +19,7 @@ pub(super) fn generate(
     model: &CausalLm,
     prompts: &[Vec<i64>],
     sampling: &Sampling,
-    end: i64,
+    end: End<'_>,
     stream: Stream,
 ) -> Vec<Response> {
     let device = model.device();
@@ -29,19 +29,27 @@ pub(super) fn generate(
     let mut decoder = Decoder::new(model, &values, prompts, sampling);
 
     let mut hidden = profile::within(Label::Work(Work::PromptReading), || decoder.read_prompts());
-    let mut ended = Tensor::zeros([hidden.size()[0]], (Kind::Bool, device));
+    let rows = hidden.size()[0];
+    let mut ended = Tensor::zeros([rows], (Kind::Bool, device));
+    let prompt_of = |row: usize| row / sampling.samples as usize;
+    let longest: Vec<i64> = (0..rows as usize)
+        .map(|row| i64::try_from(end.length(prompt_of(row))).unwrap_or(i64::MAX))
+        .collect();
+    let longest = Tensor::from_slice(&longest).to_device(device);
     let (mut tokens, mut logps) = (Vec::new(), Vec::new());
     loop {
         let logits = linear(&hidden, head) / sampling.recorded_temperature();
         let drawn = draw(&logits, sampling, &uniforms.select(1, tokens.len() as i64));
-        let token = drawn.masked_fill(&ended, end);
+        let token = drawn.masked_fill(&ended, end.token);
         let logp = logits
             .log_softmax(-1, None)
             .gather(-1, &token.unsqueeze(-1), false)
             .squeeze_dim(-1);
         logps.push(logp);
-        // A row that has ended repeats its end token.
-        ended = token.eq(end);
+        // A row that has ended goes on with end tokens.
+        ended = token
+            .eq(end.token)
+            .logical_or(&longest.le(tokens.len() as i64 + 1));
         let is_last = tokens.len() as i64 + 1 == sampling.max_tokens;
         let is_over = is_last || ended.all().int64_value(&[]) == 1;
         if !is_over {
@@ -58,16 +66,18 @@ pub(super) fn generate(
     let logps = Vec::<f64>::try_from(Tensor::stack(&logps, 1).flatten(0, 1));
     let (tokens, logps) = (in_memory(tokens), in_memory(logps));
     let rows = tokens.chunks(width).zip(logps.chunks(width));
-    rows.map(|(tokens, logps)| {
-        let ends = tokens.iter().position(|&token| token == end);
-        let length = ends.map_or(width, |place| place + 1);
-        Response {
-            tokens: tokens[..length].to_vec(),
-            logp: logps[..length].to_vec(),
-            finished: ends.is_some(),
-        }
-    })
-    .collect()
+    rows.enumerate()
+        .map(|(row, (tokens, logps))| {
+            let is_last = |place: &usize| end.is_reached(prompt_of(row), tokens[*place], place + 1);
+            let last = (0..width).find(is_last);
+            let length = last.map_or(width, |place| place + 1);
+            Response {
+                tokens: tokens[..length].to_vec(),
+                logp: logps[..length].to_vec(),
+                finished: last.is_some(),
+            }
+        })
+        .collect()
 }
 
 fn in_memory<T>(elements: Result<Vec<T>, tch::TchError>) -> Vec<T> {

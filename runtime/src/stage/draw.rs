@@ -11,7 +11,7 @@ use super::host::{Record, StageHost, draw_index, draw_of};
 use crate::data::{Problem, Split, evaluation};
 use crate::error::{Fault, Result};
 use crate::executor::Drawn;
-use crate::generate::{Sampling, rollout};
+use crate::generate::{End, Sampling, rollout};
 use crate::profile::{self, Label, Work};
 use crate::random::Purpose;
 use crate::tensor::{Kind, Tensor, TextArray, Value, elements};
@@ -144,9 +144,14 @@ impl StageHost<'_> {
             .iter()
             .map(|problem| tokenizer.encode(&problem.prompt))
             .collect();
+        let lengths: Vec<Option<u64>> = problems.iter().map(|problem| problem.length).collect();
+        let end = End {
+            token: tokenizer.end(),
+            lengths: &lengths,
+        };
         let network = self.frozen.resolve(policy, self.world)?;
         let rollout = profile::within(Label::Work(Work::Decoding), || {
-            rollout(network, &prompts, &sampling, tokenizer.end(), stream)
+            rollout(network, &prompts, &sampling, end, stream)
         })?;
         let samples = sampling.samples as usize;
         let of_row = |row: usize| &problems[row / samples];
@@ -176,7 +181,9 @@ impl StageHost<'_> {
         let tokenizer = crate::tokenizer::Tokenizer::Bytes;
         let response = |problem: &Problem| {
             let mut tokens = tokenizer.encode(&problem.demonstration);
-            tokens.push(tokenizer.end());
+            if problem.length.is_none() {
+                tokens.push(tokenizer.end());
+            }
             tokens
         };
         Batch {

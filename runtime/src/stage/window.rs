@@ -8,7 +8,7 @@ use super::draw::{Args, Batch};
 use super::host::{Record, StageHost, draw_index, draw_of};
 use crate::data::Problem;
 use crate::error::{Fault, Result};
-use crate::generate::{Sampling, rollout};
+use crate::generate::{End, Sampling, rollout};
 use crate::random::Purpose;
 use crate::tensor::{Tensor, elements};
 
@@ -77,7 +77,12 @@ impl StageHost<'_> {
             .iter()
             .map(|slot| [slot.prompt.as_slice(), &slot.tokens].concat())
             .collect();
-        let more = rollout(network, &prefixes, &sampling, tokenizer.end(), stream)?;
+        let to_come = |slot: &Slot| Some(slot.problem.length? - slot.tokens.len() as u64);
+        let end = End {
+            token: tokenizer.end(),
+            lengths: &pool.iter().map(to_come).collect::<Vec<_>>(),
+        };
+        let more = rollout(network, &prefixes, &sampling, end, stream)?;
         let logp = elements::<f64>(&more.logp)?;
         let width = more.logp.size()[1] as usize;
         for (row, (slot, tokens)) in pool.iter_mut().zip(more.batch.responses()).enumerate() {
@@ -85,7 +90,7 @@ impl StageHost<'_> {
             slot.tokens.extend(&tokens[..count]);
             slot.logp.extend(&logp[row * width..][..count]);
             slot.finished =
-                slot.tokens.len() == most || slot.tokens.last() == Some(&tokenizer.end());
+                slot.tokens.len() == most || (count == tokens.len() && more.finished[row]);
         }
 
         let batch = Batch {
