@@ -7,6 +7,7 @@ mod documents;
 mod explain;
 mod fuzz;
 mod language;
+mod papers;
 mod picture;
 mod speed;
 mod tidy;

@@ -23,7 +23,7 @@ usage: cargo xtask COMMAND
   test         setup, build, and run every test, those of the standard library included
   ci           check formatting and lints, then test
   quickstart   train the quickstart with three seeds, and check what it promises (about four minutes)
-  papers [P]   run the comparisons of the papers, or of those named, with three seeds, and write docs/papers.md (over an hour)
+  papers [P]   run the comparisons of the papers, or of those named, with three seeds, and write docs/papers.md (about half an hour)
   bench        measure rlpc beside others, and write the table of benches/RESULTS.md (`bench --help` says more)";
 
 fn main() -> ExitCode {

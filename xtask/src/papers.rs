@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -20,6 +22,9 @@ const PAGE: &str = "docs/papers.md";
 struct Comparison {
     /// The name of its example.
     paper: String,
+    /// Where the example is, if not among those of the papers.
+    #[serde(default)]
+    example: Option<String>,
     title: String,
     arxiv: String,
     /// The paper's own figure.
@@ -28,6 +33,13 @@ struct Comparison {
     last: usize,
     runs: BTreeMap<String, Variant>,
     claims: Vec<Claim>,
+}
+
+impl Comparison {
+    fn example(&self) -> String {
+        let usual = || format!("examples/papers/{}.rlp", self.paper);
+        self.example.clone().unwrap_or_else(usual)
+    }
 }
 
 #[derive(Deserialize)]
@@ -45,6 +57,9 @@ struct Claim {
     right: Option<Quantity>,
     times: f64,
     plus: f64,
+    /// What was tried, of a claim that is known not to show at this scale.
+    #[serde(default)]
+    not_shown: Option<String>,
 }
 
 #[derive(Deserialize, Clone, Copy, PartialEq)]
@@ -76,41 +91,61 @@ enum End {
 /// The metrics of the steps of a run's last stage.
 type Steps = Vec<BTreeMap<String, f64>>;
 
-/// Makes the runs of the papers named (of all, if none is) that were not made before, and writes the page.
+/// Makes the runs of the papers named (of all, if none is), as many at once as there are cores, and writes the page
+/// once all were compared. A run that this engine has made before of the same sources is not made again.
 pub(crate) fn papers(checkout: &Path, named: &[&str]) -> Result<(), String> {
     let text = read(&checkout.join(COMPARISONS))?;
-    let comparisons: Vec<Comparison> =
+    let mut comparisons: Vec<Comparison> =
         serde_json::from_str(&text).map_err(|error| format!("{COMPARISONS}: {error}"))?;
+    let is_known = |name: &&&str| comparisons.iter().any(|other| other.paper == **name);
+    if let Some(unknown) = named.iter().find(|name| !is_known(name)) {
+        return Err(format!("{COMPARISONS} has no `{unknown}`"));
+    }
+    comparisons.retain(|comparison| named.is_empty() || named.contains(&comparison.paper.as_str()));
+    make(checkout, &comparisons)?;
+
     let blocks = blocks(checkout)?;
-    let mut page = head();
+    let (mut overview, mut sections) = (String::new(), String::new());
     let mut failed = Vec::new();
     for comparison in &comparisons {
-        if !named.is_empty() && !named.contains(&comparison.paper.as_str()) {
-            continue;
-        }
         let mut runs: BTreeMap<(&str, u64), Steps> = BTreeMap::new();
-        for (name, variant) in &comparison.runs {
+        for name in comparison.runs.keys() {
             for seed in SEEDS {
-                runs.insert(
-                    (name, seed),
-                    run(checkout, comparison, (name, variant), seed)?,
-                );
+                let folder = folder(checkout, comparison, name, seed);
+                runs.insert((name, seed), steps(&folder.join("metrics.jsonl"))?);
             }
         }
         let cited = blocks.get(&comparison.arxiv).cloned().unwrap_or_default();
-        section(&mut page, comparison, &cited);
+        section(&mut sections, comparison);
+        let mut holding = 0;
         for claim in &comparison.claims {
             let (row, holds) = check(claim, comparison, &runs)?;
             println!("{}: {row}", comparison.paper);
-            let _ = writeln!(page, "{row}");
-            if !holds {
+            let _ = writeln!(sections, "{row}");
+            holding += usize::from(holds);
+            if !holds && claim.not_shown.is_none() {
                 failed.push(format!("{}: {}", comparison.paper, claim.says));
             }
         }
+        for claim in &comparison.claims {
+            if let Some(tried) = &claim.not_shown {
+                let _ = writeln!(sections, "\n{}: {tried}", claim.says);
+            }
+        }
+        let _ = writeln!(
+            overview,
+            "| {} | {} | {cited} | `{}` | {} | {holding} of {} claims hold |",
+            comparison.title,
+            comparison.arxiv,
+            comparison.example(),
+            comparison.theirs,
+            comparison.claims.len()
+        );
     }
     if named.is_empty() {
         let path = checkout.join(PAGE);
-        fs::write(&path, page).map_err(|error| format!("{PAGE}: {error}"))?;
+        fs::write(&path, format!("{}{overview}{sections}", head()))
+            .map_err(|error| format!("{PAGE}: {error}"))?;
     }
     if failed.is_empty() {
         return Ok(());
@@ -118,59 +153,110 @@ pub(crate) fn papers(checkout: &Path, named: &[&str]) -> Result<(), String> {
     Err(format!("does not hold:\n  {}", failed.join("\n  ")))
 }
 
-/// The steps of one run; a run that was made before is not made again.
-fn run(
-    checkout: &Path,
-    comparison: &Comparison,
-    (name, variant): (&str, &Variant),
+fn folder(checkout: &Path, comparison: &Comparison, name: &str, seed: u64) -> PathBuf {
+    let plain = |letter: char| {
+        if letter.is_alphanumeric() {
+            letter
+        } else {
+            '_'
+        }
+    };
+    let name: String = name.chars().map(plain).collect();
+    checkout.join(format!("target/papers/{}-{name}-{seed}", comparison.paper))
+}
+
+/// A run to make.
+struct Job<'a> {
+    comparison: &'a Comparison,
+    name: &'a str,
+    variant: &'a Variant,
     seed: u64,
-) -> Result<Steps, String> {
-    let plain: String = name
-        .chars()
-        .map(|letter| {
-            if letter.is_alphanumeric() {
-                letter
-            } else {
-                '_'
+}
+
+/// Makes the runs that are not there, on one thread each.
+fn make(checkout: &Path, comparisons: &[Comparison]) -> Result<(), String> {
+    let mut jobs = Vec::new();
+    for comparison in comparisons {
+        for seed in SEEDS {
+            for (name, variant) in &comparison.runs {
+                if !is_current(checkout, &folder(checkout, comparison, name, seed)) {
+                    jobs.push(Job {
+                        comparison,
+                        name,
+                        variant,
+                        seed,
+                    });
+                }
             }
-        })
-        .collect();
-    let folder = checkout.join(format!("target/papers/{}-{plain}-{seed}", comparison.paper));
-    if !folder.join("final").is_dir() {
-        if folder.is_dir() {
-            fs::remove_dir_all(&folder)
-                .map_err(|error| format!("{}: {error}", folder.display()))?;
-        }
-        println!("{}: {name}, seed {seed}", comparison.paper);
-        let mut command = Command::new(checkout.join("target/debug/rlpc"));
-        command
-            .current_dir(checkout)
-            .args([
-                "run",
-                "--quiet",
-                "--threads",
-                "1",
-                "--seed",
-                &seed.to_string(),
-            ])
-            .arg("--run-dir")
-            .arg(&folder)
-            .arg(format!("examples/papers/{}.rlp", comparison.paper))
-            .stdout(Stdio::null());
-        for (setting, value) in &variant.set {
-            command.arg("--set").arg(format!("{setting}={value}"));
-        }
-        let status = command
-            .status()
-            .map_err(|error| format!("rlpc cannot be started: {error}"))?;
-        if !status.success() {
-            return Err(format!(
-                "{}: {name}, seed {seed}: rlpc {status}",
-                comparison.paper
-            ));
         }
     }
-    steps(&folder.join("metrics.jsonl"))
+    let next = AtomicUsize::new(0);
+    let work = || {
+        while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+            run(checkout, job)?;
+        }
+        Ok(())
+    };
+    let workers = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().try_for_each(|worker| {
+            let done = worker.join();
+            done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    })
+}
+
+/// Whether a run ended, of the same sources and made by the engine that would make it now.
+fn is_current(checkout: &Path, folder: &Path) -> bool {
+    let written = |path: &Path| fs::metadata(path).and_then(|about| about.modified()).ok();
+    let engine = written(&checkout.join("target/debug/rlpc-engine"));
+    let about = fs::read_to_string(folder.join("run.json")).unwrap_or_default();
+    let about: Value = serde_json::from_str(&about).unwrap_or_default();
+    let is_same = |(path, text): (&String, &Value)| {
+        fs::read_to_string(checkout.join(path)).is_ok_and(|now| Some(now.as_str()) == text.as_str())
+    };
+    folder.join("final").is_dir()
+        && written(&folder.join("run.json")) > engine
+        && about["sources"]
+            .as_object()
+            .is_some_and(|sources| sources.iter().all(is_same))
+}
+
+fn run(checkout: &Path, job: &Job) -> Result<(), String> {
+    let Job {
+        comparison,
+        name,
+        variant,
+        seed,
+    } = job;
+    let folder = folder(checkout, comparison, name, *seed);
+    if folder.is_dir() {
+        fs::remove_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    }
+    println!("{}: {name}, seed {seed}", comparison.paper);
+    let mut command = Command::new(checkout.join("target/debug/rlpc"));
+    command
+        .current_dir(checkout)
+        .args(["run", "--quiet", "--threads", "1", "--seed"])
+        .arg(seed.to_string())
+        .arg("--run-dir")
+        .arg(&folder)
+        .arg(comparison.example())
+        .stdout(Stdio::null());
+    for (setting, value) in &variant.set {
+        command.arg("--set").arg(format!("{setting}={value}"));
+    }
+    let status = command
+        .status()
+        .map_err(|error| format!("rlpc cannot be started: {error}"))?;
+    if status.success() {
+        return Ok(());
+    }
+    Err(format!(
+        "{}: {name}, seed {seed}: rlpc {status}",
+        comparison.paper
+    ))
 }
 
 fn steps(path: &Path) -> Result<Steps, String> {
@@ -229,7 +315,11 @@ fn check(
         median(lefts),
         seeds.join(", "),
         median(bounds),
-        if holds { "holds" } else { "**does not hold**" }
+        match (holds, &claim.not_shown) {
+            (true, _) => "holds",
+            (false, Some(_)) => "not shown",
+            (false, None) => "**does not hold**",
+        }
     );
     Ok((row, holds))
 }
@@ -311,24 +401,18 @@ fn head() -> String {
         "# The papers in small\n\n\
          Written by `cargo xtask papers` on {date}, on {processor}, one thread a run. Each figure is the median of {} seeds, with the seeds behind it;\n\
          the start is the mean of the first {FIRST} steps after the warm-up, the end that of the last steps as many as `{COMPARISONS}` says.\n\
-         What is compared and by how much it must differ stands there too, as the papers' pages state it. A claim that does not hold says so.\n",
+         What is compared and by how much it must differ stands there too, as the papers' pages state it. A claim that does not show at this scale\n\
+         says so, and what was tried stands under its table.\n\n\
+         | paper | arXiv | blocks | example | the paper's own figure | ours |\n| --- | --- | --- | --- | --- | --- |\n",
         SEEDS.len()
     )
 }
 
-fn section(page: &mut String, comparison: &Comparison, blocks: &str) {
-    let Comparison {
-        paper,
-        title,
-        arxiv,
-        theirs,
-        ..
-    } = comparison;
+fn section(page: &mut String, comparison: &Comparison) {
     let _ = write!(
         page,
-        "\n## {title} (arXiv:{arxiv})\n\n\
-         Blocks: {blocks}. Example: `examples/papers/{paper}.rlp`. The paper's own figure: {theirs}.\n\n\
-         | ours | measured | must be | |\n| --- | --- | --- | --- |\n"
+        "\n## {}\n\n| ours | measured | must be | |\n| --- | --- | --- | --- |\n",
+        comparison.title
     );
 }
 
