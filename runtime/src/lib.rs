@@ -24,6 +24,7 @@ pub mod report;
 pub mod resource;
 pub mod run;
 mod stage;
+pub mod state;
 mod summary;
 mod table;
 pub mod tensor;
