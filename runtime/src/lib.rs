@@ -4,6 +4,7 @@ mod asserted;
 pub mod assertion;
 mod bench;
 pub mod block;
+mod checkpoint;
 mod clock;
 pub mod command;
 mod console;
