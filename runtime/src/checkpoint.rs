@@ -252,3 +252,160 @@ fn remove(folder: &Path) -> Result<(), Fault> {
 pub(crate) fn sync(folder: &Path) -> std::io::Result<()> {
     File::open(folder)?.sync_all()
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::env;
+
+    use proptest::prelude::*;
+    use proptest::test_runner::{Config, TestRunner};
+
+    use super::*;
+    use crate::tensor::Tensor;
+
+    struct Folder(PathBuf);
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    /// What happens to the bytes of a file, by shares of its length.
+    #[derive(Clone, Debug)]
+    enum Harm {
+        Flip { from: f64, bytes: usize, mask: u8 },
+        Remove { from: f64, bytes: usize },
+        Cut { at: f64 },
+        Append { bytes: usize },
+        Lose,
+    }
+
+    fn harm() -> impl Strategy<Value = Harm> {
+        prop_oneof![
+            (0.0..1.0, 1..40usize, 1..=255u8).prop_map(|(from, bytes, mask)| Harm::Flip {
+                from,
+                bytes,
+                mask
+            }),
+            (0.0..1.0, 1..400usize).prop_map(|(from, bytes)| Harm::Remove { from, bytes }),
+            (0.0..1.0).prop_map(|at| Harm::Cut { at }),
+            (1..40usize).prop_map(|bytes| Harm::Append { bytes }),
+            Just(Harm::Lose),
+        ]
+    }
+
+    fn harmed(bytes: &[u8], harm: &Harm) -> Option<Vec<u8>> {
+        let place = |share: f64| (share * bytes.len() as f64) as usize;
+        let mut new = bytes.to_vec();
+        match *harm {
+            Harm::Flip { from, bytes, mask } => {
+                let from = place(from);
+                new.iter_mut()
+                    .skip(from)
+                    .take(bytes)
+                    .for_each(|byte| *byte ^= mask);
+            }
+            Harm::Remove { from, bytes } => {
+                let from = place(from);
+                new.drain(from..(from + bytes).min(new.len()));
+            }
+            Harm::Cut { at } => new.truncate(place(at)),
+            Harm::Append { bytes } => new.resize(new.len() + bytes, b' '),
+            Harm::Lose => return None,
+        }
+        Some(new)
+    }
+
+    /// Everything that was read, as text: reals by all their bits.
+    fn shown(found: Checkpoint) -> String {
+        let own = |(name, tensor): &(String, Tensor)| {
+            let bits: Vec<f64> = Vec::try_from(tensor.to_kind(tch::Kind::Double).view(-1)).unwrap();
+            let bits: Vec<u64> = bits.into_iter().map(f64::to_bits).collect();
+            format!("{name} {:?} {bits:?}\n", tensor.size())
+        };
+        let State {
+            position,
+            weights,
+            archive: Archive { facts, tensors },
+        } = found.state;
+        let weights = weights.iter().flat_map(|(name, own)| {
+            own.iter()
+                .map(move |(part, tensor)| (format!("{name}/{part}"), tensor.shallow_clone()))
+        });
+        let all: String = weights.chain(tensors).map(|named| own(&named)).collect();
+        format!("{position:?} {:?} {facts:?} {all}", found.aside)
+    }
+
+    #[test]
+    fn whatever_happens_to_a_byte_of_a_checkpoint_is_noticed() {
+        tch::set_num_threads(1);
+        let folder = Folder(env::temp_dir().join(format!("rlpc-harm-{}", std::process::id())));
+        let _ = fs::remove_dir_all(&folder.0);
+        let ramp = |size: i64| Tensor::arange(size, (tch::Kind::Float, tch::Device::Cpu)) / 7;
+        let mut archive = Archive::default();
+        archive.put("walks", &[1, 2, 3]).unwrap();
+        archive.put_tensor("clause.0.group.0.m", &ramp(60));
+        archive.put_reals("pass_rates.0", &[0.1, f64::NAN]).unwrap();
+        let state = State {
+            position: Position {
+                stage: 1,
+                step: 7,
+                done: 12,
+            },
+            weights: vec![(
+                "policy".to_string(),
+                vec![("a.weight".to_string(), ramp(99))],
+            )],
+            archive,
+        };
+        let checkpoints = Checkpoints::of(&folder.0);
+        fs::create_dir_all(&folder.0).unwrap();
+        checkpoints.write(&state, Aside::default()).unwrap();
+        assert_eq!(checkpoints.list(), Ok(vec![12]));
+        let whole = shown(
+            checkpoints
+                .read(12)
+                .unwrap_or_else(|reason| panic!("{reason}")),
+        );
+        let names = [
+            manifest::MANIFEST,
+            STATE,
+            TENSORS,
+            "weights/policy.safetensors",
+        ];
+        let config = Config {
+            cases: 600,
+            failure_persistence: None,
+            ..Config::default()
+        };
+        TestRunner::new(config)
+            .run(&(0..names.len(), harm()), |(name, harm)| {
+                let path = checkpoints.path(12).join(names[name]);
+                let before = fs::read(&path).unwrap();
+                match harmed(&before, &harm) {
+                    Some(bytes) => fs::write(&path, bytes).unwrap(),
+                    None => fs::remove_file(&path).unwrap(),
+                }
+                let found = checkpoints.read(12);
+                fs::write(&path, before).unwrap();
+                // Space between the words of a manifest means nothing.
+                if let Ok(found) = found {
+                    prop_assert!(name == 0, "{:?} was not noticed", harm);
+                    prop_assert_eq!(&shown(found), &whole);
+                }
+                Ok(())
+            })
+            .unwrap();
+        assert_eq!(
+            shown(
+                checkpoints
+                    .read(12)
+                    .unwrap_or_else(|reason| panic!("{reason}"))
+            ),
+            whole
+        );
+    }
+}

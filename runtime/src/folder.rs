@@ -68,7 +68,10 @@ impl RunFolder {
                         path.display()
                     );
                     let help = if path.join(DESCRIPTION).exists() {
-                        format!("`rlpc resume {}` goes on with it; a new run needs another `--run-dir`", path.display())
+                        format!(
+                            "`rlpc resume {}` goes on with it; a new run needs another `--run-dir`",
+                            path.display()
+                        )
                     } else {
                         "choose a new folder with `--run-dir`".to_string()
                     };
@@ -107,8 +110,8 @@ impl RunFolder {
         };
         let manifest = Manifest::read(path).map_err(is_none)?;
         let text = manifest.bytes(path, DESCRIPTION).map_err(is_none)?;
-        let description = String::from_utf8(text)
-            .map_err(|_| is_none(format!("`{DESCRIPTION}` is no text")))?;
+        let description =
+            String::from_utf8(text).map_err(|_| is_none(format!("`{DESCRIPTION}` is no text")))?;
         let folder = RunFolder {
             path: path.to_path_buf(),
             sum: manifest.sum(DESCRIPTION).map_err(is_none)?.to_string(),
@@ -146,8 +149,8 @@ impl RunFolder {
                 metrics.get_ref().sync_all()?;
                 Ok(metrics.get_ref().metadata()?.len())
             });
-            let length = length
-                .map_err(|error| Fault::file(&self.path.join(METRICS), reason(&error)))?;
+            let length =
+                length.map_err(|error| Fault::file(&self.path.join(METRICS), reason(&error)))?;
             lengths.insert(METRICS.to_string(), length);
         }
         Ok(Aside {

@@ -107,7 +107,11 @@ impl Frozen {
         for ((model, period), copy) in &mut self.0 {
             for own in copy.parameters_mut() {
                 let name = format!("frozen.{model}.{period}.{}", own.name);
-                replace(&mut own.value, Some(archive.take_tensor(&name, device)?), device)?;
+                replace(
+                    &mut own.value,
+                    Some(archive.take_tensor(&name, device)?),
+                    device,
+                )?;
             }
         }
         Ok(())

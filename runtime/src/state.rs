@@ -185,11 +185,7 @@ impl World {
 }
 
 /// Puts a tensor in place of another one of the same shape and kind.
-pub(crate) fn replace(
-    old: &mut Tensor,
-    new: Option<Tensor>,
-    device: Device,
-) -> Result<(), Fault> {
+pub(crate) fn replace(old: &mut Tensor, new: Option<Tensor>, device: Device) -> Result<(), Fault> {
     let new = new.ok_or_else(|| Fault::input("it is missing"))?;
     if (new.size(), new.f_kind()?) != (old.size(), old.f_kind()?) {
         return Err(Fault::input(format!(

@@ -43,7 +43,11 @@ impl Metric {
 
     /// As [`Metric::parse`] reads it.
     pub(crate) fn text(&self) -> String {
-        format!("{}:{}", self.name, if self.is_least { "min" } else { "max" })
+        format!(
+            "{}:{}",
+            self.name,
+            if self.is_least { "min" } else { "max" }
+        )
     }
 }
 
@@ -60,14 +64,24 @@ impl Every {
     /// `100` steps; `90s`, `10min` or `2h`; `never`.
     pub(crate) fn parse(text: &str) -> Result<Every, String> {
         let text = text.trim();
-        let wrong = || format!("`{text}` is neither steps (`100`) nor a time (`90s`, `10min`, `2h`) nor `never`");
+        let wrong = || {
+            format!(
+                "`{text}` is neither steps (`100`) nor a time (`90s`, `10min`, `2h`) nor `never`"
+            )
+        };
         if text == "never" {
             return Ok(Every::Never);
         }
         let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
         let number: u64 = digits.parse().map_err(|_| wrong())?;
         let seconds = match &text[digits.len()..] {
-            "" => return if number > 0 { Ok(Every::Steps(number)) } else { Err(wrong()) },
+            "" => {
+                return if number > 0 {
+                    Ok(Every::Steps(number))
+                } else {
+                    Err(wrong())
+                };
+            }
             "s" => 1,
             "min" => 60,
             "h" => 3_600,
@@ -112,7 +126,11 @@ pub(crate) struct Cadence {
 
 impl Cadence {
     /// For a run that begins, or goes on from a checkpoint.
-    pub(crate) fn new(checkpoints: Checkpoints, wishes: Wishes, from: Option<(u64, &Aside)>) -> Cadence {
+    pub(crate) fn new(
+        checkpoints: Checkpoints,
+        wishes: Wishes,
+        from: Option<(u64, &Aside)>,
+    ) -> Cadence {
         Cadence {
             checkpoints,
             wishes,
@@ -145,7 +163,9 @@ impl Cadence {
         let Some(&(_, value)) = found.filter(|(_, value)| !value.is_nan()) else {
             return;
         };
-        let best = self.better.or(self.best.map(|best| f64::from_bits(best.bits)));
+        let best = self
+            .better
+            .or(self.best.map(|best| f64::from_bits(best.bits)));
         let is_better = match best {
             None => true,
             Some(best) if metric.is_least => value < best,

@@ -32,11 +32,15 @@ pub(crate) fn resume(arguments: &Resume) -> Exit {
         }
     };
     if let Some(weights) = folder.weights() {
-        let told = console.line(&format!("this run is over\n\nweights: {}", weights.display()));
+        let told = console.line(&format!(
+            "this run is over\n\nweights: {}",
+            weights.display()
+        ));
         return told.map_or(Exit::Problems, |()| Exit::Done);
     }
     let machine = (description.device(), description.executor());
-    let (Ok(device), Ok(executor), Ok(wishes)) = (machine.0, machine.1, description.wishes()) else {
+    let (Ok(device), Ok(executor), Ok(wishes)) = (machine.0, machine.1, description.wishes())
+    else {
         let message = format!("`{DESCRIPTION}` names what this program does not have");
         refuse("resume", &message, None, output, &mut console);
         return Exit::Problems;
@@ -131,7 +135,10 @@ fn go_on(
     if !arguments.watching.json && !arguments.watching.quiet {
         console.line(&match &from {
             Some(Checkpoint { state, aside }) => {
-                format!("going on after step {} of {}", state.position.step, aside.stage)
+                format!(
+                    "going on after step {} of {}",
+                    state.position.step, aside.stage
+                )
             }
             None => "no step was saved: the run begins anew".to_string(),
         })?;

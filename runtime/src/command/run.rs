@@ -38,29 +38,22 @@ pub(crate) fn run(arguments: &Run) -> Exit {
         Files::path_of(&arguments.file)
     };
     let checked = check(&files, &path, &Settings(arguments.settings.clone()));
-    if show(
-        &checked.diagnostics,
-        &checked.sources,
-        output,
-        &mut console,
-    ) {
+    if show(&checked.diagnostics, &checked.sources, output, &mut console) {
         return Exit::Problems;
     }
     let mut plan = match choose(&checked.plans, arguments.pipeline.as_deref()) {
         Ok(plan) => plan.clone(),
         Err((exit, message)) => {
-            refuse(
-                "which-pipeline",
-                &message,
-                None,
-                output,
-                &mut console,
-            );
+            refuse("which-pipeline", &message, None, output, &mut console);
             return exit;
         }
     };
     pass::run_pipeline(&mut plan);
-    if let Some(best) = arguments.best.as_ref().filter(|best| !tells(&plan, &best.name)) {
+    if let Some(best) = arguments
+        .best
+        .as_ref()
+        .filter(|best| !tells(&plan, &best.name))
+    {
         let message = format!("`{}` is no number that this pipeline tells", best.name);
         refuse("no-such-metric", &message, None, output, &mut console);
         return Exit::Unusable;

@@ -134,7 +134,11 @@ impl<'w> StageHost<'w> {
     }
 
     /// Saves what the next step finds; of what was drawn, the draws `steady`.
-    pub(crate) fn save(&self, steady: &BTreeSet<NodeId>, archive: &mut Archive) -> Result<(), Fault> {
+    pub(crate) fn save(
+        &self,
+        steady: &BTreeSet<NodeId>,
+        archive: &mut Archive,
+    ) -> Result<(), Fault> {
         let StageHost {
             // Its weights are saved by themselves.
             world: _,

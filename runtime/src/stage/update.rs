@@ -8,8 +8,8 @@ use rlp_compiler::graph::{Assertion, Graph, NodeId, Op};
 use rlp_compiler::pass::{CLIP, RuleGraph};
 use rlp_compiler::plan::{RulePlan, TrainPlan};
 
-use super::gradient::Gradient;
 use super::carried::Carried;
+use super::gradient::Gradient;
 use super::group::{Group, groups};
 use super::host::StageHost;
 use crate::asserted;
