@@ -18,7 +18,7 @@ pub(crate) struct Arguments {
 }
 
 const EXITS: &str = "Exit codes: 0 done, 1 problems in the files, 2 wrong usage or environment, 3 the run failed, \
-                     130 interrupted";
+                     130 stopped at once by a second Ctrl-C";
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Task {
@@ -42,6 +42,9 @@ pub(crate) enum Task {
     /// Runs a pipeline
     #[command(disable_help_flag = true)]
     Run(Handed),
+    /// Goes on with a run that was stopped or killed, from its latest checkpoint
+    #[command(disable_help_flag = true)]
+    Resume(Handed),
     /// Runs the tests that stand beside blocks
     #[command(disable_help_flag = true)]
     Test(Handed),

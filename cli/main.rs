@@ -63,6 +63,7 @@ fn obey(task: &Task) -> Answer {
         Task::New(arguments) => new::run(arguments),
         Task::Completions { shell } => completions(*shell),
         Task::Run(handed) => hand_over("run", handed),
+        Task::Resume(handed) => hand_over("resume", handed),
         Task::Test(handed) => hand_over("test", handed),
         Task::Eval(handed) => hand_over("eval", handed),
         Task::Bench(handed) => hand_over("bench", handed),

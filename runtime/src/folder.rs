@@ -1,24 +1,38 @@
 //! The folder of a run: its pipeline, its metrics, its weights. Nothing that stands in a folder is ever overwritten.
 
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::collections::BTreeMap;
+use std::fs::{self, File, TryLockError};
+use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rlp_frontend::files::{reason, write_file};
+use serde::Serialize;
 
+use crate::checkpoint::manifest::{Manifest, sum};
+use crate::checkpoint::{Aside, sync};
 use crate::error::{Fault, Result};
 use crate::model::write_tensors;
 use crate::report::Event;
 use crate::resource::World;
 use crate::tensor::Tensor;
 
-/// A folder that belongs to one run.
+/// A folder that belongs to one run, and to one process at a time.
 pub(crate) struct RunFolder {
     path: PathBuf,
+    /// The sum of the description of the run.
+    sum: String,
     /// Gone once a line could not be written.
     metrics: Option<BufWriter<File>>,
 }
+
+/// What describes the run; it is written last, so that a folder that has it has all that a run begins with.
+pub(crate) const DESCRIPTION: &str = "run.json";
+/// Where the weights are at the end, and after an error.
+pub(crate) const FINAL: &str = "final";
+pub(crate) const STOPPED: &str = "stopped";
+const PIPELINE: &str = "pipeline.rlp";
+const METRICS: &str = "metrics.jsonl";
 
 /// Where weights stand until they are all written.
 const UNFINISHED: &str = "weights.part";
@@ -35,9 +49,12 @@ impl RunFolder {
         path: Option<&Path>,
         name: &str,
         pipeline: &str,
-        description: &serde_json::Value,
+        description: &impl Serialize,
         world: &World,
     ) -> Result<RunFolder> {
+        let description = serde_json::to_string_pretty(description)
+            .map_err(|error| Fault::broken(format!("a description is JSON: {error}")))?;
+        let description = format!("{description}\n");
         let path = match path {
             Some(path) => {
                 fs::create_dir_all(path).map_err(|error| Fault::file(path, reason(&error)))?;
@@ -50,25 +67,108 @@ impl RunFolder {
                         "`{}` holds something already, and a run overwrites nothing",
                         path.display()
                     );
-                    return Err(
-                        Fault::input_help(message, "choose a new folder with `--run-dir`").into(),
-                    );
+                    let help = if path.join(DESCRIPTION).exists() {
+                        format!(
+                            "`rlpc resume {}` goes on with it; a new run needs another `--run-dir`",
+                            path.display()
+                        )
+                    } else {
+                        "choose a new folder with `--run-dir`".to_string()
+                    };
+                    return Err(Fault::input_help(message, help).into());
                 }
                 path.to_path_buf()
             }
             None => new_folder(Path::new("runs"), name)?,
         };
-        write(&path, "pipeline.rlp", pipeline)?;
-        write(&path, "run.json", &format!("{description:#}\n"))?;
-        let metrics = path.join("metrics.jsonl");
-        let file =
-            File::create_new(&metrics).map_err(|error| Fault::file(&metrics, reason(&error)))?;
+        write(&path, PIPELINE, pipeline)?;
+        let mut manifest = Manifest::default();
+        manifest.expect(PIPELINE, pipeline);
+        manifest.expect(DESCRIPTION, &description);
+        manifest.write(&path)?;
+        let metrics = open_metrics(&path)?;
         let folder = RunFolder {
             path,
-            metrics: Some(BufWriter::new(file)),
+            sum: sum([description.as_str()]),
+            metrics: Some(BufWriter::new(metrics)),
         };
         folder.write_weights(world)?;
+        write(&folder.path, DESCRIPTION, &description)?;
         Ok(folder)
+    }
+
+    /// Opens the folder of an earlier process, with the text of its description.
+    ///
+    /// # Errors
+    /// It is none, it is damaged, or another process has it.
+    pub(crate) fn open(path: &Path) -> Result<(RunFolder, String), Fault> {
+        let is_none = |reason: String| {
+            Fault::input(format!(
+                "`{}` is not the folder of a run that can go on: {reason}",
+                path.display()
+            ))
+        };
+        let manifest = Manifest::read(path).map_err(is_none)?;
+        let text = manifest.bytes(path, DESCRIPTION).map_err(is_none)?;
+        let description =
+            String::from_utf8(text).map_err(|_| is_none(format!("`{DESCRIPTION}` is no text")))?;
+        let folder = RunFolder {
+            path: path.to_path_buf(),
+            sum: manifest.sum(DESCRIPTION).map_err(is_none)?.to_string(),
+            metrics: Some(BufWriter::new(open_metrics(path)?)),
+        };
+        Ok((folder, description))
+    }
+
+    /// Cuts what grows back to what a checkpoint knew of it, nothing without one. The lines that are left, and whether some
+    /// that should be there are not.
+    pub(crate) fn cut(&mut self, aside: Option<&Aside>) -> Result<(String, bool), Fault> {
+        let path = self.path.join(METRICS);
+        let known = aside.and_then(|aside| aside.lengths.get(METRICS));
+        let known = known.copied().unwrap_or(0);
+        let Some(metrics) = &mut self.metrics else {
+            return Ok((String::new(), true));
+        };
+        let file = metrics.get_mut();
+        let mut cut = || {
+            let length = file.metadata()?.len();
+            file.set_len(known.min(length))?;
+            let mut text = String::new();
+            file.seek(SeekFrom::Start(0))?;
+            file.read_to_string(&mut text)?;
+            Ok((text, length < known))
+        };
+        cut().map_err(|error: io::Error| Fault::file(&path, reason(&error)))
+    }
+
+    /// What a checkpoint is to know of the run: how long its files are, now that they are safe on the disk.
+    pub(crate) fn aside(&mut self, stage: &str) -> Result<Aside, Fault> {
+        let mut lengths = BTreeMap::new();
+        if let Some(metrics) = &mut self.metrics {
+            let length = metrics.flush().and_then(|()| {
+                metrics.get_ref().sync_all()?;
+                Ok(metrics.get_ref().metadata()?.len())
+            });
+            let length =
+                length.map_err(|error| Fault::file(&self.path.join(METRICS), reason(&error)))?;
+            lengths.insert(METRICS.to_string(), length);
+        }
+        Ok(Aside {
+            stage: stage.to_string(),
+            run: self.sum.clone(),
+            lengths,
+            best: None,
+        })
+    }
+
+    /// The weights that the run left at its end, if it came to it.
+    pub(crate) fn weights(&self) -> Option<PathBuf> {
+        Some(self.path.join(FINAL)).filter(|path| path.exists())
+    }
+
+    /// The sum of the description of the run.
+    pub(crate) fn sum(&self) -> &str {
+        &self.sum
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -89,22 +189,34 @@ impl RunFolder {
         written.map_err(|error| {
             // What is left in the buffer cannot be written either.
             drop(self.metrics.take().map(BufWriter::into_parts));
-            Fault::file(&self.path.join("metrics.jsonl"), reason(&error))
+            Fault::file(&self.path.join(METRICS), reason(&error))
         })
     }
 
-    /// Leaves the weights under `name`, whole or not at all: `MODEL.safetensors` each.
+    /// Leaves the weights under `name`, whole or not at all: `MODEL.safetensors` each. Those that an earlier process left
+    /// there are replaced.
     pub(crate) fn finish(mut self, name: &str, world: &World) -> Result<PathBuf> {
         self.write_weights(world)?;
         if let Some(mut metrics) = self.metrics.take() {
             let synced = metrics.flush().and_then(|()| metrics.get_ref().sync_all());
-            synced
-                .map_err(|error| Fault::file(&self.path.join("metrics.jsonl"), reason(&error)))?;
+            synced.map_err(|error| Fault::file(&self.path.join(METRICS), reason(&error)))?;
         }
         let (from, to) = (self.path.join(UNFINISHED), self.path.join(name));
-        let renamed = fs::rename(&from, &to).and_then(|()| File::open(&self.path)?.sync_all());
+        let removed = match fs::remove_dir_all(&to) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        };
+        let renamed = removed
+            .and_then(|()| fs::rename(&from, &to))
+            .and_then(|()| sync(&self.path));
         renamed.map_err(|error| Fault::file(&to, reason(&error)))?;
         Ok(to)
+    }
+
+    /// Leaves no weights: they are in a checkpoint.
+    pub(crate) fn leave(self) {
+        // A copy from before the run, which harms nobody if it cannot be removed.
+        let _ = fs::remove_dir_all(self.path.join(UNFINISHED));
     }
 
     fn write_weights(&self, world: &World) -> Result<(), Fault> {
@@ -125,6 +237,25 @@ impl RunFolder {
             write(&tensor.name, vec![(tensor.name.as_str(), &tensor.value)])?;
         }
         Ok(())
+    }
+}
+
+/// The metrics of a run, which no other process may have.
+fn open_metrics(folder: &Path) -> Result<File, Fault> {
+    let path = folder.join(METRICS);
+    let file = File::options()
+        .read(true)
+        .append(true)
+        .create(true)
+        .open(&path)
+        .map_err(|error| Fault::file(&path, reason(&error)))?;
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(Fault::input(format!(
+            "another process has the run in `{}`",
+            folder.display()
+        ))),
+        // Some file systems know no locks.
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(file),
     }
 }
 

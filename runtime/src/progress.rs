@@ -35,13 +35,14 @@ pub(crate) struct Progress {
 const PAUSE: Duration = Duration::from_secs(1);
 
 impl Progress {
-    pub(crate) fn new(style: Style) -> Progress {
+    /// `summary` holds what an earlier process told of the same run.
+    pub(crate) fn new(style: Style, summary: Summary) -> Progress {
         Progress {
             style,
             bar: None,
             stage: String::new(),
             told: None,
-            summary: Summary::default(),
+            summary,
         }
     }
 

@@ -4,6 +4,9 @@ use std::ops::ControlFlow;
 
 use serde_json::{Map, Value as Json, json};
 
+use crate::error::Result;
+use crate::state::{Position, State};
+
 /// One step of a stage, once its updates are done.
 #[derive(Clone, PartialEq, Debug)]
 pub struct StepRecord {
@@ -55,6 +58,61 @@ pub enum Event<'a> {
 
 /// Hears of a run while it goes on; `Break` ends it after the current step.
 pub type Observer<'o> = dyn FnMut(Event<'_>) -> ControlFlow<()> + 'o;
+
+/// A run between two steps, when what it told is heard and it can be saved.
+pub struct Moment<'a> {
+    pub stage: &'a str,
+    pub position: Position,
+    /// Saves it.
+    pub(crate) state: &'a dyn Fn() -> Result<State>,
+}
+
+impl Moment<'_> {
+    /// The whole state of the run; it shares its elements with the run, and holds good until the next step.
+    pub fn state(&self) -> Result<State> {
+        (self.state)()
+    }
+}
+
+/// Accompanies a run: hears of it, and may stop or save it between its steps.
+pub trait Watch {
+    fn hear(&mut self, event: Event<'_>);
+
+    /// After each step; `Break` ends the run here.
+    ///
+    /// # Errors
+    /// The run cannot be saved, and ends.
+    fn rest(&mut self, moment: &Moment<'_>) -> Result<ControlFlow<()>>;
+}
+
+/// An observer saves nothing.
+pub(crate) struct Listener<'a, 'o> {
+    observe: &'a mut Observer<'o>,
+    is_over: bool,
+}
+
+impl<'a, 'o> Listener<'a, 'o> {
+    pub(crate) fn new(observe: &'a mut Observer<'o>) -> Listener<'a, 'o> {
+        Listener {
+            observe,
+            is_over: false,
+        }
+    }
+}
+
+impl Watch for Listener<'_, '_> {
+    fn hear(&mut self, event: Event<'_>) {
+        self.is_over |= (self.observe)(event).is_break();
+    }
+
+    fn rest(&mut self, _: &Moment<'_>) -> Result<ControlFlow<()>> {
+        Ok(if self.is_over {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        })
+    }
+}
 
 impl StepRecord {
     /// The losses by name: `loss`, or `loss.policy`, `loss.critic` where several clauses train.

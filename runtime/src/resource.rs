@@ -12,6 +12,7 @@ use crate::error::{Fault, Result, RunError};
 use crate::executor::Kernels;
 use crate::model::{CausalLm, CausalLmConfig};
 use crate::random::{Purpose, Stream};
+use crate::state::{Archive, replace};
 use crate::tensor::{Device, Kind};
 use crate::tokenizer::Tokenizer;
 use crate::trainable::{self, Trainable};
@@ -91,6 +92,29 @@ impl Frozen {
                 *copy = world.models[model].network.deep_copy();
             }
         }
+    }
+
+    pub(crate) fn save(&self, archive: &mut Archive) {
+        let Frozen(copies) = self;
+        for ((model, period), copy) in copies {
+            for own in copy.parameters() {
+                archive.put_tensor(&format!("frozen.{model}.{period}.{}", own.name), &own.value);
+            }
+        }
+    }
+
+    pub(crate) fn restore(&mut self, archive: &mut Archive, device: Device) -> Result<(), Fault> {
+        for ((model, period), copy) in &mut self.0 {
+            for own in copy.parameters_mut() {
+                let name = format!("frozen.{model}.{period}.{}", own.name);
+                replace(
+                    &mut own.value,
+                    Some(archive.take_tensor(&name, device)?),
+                    device,
+                )?;
+            }
+        }
+        Ok(())
     }
 
     /// The model that an expression names.

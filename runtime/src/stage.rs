@@ -1,5 +1,6 @@
 //! The loop of a stage: draw, then minibatches and updates, then reports.
 
+mod carried;
 mod clause;
 mod draw;
 mod elementwise;
@@ -33,14 +34,15 @@ use crate::error::{Result, RunError};
 use crate::executor::Executor;
 use crate::profile::{self, Label, Phase};
 use crate::random::{Purpose, Stream};
-use crate::report::{EvaluationRecord, Event, Observer, StepRecord, Trained, is_due};
+use crate::report::{EvaluationRecord, Event, Moment, StepRecord, Trained, Watch, is_due};
 use crate::resource::World;
+use crate::state::{Archive, Position, State};
 use crate::tensor::{Value, without_gradient};
 use crate::torch::Context;
+pub(crate) use carried::Carried;
 use clause::Clause;
 pub(crate) use gradient::Gradient;
 use gradient::gradient;
-pub(crate) use group::Carried;
 pub(crate) use host::StageHost;
 use steady::Steady;
 pub(crate) use update::Optimizer;
@@ -49,35 +51,54 @@ pub(crate) use update::Optimizer;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     /// The place of the stage in its pipeline.
-    pub(crate) number: u64,
+    pub(crate) number: usize,
     /// At most so many steps.
     pub(crate) steps: u64,
+    /// Steps of the stages before it.
+    pub(crate) before: u64,
+    /// Whether this stage or a later one takes up what earlier ones left.
+    pub(crate) is_kept: bool,
 }
 
-/// Runs a stage on the models of `world`.
+/// Runs a stage on the models of `world`, from its first step or from what was saved after another one. The number of its
+/// steps, unless it was ended before.
 pub(crate) fn run_stage(
     plan: &StagePlan,
     limits: Limits,
     world: &mut World,
     carried: &mut Carried,
-    observe: &mut Observer<'_>,
-) -> Result<ControlFlow<()>> {
+    saved: Option<Archive>,
+    watch: &mut dyn Watch,
+) -> Result<ControlFlow<(), u64>> {
     let graph = open(&plan.graph);
     let mut stage = Stage::new(plan, &graph, limits, world, carried)?;
-    for step in 1..=stage.steps {
+    let done = match saved {
+        Some(mut archive) => stage.restore(&mut archive)?,
+        None => 0,
+    };
+    for step in done + 1..=stage.steps {
         let (record, evaluations) = stage.step(step)?;
-        let mut is_over = observe(Event::Step(&record)).is_break();
+        watch.hear(Event::Step(&record));
         for evaluation in &evaluations {
-            is_over |= observe(Event::Evaluation(evaluation)).is_break();
+            watch.hear(Event::Evaluation(evaluation));
         }
-        if is_over {
+        let moment = Moment {
+            stage: &plan.name,
+            position: Position {
+                stage: limits.number,
+                step,
+                done: limits.before + step,
+            },
+            state: &|| stage.save(limits, step, carried),
+        };
+        if watch.rest(&moment)?.is_break() {
             return Ok(ControlFlow::Break(()));
         }
     }
     for clause in &stage.clauses {
         clause.1.leave(carried)?;
     }
-    Ok(ControlFlow::Continue(()))
+    Ok(ControlFlow::Continue(stage.steps))
 }
 
 /// The graph with the sizes of drawn dimensions left open: a minibatch has others than the batch.
@@ -122,7 +143,7 @@ impl<'s> Stage<'s> {
             .iter()
             .filter_map(|train| train.micro_batch.or(train.minibatch))
             .min();
-        let host = StageHost::new(world, graph, limits.number, micro_batch);
+        let host = StageHost::new(world, graph, limits.number as u64, micro_batch);
         let steady = Steady::new(graph, &plan.phases);
         let steps = plan.steps.min(limits.steps);
         let mut stage = Stage {
@@ -137,6 +158,50 @@ impl<'s> Stage<'s> {
         let context = stage.context(1);
         stage.host.states = Executor::new(graph, context).evaluate(&initial, &mut stage.host)?;
         Ok(stage)
+    }
+
+    /// The state of the run after a step of this stage.
+    fn save(&self, limits: Limits, step: u64, carried: &Carried) -> Result<State> {
+        let Stage {
+            plan: _,
+            graph: _,
+            steps: _,
+            host,
+            steady,
+            clauses,
+        } = self;
+        let mut archive = Archive::default();
+        archive.put("step", &step)?;
+        let nothing = Carried::default();
+        let carried = if limits.is_kept { carried } else { &nothing };
+        carried.save(&mut archive)?;
+        host.save(&steady.draws, &mut archive)?;
+        steady.save(&mut archive)?;
+        for (index, (_, optimizer)) in clauses.iter().enumerate() {
+            optimizer.save(&format!("clause.{index}"), &mut archive)?;
+        }
+        Ok(State {
+            position: Position {
+                stage: limits.number,
+                step,
+                done: limits.before + step,
+            },
+            weights: host.world.weights(),
+            archive,
+        })
+    }
+
+    /// Puts everything back to where it was saved; the steps that were done then.
+    fn restore(&mut self, archive: &mut Archive) -> Result<u64> {
+        let device = self.host.world.device;
+        let step = archive.take("step")?;
+        self.host.restore(archive)?;
+        self.steady.restore(archive, device)?;
+        for (index, (_, optimizer)) in self.clauses.iter_mut().enumerate() {
+            optimizer.restore(&format!("clause.{index}"), archive, device)?;
+        }
+        archive.end()?;
+        Ok(step)
     }
 
     fn context(&self, step: u64) -> Context {

@@ -53,6 +53,34 @@ impl Summary {
         }
     }
 
+    /// Adds what a line of `metrics.jsonl` tells; one that is none is passed over.
+    pub(crate) fn recall(&mut self, line: &Json) {
+        let text = |name: &str| line[name].as_str().unwrap_or_default();
+        let number = |value: &Json| value.as_f64().unwrap_or(f64::NAN);
+        let told = line["metrics"].as_object().into_iter().flatten();
+        match text("event") {
+            "step" => {
+                let is_loss = |name: &str| name == "loss" || name.starts_with("loss.");
+                let losses = line.as_object().into_iter().flatten();
+                let losses = losses.filter(|(name, _)| is_loss(name));
+                let stage = self.stage(text("stage"));
+                stage.steps = line["step"].as_u64().unwrap_or(stage.steps);
+                stage.tokens += line["tokens"].as_u64().unwrap_or(0);
+                stage.seconds += line["seconds"].as_f64().unwrap_or(0.0);
+                losses
+                    .chain(told)
+                    .for_each(|(name, value)| stage.add(name, number(value)));
+            }
+            "evaluation" => {
+                let stage = self.stage(text("stage"));
+                told.for_each(|(name, value)| {
+                    stage.add(&format!("{name} (evaluated)"), number(value));
+                });
+            }
+            _ => {}
+        }
+    }
+
     /// Tokens a second of the latest stage.
     pub(crate) fn tokens_per_second(&self) -> f64 {
         self.stages

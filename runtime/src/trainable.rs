@@ -8,6 +8,7 @@ use rlp_compiler::plan::{Plan, TensorPlan};
 use crate::error::{Fault, Result};
 use crate::executor::{Executor, NoHost};
 use crate::random::{Purpose, Stream};
+use crate::state::{Archive, replace};
 use crate::tensor::{Device, Kind, Tensor, Value, without_gradient};
 use crate::torch::Context;
 
@@ -76,6 +77,21 @@ impl FrozenTensors {
                 *copy = tensors[tensor].value.copy();
             }
         }
+    }
+
+    pub(crate) fn save(&self, archive: &mut Archive) {
+        let FrozenTensors(copies) = self;
+        for ((tensor, period), copy) in copies {
+            archive.put_tensor(&format!("frozen_tensor.{tensor}.{period}"), copy);
+        }
+    }
+
+    pub(crate) fn restore(&mut self, archive: &mut Archive, device: Device) -> Result<(), Fault> {
+        for ((tensor, period), copy) in &mut self.0 {
+            let name = format!("frozen_tensor.{tensor}.{period}");
+            replace(copy, Some(archive.take_tensor(&name, device)?), device)?;
+        }
+        Ok(())
     }
 
     /// The value that an expression names.

@@ -5,6 +5,8 @@
 mod bench;
 #[path = "engine/explain.rs"]
 mod explain;
+#[path = "engine/resume.rs"]
+mod resume;
 #[path = "engine/run.rs"]
 mod run;
 #[path = "engine/shown.rs"]

@@ -24,6 +24,7 @@ usage: cargo xtask COMMAND
   ci           check formatting and lints, then test
   quickstart   train the quickstart with three seeds, and check what it promises (about four minutes)
   papers [P]   run the comparisons of the papers, or of those named, with three seeds, and write docs/papers.md (about half an hour)
+  kills [N]    kill a run N times (50 if absent), while it saves and while it does not, and check that it ends in the same bits
   bench        measure rlpc beside others, and write the table of benches/RESULTS.md (`bench --help` says more)";
 
 fn main() -> ExitCode {
@@ -38,6 +39,8 @@ fn main() -> ExitCode {
         ["test"] => test(checkout),
         ["ci"] => ci(checkout),
         ["quickstart"] => quickstart_seeds(checkout),
+        ["kills"] => kills(checkout, "50"),
+        ["kills", number] => kills(checkout, number),
         ["papers", ref named @ ..] => compare_papers(checkout, named),
         ["bench", "--help"] => {
             println!("{}", bench::USAGE);
@@ -109,6 +112,22 @@ fn quickstart_seeds(checkout: &Path) -> Result<(), String> {
     setup::setup(checkout)?;
     build(checkout)?;
     quickstart::seeds(checkout)
+}
+
+/// The same test as always, with more kills.
+fn kills(checkout: &Path, number: &str) -> Result<(), String> {
+    setup::setup(checkout)?;
+    let name = "resume::a_run_that_is_killed_again_and_again_ends_in_the_same_bits";
+    let engine = ["test", "-p", "rlp-runtime", "--test", "engine"];
+    let only = ["--", "--exact", name, "--nocapture"];
+    let status = command(checkout, &[&engine[..], &only].concat())
+        .env("RLPC_KILLS", number)
+        .status();
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        Ok(_) => Err("a run that was killed did not end in the same bits".to_string()),
+        Err(error) => Err(format!("cargo cannot be started: {error}")),
+    }
 }
 
 fn compare_papers(checkout: &Path, named: &[&str]) -> Result<(), String> {

@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use rlp_frontend::render::PLAIN_WIDTH;
 use rlp_frontend::{Format, Look, parse_setting};
 
+use crate::checkpoint::cadence::{Every, Metric};
 use crate::executor::ExecutorChoice;
 
 /// The part of rlpc that runs: pipelines, tests, single blocks.
@@ -19,7 +20,7 @@ pub(crate) struct Arguments {
 }
 
 const EXITS: &str = "Exit codes: 0 done, 1 problems in the files, 2 wrong usage or environment, 3 the run failed, \
-                     130 interrupted";
+                     130 stopped at once by a second Ctrl-C";
 
 const BENCHES: &str = "\
 Examples:
@@ -36,6 +37,8 @@ compilation included; the others are of repetitions after it. GB/s counts each a
 pub(crate) enum Task {
     /// Runs a pipeline
     Run(Run),
+    /// Goes on with a run that was stopped or killed, from its latest checkpoint
+    Resume(Resume),
     /// Evaluates one block on tensors from files
     Eval(Eval),
     /// Runs the tests that stand beside blocks
@@ -67,8 +70,33 @@ pub(crate) struct Run {
     /// Where the weights, the metrics and the pipeline go; a new folder below `runs` if absent
     #[arg(long, value_name = "FOLDER")]
     pub(crate) run_dir: Option<PathBuf>,
+    /// When the run is saved: after so many steps of a stage (`100`), after a time (`90s`, `10min`, `2h`), or `never`; if
+    /// absent every minute, or as much more seldom as lets it take a fiftieth of the time
+    #[arg(long, value_name = "WHEN", value_parser = Every::parse)]
+    pub(crate) checkpoint_every: Option<Every>,
+    /// How many of the latest checkpoints stay
+    #[arg(long, value_name = "K", default_value_t = 2, value_parser = parse_repeat)]
+    pub(crate) keep: usize,
+    /// Also saves the run whenever this number of a report or an evaluation is the highest so far, or with `:min` the lowest
+    #[arg(long, value_name = "METRIC", value_parser = Metric::parse)]
+    pub(crate) best: Option<Metric>,
     #[command(flatten)]
     pub(crate) machine: Machine,
+    #[command(flatten)]
+    pub(crate) watching: Watching,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Resume {
+    /// The folder of the run
+    pub(crate) run: PathBuf,
+    #[command(flatten)]
+    pub(crate) watching: Watching,
+}
+
+/// How a run is shown.
+#[derive(Args, Debug)]
+pub(crate) struct Watching {
     /// One JSON object a line: steps, evaluations, results
     #[arg(long)]
     pub(crate) json: bool,

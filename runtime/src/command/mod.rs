@@ -1,9 +1,12 @@
-//! The commands of the engine: what `rlpc run`, `rlpc eval`, `rlpc test` and `rlpc bench` hand over to.
+//! The commands of the engine: what `rlpc run`, `rlpc resume`, `rlpc eval`, `rlpc test` and `rlpc bench` hand over to.
 
 mod arguments;
 mod bench;
+mod description;
 mod eval;
+mod follow;
 mod problem;
+mod resume;
 mod run;
 mod test;
 
@@ -45,6 +48,7 @@ pub fn main() -> ExitCode {
 fn obey(arguments: &Arguments) -> Exit {
     match &arguments.task {
         Task::Run(arguments) => run::run(arguments),
+        Task::Resume(arguments) => resume::resume(arguments),
         Task::Eval(arguments) => eval::eval(arguments),
         Task::Test(arguments) => test::test(arguments),
         Task::Bench(arguments) => bench::bench(arguments),

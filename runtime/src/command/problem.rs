@@ -24,7 +24,6 @@ pub(crate) enum Exit {
     Unusable = 2,
     /// The run failed.
     Failed = 3,
-    Interrupted = 130,
 }
 
 impl From<Exit> for ExitCode {

@@ -10,6 +10,8 @@ pub use letters::Letters;
 pub use order::{ProblemOrder, evaluation};
 pub use running_sum::RunningSum;
 
+use serde::{Deserialize, Serialize};
+
 use crate::random::{Permutation, Purpose, Stream};
 
 /// Which part of a task's problems.
@@ -20,7 +22,7 @@ pub enum Split {
 }
 
 /// One item of a task.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
     /// The problem's identity within its task: equal ids, equal prompts.
     pub id: u64,

@@ -69,15 +69,22 @@ pub fn write_tensors<'a>(
 /// Reads all tensors of a file, by name, to the host.
 pub fn read_tensors(path: &Path) -> Result<BTreeMap<String, Tensor>, FileError> {
     let bytes = std::fs::read(path).map_err(|error| FileError::new(path, error))?;
-    let file = SafeTensors::deserialize(&bytes).map_err(|error| FileError::new(path, error))?;
+    tensors_of(&bytes).map_err(|message| FileError::new(path, message))
+}
+
+/// All tensors of a file that has been read, by name, on the host.
+///
+/// # Errors
+/// A sentence: it is no safetensors file, or holds elements of another type.
+pub(crate) fn tensors_of(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>, String> {
+    let file = SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
     let mut tensors = BTreeMap::new();
     for (name, view) in file.iter() {
         let Some(kind) = kind(view.dtype()) else {
-            let message = format!(
+            return Err(format!(
                 "`{name}` has elements of type {:?}, which is not read",
                 view.dtype()
-            );
-            return Err(FileError::new(path, message));
+            ));
         };
         let shape: Vec<i64> = view.shape().iter().map(|&size| size as i64).collect();
         tensors.insert(

@@ -15,6 +15,7 @@ mod trunk;
 
 pub use batch::SequenceBatch;
 pub use config::CausalLmConfig;
+pub(crate) use file::tensors_of;
 pub use file::{FileError, read_tensors, write_tensors};
 pub(crate) use joined::{Activations, Angles, Direction, Joined, heads, packed};
 pub(crate) use matrix::{Matrix, Number};

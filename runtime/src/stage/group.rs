@@ -1,12 +1,12 @@
 //! Parameters that one run of an update rule changes: one alone, or several end to end.
 
-use std::collections::BTreeMap;
 use std::mem;
 use std::rc::Rc;
 
 use rlp_compiler::pass::RuleGraph;
 use rlp_compiler::plan::{ParameterGroup, RulePlan, TrainPlan, UpdatePlan, UpdateState};
 
+use super::carried::{Carried, Key, Left};
 use super::elementwise::is_elementwise;
 use super::gradient::Gradient;
 use super::guard;
@@ -14,6 +14,7 @@ use crate::error::Fault;
 use crate::executor::{Executor, Steps};
 use crate::model::CausalLm;
 use crate::resource::World;
+use crate::state::Archive;
 use crate::tensor::{Device, Tensor, Value};
 
 /// Rules that treat every element alike update many parameters at once, up to this many elements: more would only
@@ -86,19 +87,6 @@ impl Owner {
             Owner::Tensor { tensor, .. } => &mut world.tensors[tensor].value,
         }
     }
-}
-
-/// What rules leave behind at the end of their stage, for `keep state`.
-#[derive(Clone, Default)]
-pub(crate) struct Carried(BTreeMap<Key, Left>);
-
-/// The block of a rule, a model and one of its parameters, or a trainable tensor by itself.
-type Key = (String, Option<usize>, String);
-
-#[derive(Clone)]
-struct Left {
-    updates: u64,
-    states: Vec<(String, Value)>,
 }
 
 /// The parameters of a clause's targets, grouped. The first rule that names a parameter has it; one that none names
@@ -359,6 +347,43 @@ impl Group<'_> {
     /// Whether each member has a part of its own in a state.
     fn divides(&self, state: &UpdateState) -> bool {
         self.is_joined && !state.ty.dims.is_empty()
+    }
+
+    /// Saves the states of the rule, if there were updates. The parameters are saved as weights.
+    pub(crate) fn save(&self, name: &str, archive: &mut Archive) -> Result<(), Fault> {
+        let Group {
+            rule: _,
+            update,
+            own: _,
+            is_matrix: _,
+            is_joined: _,
+            members: _,
+            flat: _,
+            steps: _,
+            states,
+            reuses: _,
+            spare: _,
+        } = self;
+        archive.put(&format!("{name}.updated"), &states.is_some())?;
+        for (state, value) in update.states.iter().zip(states.iter().flatten()) {
+            archive.put_value(&format!("{name}.{}", state.name), value)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn restore(
+        &mut self,
+        name: &str,
+        archive: &mut Archive,
+        device: Device,
+    ) -> Result<(), Fault> {
+        if archive.take(&format!("{name}.updated"))? {
+            let states = self.update.states.iter();
+            let states =
+                states.map(|state| archive.take_value(&format!("{name}.{}", state.name), device));
+            self.states = Some(states.collect::<Result<_, _>>()?);
+        }
+        Ok(())
     }
 
     /// Leaves the states behind for a later stage.

@@ -9,7 +9,7 @@ use rlp_compiler::ty::DimId;
 use super::rows;
 use super::sequence::Sequences;
 use super::truncate::truncated;
-use super::window::Slot;
+use super::window::{self, Slot};
 use crate::data::ProblemOrder;
 use crate::error::{Fault, Result};
 use crate::executor::{Drawn, Executor, Host, Steps};
@@ -17,7 +17,8 @@ use crate::model::Pass;
 use crate::profile::{self, Label, Work};
 use crate::random::{Purpose, Stream};
 use crate::resource::{Frozen, World};
-use crate::tensor::Value;
+use crate::state::Archive;
+use crate::tensor::{Device, Value};
 use crate::torch::{Context, axis};
 use crate::trainable::FrozenTensors;
 
@@ -68,6 +69,40 @@ impl Record {
             is_empty: false,
         }
     }
+
+    fn save(&self, name: &str, archive: &mut Archive) -> Result<(), Fault> {
+        let Record {
+            drawn: Drawn { fields, masks },
+            problems,
+            is_empty,
+        } = self;
+        let dims: Vec<u32> = masks.iter().map(|(dim, _)| dim.0).collect();
+        archive.put(name, &(fields.len(), dims, problems, is_empty))?;
+        for (index, field) in fields.iter().enumerate() {
+            archive.put_value(&format!("{name}.field.{index}"), field)?;
+        }
+        for (index, (_, mask)) in masks.iter().enumerate() {
+            archive.put_tensor(&format!("{name}.mask.{index}"), mask);
+        }
+        Ok(())
+    }
+
+    fn restore(name: &str, archive: &mut Archive, device: Device) -> Result<Record, Fault> {
+        let (fields, dims, problems, is_empty): (usize, Vec<u32>, _, _) = archive.take(name)?;
+        let fields = (0..fields)
+            .map(|index| archive.take_value(&format!("{name}.field.{index}"), device))
+            .collect::<Result<_, Fault>>()?;
+        let masks = dims.into_iter().enumerate().map(|(index, dim)| {
+            let mask = archive.take_tensor(&format!("{name}.mask.{index}"), device)?;
+            Ok((DimId(dim), mask))
+        });
+        let masks = masks.collect::<Result<_, Fault>>()?;
+        Ok(Record {
+            drawn: Drawn { fields, masks },
+            problems,
+            is_empty,
+        })
+    }
 }
 
 impl<'w> StageHost<'w> {
@@ -96,6 +131,80 @@ impl<'w> StageHost<'w> {
             passes: None,
             steps,
         }
+    }
+
+    /// Saves what the next step finds; of what was drawn, the draws `steady`.
+    pub(crate) fn save(
+        &self,
+        steady: &BTreeSet<NodeId>,
+        archive: &mut Archive,
+    ) -> Result<(), Fault> {
+        let StageHost {
+            // Its weights are saved by themselves.
+            world: _,
+            frozen,
+            frozen_tensors,
+            stage: _,
+            step: _,
+            micro_batch: _,
+            walks,
+            pools,
+            pass_rates,
+            records,
+            states,
+            // Of one step only.
+            tokens: _,
+            passes: _,
+            steps: _,
+        } = self;
+        frozen.save(archive);
+        frozen_tensors.save(archive);
+        archive.put("walks", walks)?;
+        archive.put("pools", &pools.keys().collect::<Vec<_>>())?;
+        for (draw, pool) in pools {
+            window::save(&format!("pool.{draw}"), pool, archive)?;
+        }
+        archive.put("pass_rates", &pass_rates.keys().collect::<Vec<_>>())?;
+        for (draw, rates) in pass_rates {
+            archive.put_reals(&format!("pass_rates.{draw}"), rates)?;
+        }
+        let records = records.iter().filter(|(node, _)| steady.contains(node));
+        let mut drawn = Vec::new();
+        for (node, record) in records {
+            record.save(&format!("draw.{}", node.index()), archive)?;
+            drawn.push(node.index());
+        }
+        archive.put("draws", &drawn)?;
+        for (index, value) in states.iter().enumerate() {
+            archive.put_value(&format!("state.{index}"), value)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn restore(&mut self, archive: &mut Archive) -> Result<(), Fault> {
+        let device = self.world.device;
+        self.frozen.restore(archive, device)?;
+        self.frozen_tensors.restore(archive, device)?;
+        self.walks = archive.take("walks")?;
+        self.pools.clear();
+        for draw in archive.take::<Vec<usize>>("pools")? {
+            let pool = window::restore(&format!("pool.{draw}"), archive)?;
+            self.pools.insert(draw, pool);
+        }
+        self.pass_rates.clear();
+        for draw in archive.take::<Vec<usize>>("pass_rates")? {
+            let rates = archive.take_reals(&format!("pass_rates.{draw}"))?;
+            self.pass_rates.insert(draw, rates);
+        }
+        self.records.clear();
+        for node in archive.take::<Vec<usize>>("draws")? {
+            let record = Record::restore(&format!("draw.{node}"), archive, device)?;
+            self.records.insert(NodeId::new(node), record);
+        }
+        for (index, value) in self.states.iter_mut().enumerate() {
+            *value = archive.take_value(&format!("state.{index}"), device)?;
+        }
+        Ok(())
     }
 
     /// Starts a step, counted from 1; of what was drawn, only the draws `steady` stay.

@@ -6,9 +6,10 @@ use rlp_compiler::graph::{Graph, NodeId, Op};
 use rlp_compiler::phase::{Phase, upstream};
 use rlp_compiler::ty::DimId;
 
-use crate::error::Result;
+use crate::error::{Fault, Result};
 use crate::executor::{Executor, Host};
-use crate::tensor::Value;
+use crate::state::Archive;
+use crate::tensor::{Device, Value};
 
 /// The nodes whose values stay the same over the steps of a stage, and those values that were computed.
 pub(crate) struct Steady {
@@ -66,6 +67,29 @@ impl Steady {
             draws,
             values: BTreeMap::new(),
         }
+    }
+
+    pub(crate) fn save(&self, archive: &mut Archive) -> Result<(), Fault> {
+        let Steady {
+            draws: _,
+            kept: _,
+            values,
+        } = self;
+        let nodes: Vec<usize> = values.keys().map(|node| node.index()).collect();
+        archive.put("steady", &nodes)?;
+        for (node, value) in values {
+            archive.put_value(&format!("steady.{}", node.index()), value)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn restore(&mut self, archive: &mut Archive, device: Device) -> Result<(), Fault> {
+        let nodes: Vec<usize> = archive.take("steady")?;
+        for node in nodes {
+            let value = archive.take_value(&format!("steady.{node}"), device)?;
+            self.values.insert(NodeId::new(node), value);
+        }
+        Ok(())
     }
 
     /// As [`Executor::evaluate`], with what was computed in an earlier step; the values stay known to the batch.

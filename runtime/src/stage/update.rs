@@ -8,15 +8,17 @@ use rlp_compiler::graph::{Assertion, Graph, NodeId, Op};
 use rlp_compiler::pass::{CLIP, RuleGraph};
 use rlp_compiler::plan::{RulePlan, TrainPlan};
 
+use super::carried::Carried;
 use super::gradient::Gradient;
-use super::group::{Carried, Group, groups};
+use super::group::{Group, groups};
 use super::host::StageHost;
 use crate::asserted;
 use crate::error::{Fault, Result};
 use crate::executor::{Executor, NoHost};
 use crate::profile::{self, Label};
 use crate::resource::World;
-use crate::tensor::{Tensor, Value, without_gradient};
+use crate::state::Archive;
+use crate::tensor::{Device, Tensor, Value, without_gradient};
 use crate::torch::Context;
 
 /// The rules of one `train` clause with their states.
@@ -154,6 +156,35 @@ impl<'p> Optimizer<'p> {
             return Err(group.not_finite(parameters)?.into());
         }
         Ok((parameters.shallow_clone(), states.to_vec()))
+    }
+
+    /// Saves what changes from update to update, under names that begin with `name`.
+    pub(crate) fn save(&self, name: &str, archive: &mut Archive) -> Result<(), Fault> {
+        let Optimizer {
+            plan: _,
+            groups,
+            updates,
+            // What an earlier stage left is saved by itself.
+            carried: _,
+        } = self;
+        archive.put(&format!("{name}.updates"), updates)?;
+        for (place, group) in groups.iter().enumerate() {
+            group.save(&format!("{name}.group.{place}"), archive)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn restore(
+        &mut self,
+        name: &str,
+        archive: &mut Archive,
+        device: Device,
+    ) -> Result<(), Fault> {
+        self.updates = archive.take(&format!("{name}.updates"))?;
+        for (place, group) in self.groups.iter_mut().enumerate() {
+            group.restore(&format!("{name}.group.{place}"), archive, device)?;
+        }
+        Ok(())
     }
 
     /// Leaves the states behind for a later stage.

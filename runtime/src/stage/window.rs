@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use rlp_compiler::graph::{Graph, NodeId};
+use serde::{Deserialize, Serialize};
 
 use super::draw::{Args, Batch};
 use super::host::{Record, StageHost, draw_index, draw_of};
@@ -10,6 +11,7 @@ use crate::data::Problem;
 use crate::error::{Fault, Result};
 use crate::generate::{End, Sampling, rollout};
 use crate::random::Purpose;
+use crate::state::Archive;
 use crate::tensor::{Tensor, elements};
 
 /// A response that is being generated.
@@ -126,6 +128,50 @@ impl StageHost<'_> {
             is_empty: false,
         })
     }
+}
+
+#[derive(Serialize, Deserialize)]
+struct SavedSlot {
+    problem: Problem,
+    prompt: Vec<i64>,
+    tokens: Vec<i64>,
+    finished: bool,
+}
+
+/// Saves the responses that a draw goes on with.
+pub(super) fn save(name: &str, pool: &[Slot], archive: &mut Archive) -> Result<(), Fault> {
+    let mut slots = Vec::new();
+    for (place, slot) in pool.iter().enumerate() {
+        let Slot {
+            problem,
+            prompt,
+            tokens,
+            logp,
+            finished,
+        } = slot;
+        archive.put_reals(&format!("{name}.{place}.logp"), logp)?;
+        slots.push(SavedSlot {
+            problem: problem.clone(),
+            prompt: prompt.clone(),
+            tokens: tokens.clone(),
+            finished: *finished,
+        });
+    }
+    archive.put(name, &slots)
+}
+
+pub(super) fn restore(name: &str, archive: &mut Archive) -> Result<Vec<Slot>, Fault> {
+    let slots: Vec<SavedSlot> = archive.take(name)?;
+    let slots = slots.into_iter().enumerate().map(|(place, slot)| {
+        Ok(Slot {
+            problem: slot.problem,
+            prompt: slot.prompt,
+            tokens: slot.tokens,
+            logp: archive.take_reals(&format!("{name}.{place}.logp"))?,
+            finished: slot.finished,
+        })
+    });
+    slots.collect()
 }
 
 /// `[slots, longest response]`: the recorded log-probabilities, 0 behind the shorter ones.

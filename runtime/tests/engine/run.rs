@@ -96,7 +96,13 @@ fn a_run_tells_its_steps_and_keeps_what_came_of_it() {
     names.sort();
     assert_eq!(
         names,
-        ["final", "metrics.jsonl", "pipeline.rlp", "run.json"]
+        [
+            "final",
+            "manifest.json",
+            "metrics.jsonl",
+            "pipeline.rlp",
+            "run.json"
+        ]
     );
     assert!(
         fs::metadata(out.join("final/policy.safetensors"))
@@ -290,7 +296,7 @@ fn a_run_that_fails_says_where_and_keeps_the_weights_before() {
 }
 
 /// Starts a run and waits until it has told its first step.
-fn started(folder: &Folder) -> (Child, BufReader<std::process::ChildStdout>) {
+pub(crate) fn started(folder: &Folder) -> (Child, BufReader<std::process::ChildStdout>) {
     let mut command = folder.engine(&[
         "run",
         "small.rlp",
@@ -313,36 +319,40 @@ fn started(folder: &Folder) -> (Child, BufReader<std::process::ChildStdout>) {
     (child, out)
 }
 
-fn interrupt(child: &Child) {
-    assert!(
-        Command::new("kill")
-            .args(["-INT", &child.id().to_string()])
-            .status()
-            .unwrap()
-            .success()
-    );
+pub(crate) fn signal(child: &Child, name: &str) {
+    let sent = Command::new("kill")
+        .args([&format!("-{name}"), &child.id().to_string()])
+        .status();
+    assert!(sent.unwrap().success());
 }
 
 #[test]
-fn an_interrupt_ends_the_run_after_its_step() {
+fn a_signal_ends_the_run_after_its_step_and_saves_it() {
     let folder = folder("interrupt", 1_000_000);
-    let (mut child, out) = started(&folder);
-    interrupt(&child);
-    let told: Vec<Json> = out
-        .lines()
-        .map(|line| serde_json::from_str(&line.unwrap()).unwrap())
-        .collect();
-    assert_eq!(child.wait().unwrap().code(), Some(130));
-    assert_eq!(told.last().unwrap()["ending"], "interrupted");
-    let kept = fs::read_to_string(folder.0.join("out/metrics.jsonl")).unwrap();
-    let steps = told.last().unwrap()["stages"][0]["steps"].as_u64().unwrap();
-    assert_eq!(
-        kept.lines()
-            .filter(|line| line.contains("\"event\":\"step\""))
-            .count() as u64,
-        steps
-    );
-    assert!(folder.0.join("out/stopped/policy.safetensors").exists());
+    for name in ["INT", "TERM"] {
+        let (mut child, out) = started(&folder);
+        signal(&child, name);
+        let told: Vec<Json> = out
+            .lines()
+            .map(|line| serde_json::from_str(&line.unwrap()).unwrap())
+            .collect();
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+        let result = told.last().unwrap();
+        assert_eq!(result["ending"], "interrupted");
+        let kept = fs::read_to_string(folder.0.join("out/metrics.jsonl")).unwrap();
+        let steps = result["stages"][0]["steps"].as_u64().unwrap();
+        assert_eq!(
+            kept.lines()
+                .filter(|line| line.contains("\"event\":\"step\""))
+                .count() as u64,
+            steps
+        );
+        let weights = format!("out/checkpoints/{steps}/weights");
+        assert_eq!(result["weights"], weights.as_str());
+        assert!(folder.0.join(weights).join("policy.safetensors").exists());
+        assert!(!folder.0.join("out/stopped").exists());
+        fs::remove_dir_all(folder.0.join("out")).unwrap();
+    }
 }
 
 /// The second step would take minutes.
@@ -356,14 +366,14 @@ fn a_second_interrupt_ends_it_at_once() {
     folder.write("small.rlp", &text.replace("minibatch 4", ""));
     let (mut child, _out) = started(&folder);
     std::thread::sleep(Duration::from_millis(300));
-    interrupt(&child);
+    signal(&child, "INT");
     std::thread::sleep(Duration::from_millis(300));
     assert!(child.try_wait().unwrap().is_none(), "the step is not over");
     let start = Instant::now();
-    interrupt(&child);
-    assert_eq!(child.wait().unwrap().code(), Some(130));
+    signal(&child, "TERM");
+    assert_eq!(child.wait().unwrap().code(), Some(143));
     assert!(start.elapsed() < Duration::from_secs(5));
-    assert!(!folder.0.join("out/stopped").exists());
+    assert!(!folder.0.join("out/checkpoints").exists());
 }
 
 /// `rlpc run … | head -1`

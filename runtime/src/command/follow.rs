@@ -1,0 +1,249 @@
+//! A run under way: what it tells is shown and kept, it is saved from time to time, and it ends when a signal asks it to.
+
+use std::io::{self, IsTerminal};
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use rlp_compiler::plan::Plan;
+use rlp_compiler::source::SourceMap;
+use rlp_frontend::files::reason;
+use serde_json::json;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+
+use super::arguments::Watching;
+use super::problem::{Exit, show_error};
+use crate::checkpoint::cadence::{Cadence, Wishes};
+use crate::checkpoint::{Checkpoint, Checkpoints};
+use crate::console::Console;
+use crate::error::{Fault, Result, RunError};
+use crate::executor::Kernels;
+use crate::folder::{FINAL, RunFolder, STOPPED};
+use crate::profile;
+use crate::progress::{Progress, Style};
+use crate::report::{Event, Moment, Watch};
+use crate::resource::World;
+use crate::run::{Ending, run_watched};
+use crate::summary::Summary;
+
+/// A run that is about to begin or to go on.
+pub(crate) struct Course<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) world: &'a mut World,
+    pub(crate) sources: &'a SourceMap,
+    pub(crate) seed: u64,
+    pub(crate) steps: Option<u64>,
+    pub(crate) folder: RunFolder,
+    pub(crate) wishes: Wishes,
+    /// Where it goes on, and what was told up to there.
+    pub(crate) from: Option<Checkpoint>,
+    pub(crate) summary: Summary,
+}
+
+/// Runs a plan, shows how it goes, and leaves its weights: under `final`; in a checkpoint if a signal ended it; or under
+/// `stopped` after an error.
+pub(crate) fn follow(
+    course: Course<'_>,
+    watching: &Watching,
+    console: &mut Console,
+) -> Result<Exit> {
+    let Course {
+        plan,
+        world,
+        sources,
+        seed,
+        steps,
+        folder,
+        wishes,
+        from,
+        summary,
+    } = course;
+    let is_stopped = signals()?;
+    let path = folder.path().to_path_buf();
+    if watching.json {
+        let threads = tch::get_num_threads();
+        let mut start = json!({ "event": "start", "pipeline": plan.name, "seed": seed, "threads": threads, "run_dir": path });
+        if let Some(Checkpoint { state, aside }) = &from {
+            start["resumed"] = json!({ "stage": aside.stage, "step": state.position.step });
+        }
+        console.line(&start.to_string())?;
+    }
+    let start = Instant::now();
+    if watching.profile {
+        profile::start(world.device);
+    }
+    let known = from
+        .as_ref()
+        .map(|from| (from.state.position.done, &from.aside));
+    let mut follower = Follower {
+        cadence: Cadence::new(Checkpoints::of(&path), wishes, known),
+        folder,
+        progress: Progress::new(style(watching), summary),
+        console,
+        kernels: world.kernels.clone().filter(|_| watching.verbose),
+        is_stopped,
+        lost: None,
+    };
+    let from = from.map(|from| from.state);
+    let ending = run_watched(plan, world, steps, from, &mut follower);
+    let profile = profile::finish();
+    let Follower {
+        cadence,
+        folder,
+        mut progress,
+        console,
+        lost,
+        ..
+    } = follower;
+    progress.end();
+
+    let (exit, ending) = match (&ending, &lost) {
+        (Ok(Ending::Done), None) => (Exit::Done, "done"),
+        (Ok(Ending::Interrupted), None) => (Exit::Done, "interrupted"),
+        (Ok(_), Some(fault)) => {
+            show_error(&fault.clone().into(), sources, watching.output, console);
+            (Exit::Failed, "failed")
+        }
+        (Err(error), _) => {
+            let exit = show_error(error, sources, watching.output, console);
+            // A disk that became full while running is no mistake in the user's files.
+            let is_file = matches!(error.fault, Fault::File { .. });
+            (if is_file { Exit::Failed } else { exit }, "failed")
+        }
+    };
+    let profiled = profile.iter().try_for_each(|profile| {
+        folder.write("profile.json", &format!("{:#}\n", profile.to_json(sources)))?;
+        folder.write("trace.json", &profile.to_trace(sources).to_string())
+    });
+    let saved = cadence.done();
+    let finished = match (ending, saved) {
+        ("done", _) => folder.finish(FINAL, world),
+        ("interrupted", Some(done)) => {
+            folder.leave();
+            Ok(cadence.checkpoints().weights(done))
+        }
+        _ => folder.finish(STOPPED, world),
+    };
+    let weights = match profiled.map_err(RunError::from).and(finished) {
+        Ok(path) => path.display().to_string(),
+        Err(error) => {
+            show_error(&error, sources, watching.output, console);
+            tell_checkpoint(&cadence, &path, watching, console)?;
+            return Ok(Exit::Failed);
+        }
+    };
+    if watching.json {
+        let seconds = start.elapsed().as_secs_f64();
+        let stages = progress.summary().to_json();
+        let checkpoint = saved.map(|done| cadence.checkpoints().path(done));
+        let result = json!({ "event": "result", "ending": ending, "seconds": seconds, "weights": weights, "checkpoint": checkpoint, "stages": stages });
+        console.line(&result.to_string())?;
+    } else {
+        console.line("")?;
+        let profile = profile.as_ref().map(|profile| profile.table(sources));
+        let blank = profile.iter().map(|_| String::new());
+        let summary = progress.summary().table();
+        for line in summary
+            .into_iter()
+            .chain(blank)
+            .chain(profile.iter().flatten().cloned())
+        {
+            console.line(&line)?;
+        }
+        console.line(&format!("\nweights: {weights}"))?;
+        if ending != "done" {
+            tell_checkpoint(&cadence, &path, watching, console)?;
+        }
+    }
+    Ok(exit)
+}
+
+/// Says from where a run that did not come to its end can go on.
+fn tell_checkpoint(
+    cadence: &Cadence,
+    run: &Path,
+    watching: &Watching,
+    console: &mut Console,
+) -> Result<(), Fault> {
+    let Some(done) = cadence.done().filter(|_| !watching.json) else {
+        return Ok(());
+    };
+    let steps = if done == 1 { "step" } else { "steps" };
+    console.line(&format!(
+        "saved after {done} {steps}: `rlpc resume {}` goes on from there",
+        run.display()
+    ))
+}
+
+/// Set by the first Ctrl-C or SIGTERM, which lets the step end; a second one ends the process.
+fn signals() -> Result<Arc<AtomicBool>, Fault> {
+    let is_stopped = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // As a shell tells of a process that a signal ended.
+        flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&is_stopped))
+            .and_then(|_| flag::register(signal, Arc::clone(&is_stopped)))
+            .map_err(|error| Fault::Device {
+                reason: format!("interrupts cannot be noticed: {}", reason(&error)),
+            })?;
+    }
+    Ok(is_stopped)
+}
+
+struct Follower<'a> {
+    folder: RunFolder,
+    cadence: Cadence,
+    progress: Progress,
+    console: &'a mut Console,
+    /// Those that are to tell what they do not run.
+    kernels: Option<Rc<Kernels>>,
+    is_stopped: Arc<AtomicBool>,
+    /// Why something told could not be kept or shown.
+    lost: Option<Fault>,
+}
+
+impl Watch for Follower<'_> {
+    fn hear(&mut self, event: Event<'_>) {
+        self.cadence.hear(event);
+        let told = self
+            .folder
+            .record(event)
+            .and_then(|()| self.progress.tell(event, self.console));
+        self.lost = self.lost.take().or(told.err());
+    }
+
+    fn rest(&mut self, moment: &Moment<'_>) -> Result<ControlFlow<()>> {
+        let news = self.kernels.iter().flat_map(|kernels| kernels.news());
+        news.for_each(|note| self.console.complain(&note));
+        if self.lost.is_some() {
+            return Ok(ControlFlow::Break(()));
+        }
+        let is_stopped = self.is_stopped.load(Ordering::SeqCst);
+        if is_stopped || self.cadence.is_due(moment) {
+            let aside = self.folder.aside(moment.stage)?;
+            self.cadence.save(moment, aside)?;
+        }
+        Ok(if is_stopped {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        })
+    }
+}
+
+fn style(watching: &Watching) -> Style {
+    if watching.json {
+        Style::Json
+    } else if watching.quiet {
+        Style::Nothing
+    } else if io::stdout().is_terminal() && !watching.verbose {
+        Style::Bar
+    } else {
+        Style::Lines {
+            all: watching.verbose,
+        }
+    }
+}
