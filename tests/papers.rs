@@ -42,6 +42,7 @@ papers! {
     p3o
     pressed_weights
     quark_medical
+    quark_ties
     tppo
 }
 
