@@ -322,7 +322,8 @@ pub enum Op {
         model: ModelRef,
         output: ModelOutput,
     },
-    /// A trainable tensor read directly (`model.vector`, `param` of a pipeline); index among the plan's tensors.
+    /// A tensor of the plan read directly: trainable (`model.vector`, a `param`), or fixed (of a data source); index among
+    /// the plan's tensors.
     Trainable(ModelRef),
     /// Independent numbers over the node's dimensions; `key` tells the calls apart. Operand: the draw its dimensions come from, if any.
     Random {

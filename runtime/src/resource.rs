@@ -21,7 +21,7 @@ use crate::trainable::{self, Trainable};
 pub struct World {
     /// By their index in the plan.
     pub models: Vec<Model>,
-    /// Trainable tensors that are no model, by their index in the plan.
+    /// The tensors of the plan, by their index in it.
     pub tensors: Vec<Trainable>,
     pub tasks: Vec<Box<dyn Task>>,
     pub seed: u64,

@@ -443,8 +443,9 @@ impl<'s> Stage<'s> {
         let tensors = plan
             .tensors
             .iter()
-            .map(|&own| world.tensors[own].name.as_str());
-        let names: Vec<&str> = models.chain(tensors).collect();
+            .map(|&own| world.tensors[own].target());
+        let mut names: Vec<&str> = models.chain(tensors).collect();
+        names.dedup();
         names.join("+")
     }
 

@@ -105,6 +105,14 @@ impl Elaborator<'_> {
                 }
             }
         }
+        if matches!(definition.kind(), "model" | "data") {
+            return if sound {
+                self.framed_alone(definition, |this| this.made_alone(definition))?;
+                Ok((inputs, Vec::new()))
+            } else {
+                Err(Reported)
+            };
+        }
         if block.native || !sound {
             return if sound {
                 Ok((inputs, Vec::new()))
@@ -129,7 +137,10 @@ impl Elaborator<'_> {
                 }
             }
             Value::Model(_)
+            | Value::Network(_)
             | Value::Data(_)
+            | Value::Source(_)
+            | Value::Method(_)
             | Value::Rule(_)
             | Value::List(_)
             | Value::Noise(_)

@@ -55,11 +55,14 @@ impl Elaborator<'_> {
         };
         let model = target.models.first();
         let tensor = target.tensors.first();
-        let name = match (model, tensor) {
-            (Some(&model), _) => self.models[model].name.clone(),
-            (None, tensor) => tensor.map_or(String::new(), |&own| self.tensors[own].name.clone()),
+        let tensor = tensor.map(|&own| &self.tensors[own]);
+        let owner = tensor.and_then(|own| own.owner.as_ref());
+        let name = match (model, owner, tensor) {
+            (Some(&model), ..) => self.models[model].name.clone(),
+            (None, Some(owner), _) => owner.name.clone(),
+            (None, None, tensor) => tensor.map_or(String::new(), |own| own.name.clone()),
         };
-        let of = if model.is_some() {
+        let of = if model.is_some() || owner.is_some() {
             "the parameters of "
         } else {
             ""

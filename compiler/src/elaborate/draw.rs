@@ -343,7 +343,10 @@ pub(crate) fn flatten(record: &Record, prefix: &str, each: &mut dyn FnMut(String
             Value::Tensor(tensor) => each(full, *tensor),
             Value::Record(inner) => flatten(inner, &full, each),
             Value::Model(_)
+            | Value::Network(_)
             | Value::Data(_)
+            | Value::Source(_)
+            | Value::Method(_)
             | Value::Rule(_)
             | Value::List(_)
             | Value::Noise(_)

@@ -136,6 +136,9 @@ impl Elaborator<'_> {
             return self.error("type-mismatch", span, message);
         }
         let value = self.expr(base)?;
+        if let Value::Source(source) = value {
+            return self.source_field(source, field);
+        }
         let Value::Record(record) = &value else {
             let message = format!(
                 "`.{}` reads a field of a record, and this is {}",

@@ -148,7 +148,10 @@ impl Elaborator<'_> {
                     }
                 }
                 StmtKind::Steps { count } => own_steps = self.whole(count, "steps", 1).ok(),
-                StmtKind::Param { .. } | StmtKind::Stage { .. } | StmtKind::Assert { .. } => {
+                StmtKind::Param { .. }
+                | StmtKind::Function(_)
+                | StmtKind::Stage { .. }
+                | StmtKind::Assert { .. } => {
                     let _ = self.error::<()>(
                         "misplaced-statement",
                         stmt.span,
@@ -352,7 +355,7 @@ impl Elaborator<'_> {
                 let tensor = train.tensors.iter().find(|own| other.tensors.contains(own));
                 let name = match (model, tensor) {
                     (Some(&model), _) => &self.models[model].name,
-                    (None, Some(&tensor)) => &self.tensors[tensor].name,
+                    (None, Some(&tensor)) => &self.tensors[tensor].full_name(),
                     (None, None) => continue,
                 };
                 let message = format!("`{name}` is trained by two clauses of one stage");
