@@ -14,7 +14,9 @@ impl Elaborator<'_> {
     pub(crate) fn outputs(&mut self, plan: &TrainPlan, loss_span: Span) -> Result<Vec<NodeId>> {
         let graph = &self.levels[0].graph;
         let live = phase::live(graph, plan.loss);
-        let is_output = |node: NodeId, target: &Trained| -> bool { target.reads(graph.op(node)) };
+        let is_output = |node: NodeId, target: &Trained| -> bool { 
+            target.reads(graph.op(node)) && !matches!(graph.op(node), Op::Backward { .. })
+        };
         let one = |models: Option<usize>, tensors: Option<usize>| Trained {
             models: models.into_iter().collect(),
             tensors: tensors.into_iter().collect(),
@@ -236,6 +238,7 @@ pub(crate) fn coupled(graph: &Graph, node: NodeId, rows: &[DimId]) -> Vec<DimId>
         | Op::Draw(_)
         | Op::Field(_)
         | Op::Model { .. }
+        | Op::Backward { .. }
         | Op::Trainable(_)
         | Op::Random { .. }
         | Op::Unary(_)

@@ -42,6 +42,12 @@ impl Elaborator<'_> {
             let arg = match value {
                 Value::Model(model) => DrawArg::Model(model),
                 Value::Data(data) => DrawArg::Data(data),
+                Value::Network(policy) => {
+                    operands.push(self.policy_table(policy, &scope, span)?);
+                    DrawArg::Operand(operands.len() - 1)
+                }
+                // What is drawn for its items is said by the policy.
+                Value::Source(_) => continue,
                 Value::Tensor(tensor) => match self.static_value(tensor) {
                     Some(array) => DrawArg::Static(array),
                     None => {

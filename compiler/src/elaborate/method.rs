@@ -10,8 +10,8 @@ use crate::elaborate::argument::Given;
 use crate::elaborate::expr::quoted;
 use crate::elaborate::library::Definition;
 use crate::elaborate::made::{MadeRef, Method};
-use crate::elaborate::scope::Scope;
-use crate::elaborate::value::Value;
+use crate::elaborate::scope::{Binding, Scope};
+use crate::elaborate::value::{Tensor, Value};
 use crate::elaborate::{Elaborator, Reported, Result};
 use crate::ty::DimId;
 
@@ -103,6 +103,43 @@ impl Elaborator<'_> {
         self.framed(definition, span, |this| {
             this.in_scope(scope, |this| this.block_body(definition, &places))
         })
+    }
+
+    /// What a sampler draws from: the logits of a policy over the actions of each prompt, as this step began.
+    pub(crate) fn policy_table(
+        &mut self,
+        policy: MadeRef,
+        scope: &Scope,
+        span: Span,
+    ) -> Result<Tensor> {
+        let method = self.method(policy, "logits", span)?;
+        let task = scope.get("task").map(|(slot, _)| slot.borrow().clone());
+        let Some(Binding::Done(task @ Value::Source(_))) = task else {
+            let message = format!(
+                "`{}` has logits over the prompts of a data source with tensors, and this task has none",
+                self.made[policy.made].definition.name
+            );
+            return self.error("type-mismatch", span, message);
+        };
+        let began = Method {
+            of: MadeRef {
+                frozen: policy.frozen.or(Some(1)),
+                ..policy
+            },
+            ..method
+        };
+        let logits = self.apply_method(&began, vec![Some((task, span))], span)?;
+        let logits = self.tensor(logits, span)?;
+        let names = self.ty(logits).dims.iter();
+        let mut names: Vec<&str> = names.map(|&dim| self.dim_name(dim)).collect();
+        names.sort_unstable();
+        if names != ["action", "prompt"] {
+            let shown = self.show_type(logits);
+            let message =
+                format!("a sampler draws from logits over `prompt` and `action`, not from `{shown}`");
+            return self.error("dimension-mismatch", span, message);
+        }
+        Ok(logits)
     }
 
     /// A field of a data source: a tensor, or a record of some.

@@ -217,6 +217,9 @@ impl Elaborator<'_> {
                 );
             }
             let made = (|| -> Result<Tensor> {
+                if let Some(memory) = self.memory_of(value) {
+                    return Ok(self.declare_memory(name, &memory, value.span)?.old);
+                }
                 let initial = self.let_value(ty.as_ref(), value)?;
                 let initial = self.tensor(initial, value.span)?;
                 let index = self.levels[0].graph.states.len();
@@ -227,6 +230,7 @@ impl Elaborator<'_> {
                     ty,
                     initial: initial.node,
                     next: old.node,
+                    is_memory: false,
                     span: name.span,
                 };
                 self.levels[0].graph.states.push(state);

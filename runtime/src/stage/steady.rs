@@ -36,7 +36,10 @@ impl Steady {
             let op = graph.op(id);
             let stays = if let Op::Draw(index) = op {
                 graph.draws[*index].block == "sampler.once"
-            } else if let Op::Model { model, .. } | Op::Trainable(model) = op {
+            } else if let Op::Model { model, .. }
+            | Op::Backward { model, .. }
+            | Op::Trainable(model) = op
+            {
                 phases[id.index()] != Phase::Minibatch
                     && model.frozen.is_none_or(|every| every == 0)
             } else {
