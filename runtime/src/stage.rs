@@ -14,6 +14,7 @@ mod kept;
 mod leaves;
 mod memory;
 mod minibatch;
+mod preferences;
 mod redraw;
 mod rows;
 mod sequence;

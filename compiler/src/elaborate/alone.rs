@@ -105,7 +105,7 @@ impl Elaborator<'_> {
                 }
             }
         }
-        if matches!(definition.kind(), "model" | "data") {
+        if !block.native && matches!(definition.kind(), "model" | "data") {
             return if sound {
                 self.framed_alone(definition, |this| this.made_alone(definition))?;
                 Ok((inputs, Vec::new()))

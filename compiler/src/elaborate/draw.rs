@@ -100,6 +100,8 @@ impl Elaborator<'_> {
         self.guard(first_assert, &[&Value::Tensor(node)]);
         let value = match &result.kind {
             TypeKind::Record(fields) => {
+                // What is drawn is over dimensions of its own, whatever was given.
+                scope.dims.clear();
                 self.fresh_record(definition, fields, "", &mut scope, (index, node), span)?
             }
             TypeKind::Like { param, fresh } => {
@@ -126,7 +128,7 @@ impl Elaborator<'_> {
         Ok(value)
     }
 
-    /// The record that a signature announces; its dimensions that the arguments do not give are new.
+    /// The record that a signature announces; its dimensions that the scope does not know are new.
     pub(crate) fn fresh_record(
         &mut self,
         definition: &Definition,

@@ -48,8 +48,10 @@ impl Elaborator<'_> {
         args: &[Arg],
         span: Span,
     ) -> Result<Option<Value>> {
-        let (Value::Network(of) | Value::Source(of)) = self.expr(base)? else {
-            return Ok(None);
+        let of = match self.expr(base)? {
+            Value::Network(of) | Value::Source(of) => of,
+            Value::Data(data) => return self.native_method(&data, name, args, span).map(Some),
+            _ => return Ok(None),
         };
         let method = self.method(of, &name.name, name.span)?;
         self.call_method(&method, args, span).map(Some)

@@ -136,8 +136,10 @@ impl Elaborator<'_> {
             return self.error("type-mismatch", span, message);
         }
         let value = self.expr(base)?;
-        if let Value::Source(source) = value {
-            return self.source_field(source, field);
+        match value {
+            Value::Source(source) => return self.source_field(source, field),
+            Value::Data(data) => return self.native_variant(&data, field, span),
+            _ => {}
         }
         let Value::Record(record) = &value else {
             let message = format!(

@@ -31,7 +31,7 @@ impl StageHost<'_> {
             operands: &[],
         };
         let counted = match draw.block.as_str() {
-            "sampler.rollout_pairs" => "pairs",
+            "sampler.rollout_pairs" | "sampler.comparisons" => "pairs",
             _ => "prompts",
         };
         let count = args.whole(counted)? as u64;
@@ -62,13 +62,17 @@ impl StageHost<'_> {
         let data = args.data("task")?;
         let task = self.world.tasks[data.data].as_ref();
         if data.held_out {
-            let mut problems = evaluation(task, count);
+            if task.size(Split::HeldOut) == 0 {
+                let message = format!("`{}` holds nothing out", task.name());
+                return Err(Fault::input(message).into());
+            }
+            let mut problems = evaluation(task, count)?;
             problems.retain(|problem| !seen.contains(&problem.id));
             return Ok(problems);
         }
         let walk = self.walks.entry(index).or_default();
         if seen.is_empty() {
-            return Ok(walk.draw(task, Split::Train, stream, count));
+            return Ok(walk.draw(task, Split::Train, stream, count)?);
         }
         // One by one, so that none is passed over for good; a whole pass finds every one that is left.
         let mut problems: Vec<Problem> = Vec::new();
@@ -76,7 +80,7 @@ impl StageHost<'_> {
             if problems.len() as u64 == count {
                 break;
             }
-            let found = walk.draw(task, Split::Train, stream, 1);
+            let found = walk.draw(task, Split::Train, stream, 1)?;
             let is_new = |problem: &Problem| {
                 !seen.contains(&problem.id) && problems.iter().all(|own| own.id != problem.id)
             };
@@ -108,7 +112,11 @@ impl StageHost<'_> {
                 let both = self.rollout(&args, 2, problems, stream)?;
                 vec![("a.", both.one_of(2, 0)?), ("b.", both.one_of(2, 1)?)]
             }
-            _ => vec![("", self.demonstrations(problems))],
+            "sampler.comparisons" => vec![
+                ("chosen.", self.written(problems, |problem| &problem.demonstration)),
+                ("rejected.", self.written(problems, |problem| &problem.answer)),
+            ],
+            _ => vec![("", self.written(problems, |problem| &problem.demonstration))],
         };
         let mut drawn = Drawn {
             fields: Vec::new(),
@@ -186,11 +194,12 @@ impl StageHost<'_> {
         })
     }
 
-    fn demonstrations(&self, problems: &[Problem]) -> Batch {
+    /// A response that stands in each problem.
+    fn written(&self, problems: &[Problem], of: impl Fn(&Problem) -> &String) -> Batch {
         // Every model that can be made reads bytes.
         let tokenizer = crate::tokenizer::Tokenizer::Bytes;
         let response = |problem: &Problem| {
-            let mut tokens = tokenizer.encode(&problem.demonstration);
+            let mut tokens = tokenizer.encode(of(problem));
             if problem.length.is_none() {
                 tokens.push(tokenizer.end());
             }
@@ -201,7 +210,7 @@ impl StageHost<'_> {
             items: problems.iter().map(|problem| problem.id).collect(),
             text: problems
                 .iter()
-                .map(|problem| problem.demonstration.clone())
+                .map(|problem| of(problem).clone())
                 .collect(),
             prompt_text: problems
                 .iter()

@@ -7,6 +7,7 @@ use rlp_compiler::graph::{Draw, DrawArg, Graph, ModelOutput, ModelRef, NodeId, O
 use rlp_compiler::ty::DimId;
 
 use super::memory;
+use super::preferences::preferred;
 use super::rows;
 use super::sequence::{Differentiated, Sequences};
 use super::truncate::truncated;
@@ -253,8 +254,14 @@ impl Host for StageHost<'_> {
         let graph = executor.graph();
         let draw = draw_of(graph, node)?;
         let record = match draw.block.as_str() {
-            "sampler.rollout" | "sampler.rollout_pairs" | "sampler.demonstrations" => {
-                self.draw_problems(graph, node, operands)?
+            "sampler.rollout"
+            | "sampler.rollout_pairs"
+            | "sampler.demonstrations"
+            | "sampler.comparisons" => self.draw_problems(graph, node, operands)?,
+            "sampler.preferences" => {
+                let index = draw_index(graph, node)?;
+                let stream = self.stream(Purpose::Sample, index).at(self.step);
+                preferred(executor, node, operands, stream)?
             }
             "sampler.windowed" => self.windowed(graph, node)?,
             "sampler.dynamic" => self.dynamic(executor, node, operands)?,

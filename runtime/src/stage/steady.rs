@@ -35,7 +35,13 @@ impl Steady {
             let operands = graph.operands(id);
             let op = graph.op(id);
             let stays = if let Op::Draw(index) = op {
-                graph.draws[*index].block == "sampler.once"
+                match graph.draws[*index].block.as_str() {
+                    "sampler.once" => true,
+                    "sampler.preferences" => {
+                        operands.iter().all(|operand| steady[operand.index()])
+                    }
+                    _ => false,
+                }
             } else if let Op::Model { model, .. }
             | Op::Backward { model, .. }
             | Op::Trainable(model) = op
