@@ -156,6 +156,9 @@ pub fn head(graph: &Graph, id: NodeId) -> String {
         },
         Op::Field(field) => format!("field {field}"),
         Op::Model { model, output } => format!("{output:?}({})", model_name(model)).to_lowercase(),
+        Op::Backward { model, outputs } => {
+            format!("backward({}, {outputs:?})", model_name(model)).to_lowercase()
+        }
         Op::Trainable(model) => format!("trainable({})", model_name(model)),
         Op::Random { kind, key } => format!("random.{kind:?}(key: {key})").to_lowercase(),
         Op::Unary(op) => snake(&format!("{op:?}")),

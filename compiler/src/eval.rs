@@ -137,6 +137,7 @@ pub fn fold(dims: &Dims, op: &Op, ty: &Ty, operands: &[(&Ty, &Array)]) -> Option
         | Op::Draw(_)
         | Op::Field(_)
         | Op::Model { .. }
+        | Op::Backward { .. }
         | Op::Trainable(_)
         | Op::Random { .. }
         // A scan can run long, and its body is folded by itself.
@@ -335,6 +336,7 @@ fn apply(
         | Op::Draw(_)
         | Op::Field(_)
         | Op::Model { .. }
+        | Op::Backward { .. }
         | Op::Trainable(_)
         | Op::Random { .. }
         | Op::Grad => Err(Fault::Missing),

@@ -109,6 +109,8 @@ pub struct State {
     pub ty: Ty,
     pub initial: NodeId,
     pub next: NodeId,
+    /// Whether it belongs to the items of a data source, not to the step.
+    pub is_memory: bool,
     pub span: Span,
 }
 
@@ -310,7 +312,8 @@ pub enum Op {
     /// The number of the update, from 1, and of all updates.
     Step,
     Steps,
-    /// The old value of the state with this index.
+    /// The old value of the state with this index. Operands of a memory: the identity of each item, `int` over its
+    /// dimension, and the value of one that was never written.
     State(usize),
     /// The draw with this index. It has no value of its own; its fields do. Operands: those its arguments name.
     Draw(usize),
@@ -322,7 +325,14 @@ pub enum Op {
         model: ModelRef,
         output: ModelOutput,
     },
-    /// A trainable tensor read directly (`model.vector`, `param` of a pipeline); index among the plan's tensors.
+    /// (operands of the `Model` nodes.., adjoint of each output, 0 where nothing is real): the gradient of Σ output · adjoint
+    /// with respect to the model's parameters, end to end, over one dimension.
+    Backward {
+        model: ModelRef,
+        outputs: Vec<ModelOutput>,
+    },
+    /// A tensor of the plan read directly: trainable (`model.vector`, a `param`), or fixed (of a data source); index among
+    /// the plan's tensors.
     Trainable(ModelRef),
     /// Independent numbers over the node's dimensions; `key` tells the calls apart. Operand: the draw its dimensions come from, if any.
     Random {
@@ -424,6 +434,16 @@ pub enum Op {
     StopGrad,
     /// (y, x): the gradient of Σ y with respect to x. Gone after the pass `autodiff`.
     Grad,
+}
+
+impl Op {
+    /// Whether its value comes from a model or from a tensor of the plan, which whoever runs the graph has.
+    pub fn is_of_a_model(&self) -> bool {
+        matches!(
+            self,
+            Op::Model { .. } | Op::Backward { .. } | Op::Trainable(_)
+        )
+    }
 }
 
 impl Graph {

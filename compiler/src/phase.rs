@@ -37,7 +37,9 @@ impl Trained {
     /// Whether a node has the value of parameters that are updated.
     pub fn reads(&self, op: &Op) -> bool {
         match op {
-            Op::Model { model, .. } => model.frozen.is_none() && self.models.contains(&model.model),
+            Op::Model { model, .. } | Op::Backward { model, .. } => {
+                model.frozen.is_none() && self.models.contains(&model.model)
+            }
             Op::Trainable(tensor) => {
                 tensor.frozen.is_none() && self.tensors.contains(&tensor.model)
             }
@@ -61,7 +63,7 @@ pub fn phases(graph: &Graph, trained: &Trained) -> Vec<Phase> {
         let own = match &node.op {
             Op::Step | Op::State(_) | Op::Draw(_) | Op::Field(_) | Op::Random { .. } => Phase::Step,
             op if trained.reads(op) => Phase::Minibatch,
-            Op::Model { .. } | Op::Trainable(_) => Phase::Step,
+            op if op.is_of_a_model() => Phase::Step,
             _ => Phase::Once,
         };
         let of_dims = if node.ty.dims.iter().any(|dim| fresh.contains(dim)) {

@@ -1,5 +1,7 @@
 //! What the runtime executes: resources, and for each stage its graph, phases, updates and reports.
 
+use std::sync::Arc;
+
 use rlp_grammar::ast::Span;
 
 use crate::array::Array;
@@ -15,20 +17,44 @@ pub struct Plan {
     pub settings: Vec<(String, Array)>,
     pub models: Vec<Resource>,
     pub data: Vec<Resource>,
-    /// Trainable tensors that are no model.
+    /// Tensors that are made before the run: trainable ones, those of models written in `.rlp`, and those of data sources.
     pub tensors: Vec<TensorPlan>,
     pub stages: Vec<StagePlan>,
 }
 
-/// A trainable tensor that is no model.
+/// A tensor that is made before the run.
 #[derive(Clone, Debug)]
 pub struct TensorPlan {
+    /// The name the pipeline gives it, or its owner's block.
+    pub name: String,
+    /// The model or data source that it is a part of.
+    pub owner: Option<Owner>,
+    /// What its initial value is computed by; it reads nothing from outside but random numbers and the tensors before it.
+    pub graph: Arc<Graph>,
+    pub start: NodeId,
+    /// The first of the tensors that share the graph, and with it the random numbers.
+    pub first: usize,
+    /// What the random numbers are drawn from in place of the run's seed.
+    pub seed: Option<u64>,
+    pub span: Span,
+}
+
+impl TensorPlan {
+    /// `policy.weight`
+    pub fn full_name(&self) -> String {
+        match &self.owner {
+            Some(owner) => format!("{}.{}", owner.name, self.name),
+            None => self.name.clone(),
+        }
+    }
+}
+
+/// What a tensor is a part of.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Owner {
     /// The name the pipeline gives it.
     pub name: String,
-    /// What its initial value is computed by; it reads nothing from outside but random numbers.
-    pub graph: Graph,
-    pub start: NodeId,
-    pub span: Span,
+    pub is_model: bool,
 }
 
 /// A model or a data source: the block that makes it and its arguments (defaults filled in).
@@ -72,7 +98,7 @@ pub struct StagePlan {
 pub struct TrainPlan {
     /// Indices of the models whose parameters are updated.
     pub targets: Vec<usize>,
-    /// Indices of the trainable tensors that are updated.
+    /// Indices of the tensors that are updated.
     pub tensors: Vec<usize>,
     /// The scalar that is minimised.
     pub loss: NodeId,

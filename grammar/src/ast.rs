@@ -197,6 +197,8 @@ pub enum StmtKind {
         ty: Option<TypeExpr>,
         value: Option<Expr>,
     },
+    /// `fn value(x: …) -> … { … }` in the body of a model or of a data source.
+    Function(Box<Block>),
     /// `x <- e`
     Assign { name: Ident, value: Expr },
     /// `stage NAME { … }`

@@ -98,7 +98,7 @@ impl<'a> Outline<'a> {
     fn is_head(&self, open: usize) -> bool {
         open >= 2
             && (open - 2..open).all(|token| self.is(token, TokenKind::Word))
-            && self.enclosing(open).is_none()
+            && (self.enclosing(open).is_none() || self.text(open - 2) == "fn")
     }
 
     fn inside_braces(&self, open: usize) -> Around {

@@ -61,7 +61,7 @@ pub trait Host {
         operands: &[Value],
     ) -> Result<Drawn>;
 
-    /// The value of the `Model` or `Trainable` node `node`, whose operands have these values.
+    /// The value of a node that reads a model, a tensor of the plan or a memory, whose operands have these values.
     fn model(&mut self, graph: &Graph, node: NodeId, operands: &[Value]) -> Result<Value>;
 }
 
@@ -182,7 +182,8 @@ impl<'g> Executor<'g> {
     /// Sets the old value of the state with this index.
     pub fn give_state(&mut self, index: usize, value: &Value) -> Result<()> {
         for id in self.graph.ids() {
-            if matches!(self.graph.op(id), Op::State(own) if *own == index) {
+            let is_kept = !self.graph.states[index].is_memory;
+            if is_kept && matches!(self.graph.op(id), Op::State(own) if *own == index) {
                 self.give(
                     id,
                     value.clone(),

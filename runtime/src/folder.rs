@@ -228,13 +228,9 @@ impl RunFolder {
             let synced = File::open(&path).and_then(|file| file.sync_all());
             synced.map_err(|error| Fault::file(&path, reason(&error)))
         };
-        for model in &world.models {
-            let parameters = model.network.parameters().iter();
-            let tensors = parameters.map(|own| (own.name.as_str(), &own.value));
-            write(&model.name, tensors.collect())?;
-        }
-        for tensor in &world.tensors {
-            write(&tensor.name, vec![(tensor.name.as_str(), &tensor.value)])?;
+        for (name, tensors) in world.weights() {
+            let tensors = tensors.iter().map(|(own, value)| (own.as_str(), value));
+            write(&name, tensors.collect())?;
         }
         Ok(())
     }

@@ -11,6 +11,11 @@ use crate::error::ArgumentError;
 use crate::model::{CausalLm, CausalLmConfig, SequenceBatch};
 use crate::random::Stream;
 
+/// The token where `uniform` falls among those that `top_k` and `top_p` leave, of logarithms of probabilities.
+pub(crate) fn drawn_token(logp: &[f64], sampling: &Sampling, uniform: f64) -> usize {
+    filter::draw(logp, sampling, uniform)
+}
+
 /// How responses are drawn; the arguments of `sampler.rollout`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sampling {

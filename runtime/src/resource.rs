@@ -7,7 +7,9 @@ use rlp_compiler::array::Elements;
 use rlp_compiler::graph::{ModelOutput, ModelRef, Op};
 use rlp_compiler::plan::{Plan, Resource, ResourceArg};
 
-use crate::data::{Arithmetic, Letters, RunningSum, Task};
+use crate::data::{
+    Arithmetic, ChainSum, Columns, Letters, LettersAfter, LettersPeak, Mixture, Rows, RunningSum, Task,
+};
 use crate::error::{Fault, Result, RunError};
 use crate::executor::Kernels;
 use crate::model::{CausalLm, CausalLmConfig};
@@ -21,7 +23,7 @@ use crate::trainable::{self, Trainable};
 pub struct World {
     /// By their index in the plan.
     pub models: Vec<Model>,
-    /// Trainable tensors that are no model, by their index in the plan.
+    /// The tensors of the plan, by their index in it.
     pub tensors: Vec<Trainable>,
     pub tasks: Vec<Box<dyn Task>>,
     pub seed: u64,
@@ -54,7 +56,7 @@ impl World {
             models.push(model);
         }
         let open = |resource: &Resource| {
-            open_task(resource).map_err(|fault| RunError::from(fault).at_span(resource.span))
+            open_task(resource, seed).map_err(|fault| RunError::from(fault).at_span(resource.span))
         };
         let tasks = plan.data.iter().map(open).collect::<Result<_>>()?;
         Ok(World {
@@ -202,7 +204,8 @@ fn causal_lm_config(resource: &Resource) -> Result<CausalLmConfig, Fault> {
     })
 }
 
-fn open_task(resource: &Resource) -> Result<Box<dyn Task>, Fault> {
+/// What is random in a task, beyond its single problems, is drawn from `seed`.
+fn open_task(resource: &Resource, seed: u64) -> Result<Box<dyn Task>, Fault> {
     match resource.block.as_str() {
         "data.arithmetic" => {
             let task = Arithmetic::new(int(resource, "digits")?, text(resource, "ops")?)?;
@@ -217,6 +220,46 @@ fn open_task(resource: &Resource) -> Result<Box<dyn Task>, Fault> {
                 &ints(resource, "lengths")?,
                 &reals(resource, "weights")?,
             )?;
+            Ok(Box::new(task))
+        }
+        "data.letters_peak" => {
+            let task = LettersPeak::new(int(resource, "length")?, int(resource, "symbols")?)?;
+            Ok(Box::new(task))
+        }
+        "data.letters_after" => {
+            let task = LettersAfter::new(int(resource, "length")?, int(resource, "symbols")?)?;
+            Ok(Box::new(task))
+        }
+        "data.chain_sum" => {
+            let sizes = (
+                int(resource, "modulus")?,
+                int(resource, "max_terms")?,
+                int(resource, "terms")?,
+            );
+            let task = ChainSum::new(
+                sizes,
+                real(resource, "error")?,
+                int(resource, "items")?,
+                flag(resource, "filter")?,
+            )?;
+            Ok(Box::new(task))
+        }
+        "data.mixture" => {
+            let task = Mixture::new(
+                int(resource, "length")?,
+                int(resource, "symbols")?,
+                real(resource, "redundant")?,
+                real(resource, "chain")?,
+                seed,
+            )?;
+            Ok(Box::new(task))
+        }
+        "data.comparisons" => {
+            let task = Rows::open(text(resource, "file")?, Columns::Comparison)?;
+            Ok(Box::new(task))
+        }
+        "data.responses" => {
+            let task = Rows::open(text(resource, "file")?, Columns::Response)?;
             Ok(Box::new(task))
         }
         "data.running_sum" => {

@@ -12,11 +12,14 @@ mod guard;
 mod host;
 mod kept;
 mod leaves;
+mod memory;
 mod minibatch;
+mod preferences;
 mod redraw;
 mod rows;
 mod sequence;
 mod steady;
+mod table;
 mod tell;
 mod truncate;
 mod update;
@@ -157,6 +160,11 @@ impl<'s> Stage<'s> {
         let initial: Vec<NodeId> = graph.states.iter().map(|state| state.initial).collect();
         let context = stage.context(1);
         stage.host.states = Executor::new(graph, context).evaluate(&initial, &mut stage.host)?;
+        for (value, state) in stage.host.states.iter_mut().zip(&graph.states) {
+            if state.is_memory {
+                *value = memory::empty()?;
+            }
+        }
         Ok(stage)
     }
 
@@ -443,8 +451,9 @@ impl<'s> Stage<'s> {
         let tensors = plan
             .tensors
             .iter()
-            .map(|&own| world.tensors[own].name.as_str());
-        let names: Vec<&str> = models.chain(tensors).collect();
+            .map(|&own| world.tensors[own].target());
+        let mut names: Vec<&str> = models.chain(tensors).collect();
+        names.dedup();
         names.join("+")
     }
 
@@ -458,7 +467,14 @@ impl<'s> Stage<'s> {
         self.check(&self.plan.asserts, batch, empty)?;
         let values = self.steady.evaluate(batch, &next, &mut self.host)?;
         for (index, value) in moving.into_iter().zip(values) {
-            self.host.states[index] = value;
+            if !states[index].is_memory {
+                self.host.states[index] = value;
+            } else if let Some(node) = memory::items(self.graph, index) {
+                let items = self.steady.evaluate(batch, &[node], &mut self.host)?;
+                let known = &self.host.states[index];
+                let known = memory::written(known, items[0].tensor()?, value.tensor()?)?;
+                self.host.states[index] = known;
+            }
         }
         Ok(())
     }

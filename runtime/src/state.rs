@@ -136,7 +136,7 @@ fn unfit(name: &str, error: impl std::fmt::Display) -> Fault {
 }
 
 impl World {
-    /// Every parameter of every model, and the trainable tensors.
+    /// Every parameter of every model, and the trainable tensors. What data sources hold follows from the seed.
     pub(crate) fn weights(&self) -> Vec<(String, Named)> {
         let World {
             models,
@@ -153,11 +153,15 @@ impl World {
             let own = parameters.map(|own| (own.name.clone(), own.value.shallow_clone()));
             (model.name.clone(), own.collect())
         });
-        let tensors = tensors.iter().map(|tensor| {
+        let mut weights: Vec<(String, Named)> = models.collect();
+        for tensor in tensors.iter().filter(|tensor| tensor.is_weight()) {
             let own = (tensor.name.clone(), tensor.value.shallow_clone());
-            (tensor.name.clone(), vec![own])
-        });
-        models.chain(tensors).collect()
+            match weights.iter_mut().find(|(name, _)| name == tensor.target()) {
+                Some((_, of_model)) => of_model.push(own),
+                None => weights.push((tensor.target().to_string(), vec![own])),
+            }
+        }
+        weights
     }
 
     /// Replaces all weights by those of [`World::weights`].
@@ -167,18 +171,19 @@ impl World {
             .into_iter()
             .map(|(name, own)| (name, own.into_iter().collect()))
             .collect();
-        let mut of = |name: &str| weights.remove(name).ok_or_else(|| missing(name));
         for model in &mut self.models {
-            let mut own = of(&model.name)?;
+            let own = weights.get_mut(&model.name);
+            let own = own.ok_or_else(|| missing(&model.name))?;
             for parameter in model.network.parameters_mut() {
                 replace(&mut parameter.value, own.remove(&parameter.name), device)
                     .map_err(|fault| unfit(&parameter.name, fault))?;
             }
         }
-        for tensor in &mut self.tensors {
-            let mut own = of(&tensor.name)?;
+        for tensor in self.tensors.iter_mut().filter(|tensor| tensor.is_weight()) {
+            let own = weights.get_mut(tensor.target());
+            let own = own.ok_or_else(|| missing(tensor.target()))?;
             replace(&mut tensor.value, own.remove(&tensor.name), device)
-                .map_err(|fault| unfit(&tensor.name, fault))?;
+                .map_err(|fault| unfit(&tensor.full_name(), fault))?;
         }
         Ok(())
     }

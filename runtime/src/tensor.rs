@@ -148,6 +148,11 @@ pub fn without_gradient<T>(f: impl FnOnce() -> T) -> T {
     tch::no_grad(f)
 }
 
+/// Runs `f` while gradients are recorded, also inside of [`without_gradient`].
+pub fn with_gradient<T>(f: impl FnOnce() -> T) -> T {
+    tch::with_grad(f)
+}
+
 /// The gradient of the sum of `y` with respect to each of `xs` (all of which require one): zeros where `y` does not depend on it.
 ///
 /// With `keep`, further gradients of `y` can be taken; the gradients themselves cannot be differentiated.

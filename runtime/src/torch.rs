@@ -159,6 +159,7 @@ pub(crate) fn evaluate(op: &Op, site: &Site) -> Result<Tensor, Fault> {
         | Op::Draw(_)
         | Op::Field(_)
         | Op::Model { .. }
+        | Op::Backward { .. }
         | Op::Trainable(_)
         | Op::Scan { .. } => Err(Fault::broken(
             "the executor gives inputs, draws, models and scans their values",

@@ -105,6 +105,14 @@ impl Elaborator<'_> {
                 }
             }
         }
+        if !block.native && matches!(definition.kind(), "model" | "data") {
+            return if sound {
+                self.framed_alone(definition, |this| this.made_alone(definition))?;
+                Ok((inputs, Vec::new()))
+            } else {
+                Err(Reported)
+            };
+        }
         if block.native || !sound {
             return if sound {
                 Ok((inputs, Vec::new()))
@@ -129,7 +137,10 @@ impl Elaborator<'_> {
                 }
             }
             Value::Model(_)
+            | Value::Network(_)
             | Value::Data(_)
+            | Value::Source(_)
+            | Value::Method(_)
             | Value::Rule(_)
             | Value::List(_)
             | Value::Noise(_)
@@ -369,11 +380,14 @@ impl Elaborator<'_> {
         let Some(result) = &block.result else {
             return Ok(());
         };
+        let is_number = |ty: &TypeKind| matches!(ty, TypeKind::Named { name, dims } if name.name == "real" && dims.is_empty());
         let (wanted, right) = match (definition.kind(), &result.kind) {
-            ("loss" | "schedule" | "metric", TypeKind::Named { name, dims }) => {
-                ("`real`", name.name == "real" && dims.is_empty())
-            }
-            ("loss" | "schedule" | "metric", _) => ("`real`", false),
+            ("loss" | "schedule", ty) => ("`real`", is_number(ty)),
+            ("metric", TypeKind::Record(fields)) => (
+                "`real`, or a record of them",
+                fields.iter().all(|(_, ty)| is_number(&ty.kind)),
+            ),
+            ("metric", ty) => ("`real`, or a record of them", is_number(ty)),
             ("reward" | "advantage", TypeKind::Named { name, dims }) => (
                 "`real` over the sampled dimensions",
                 name.name == "real" && !dims.is_empty(),

@@ -48,7 +48,12 @@ impl Elaborator<'_> {
                     let size = match size {
                         Some(size) => {
                             let found = self.expr_tensor(size)?;
-                            Some(self.static_size(found, size.span)?)
+                            // By itself, a block does not know its arguments.
+                            if self.mode == Mode::Pure && self.static_number(found).is_none() {
+                                None
+                            } else {
+                                Some(self.static_size(found, size.span)?)
+                            }
                         }
                         None => None,
                     };

@@ -195,7 +195,10 @@ impl Elaborator<'_> {
                 Value::Tensor(tensor) => guards.push(*tensor),
                 Value::Record(record) => flatten(record, "", &mut |_, tensor| guards.push(tensor)),
                 Value::Model(_)
+                | Value::Network(_)
                 | Value::Data(_)
+                | Value::Source(_)
+                | Value::Method(_)
                 | Value::Rule(_)
                 | Value::List(_)
                 | Value::Noise(_)

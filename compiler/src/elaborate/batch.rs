@@ -14,7 +14,9 @@ impl Elaborator<'_> {
     pub(crate) fn outputs(&mut self, plan: &TrainPlan, loss_span: Span) -> Result<Vec<NodeId>> {
         let graph = &self.levels[0].graph;
         let live = phase::live(graph, plan.loss);
-        let is_output = |node: NodeId, target: &Trained| -> bool { target.reads(graph.op(node)) };
+        let is_output = |node: NodeId, target: &Trained| -> bool { 
+            target.reads(graph.op(node)) && !matches!(graph.op(node), Op::Backward { .. })
+        };
         let one = |models: Option<usize>, tensors: Option<usize>| Trained {
             models: models.into_iter().collect(),
             tensors: tensors.into_iter().collect(),
@@ -55,11 +57,14 @@ impl Elaborator<'_> {
         };
         let model = target.models.first();
         let tensor = target.tensors.first();
-        let name = match (model, tensor) {
-            (Some(&model), _) => self.models[model].name.clone(),
-            (None, tensor) => tensor.map_or(String::new(), |&own| self.tensors[own].name.clone()),
+        let tensor = tensor.map(|&own| &self.tensors[own]);
+        let owner = tensor.and_then(|own| own.owner.as_ref());
+        let name = match (model, owner, tensor) {
+            (Some(&model), ..) => self.models[model].name.clone(),
+            (None, Some(owner), _) => owner.name.clone(),
+            (None, None, tensor) => tensor.map_or(String::new(), |own| own.name.clone()),
         };
-        let of = if model.is_some() {
+        let of = if model.is_some() || owner.is_some() {
             "the parameters of "
         } else {
             ""
@@ -233,6 +238,7 @@ pub(crate) fn coupled(graph: &Graph, node: NodeId, rows: &[DimId]) -> Vec<DimId>
         | Op::Draw(_)
         | Op::Field(_)
         | Op::Model { .. }
+        | Op::Backward { .. }
         | Op::Trainable(_)
         | Op::Random { .. }
         | Op::Unary(_)

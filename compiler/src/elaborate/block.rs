@@ -133,6 +133,10 @@ impl Elaborator<'_> {
                 );
                 self.error("misplaced-statement", stmt.span, message)
             }
+            StmtKind::Function(function) => {
+                let message = "a function stands in the body of a model or of a data source";
+                self.error("misplaced-statement", function.head, message)
+            }
             StmtKind::Stage { .. }
             | StmtKind::Train { .. }
             | StmtKind::Report { .. }

@@ -7,10 +7,11 @@ use rlp_grammar::ast::Span;
 
 use crate::array::{Array, Elements};
 use crate::elaborate::assertion::Asserted;
+use crate::elaborate::kept::PlanDim;
 use crate::elaborate::value::Tensor;
 use crate::elaborate::{Elaborator, MAX_NODES, Result};
 use crate::eval;
-use crate::graph::{Binary, Graph, NodeId, Op, Unary};
+use crate::graph::{Binary, Graph, ModelRef, NodeId, Op, Unary};
 use crate::ty::{Dim, DimId, Elem, Ty};
 
 /// A graph being built, and what is known about it.
@@ -26,6 +27,9 @@ pub(crate) struct Level {
     pub(crate) captured: Vec<(Tensor, Tensor)>,
     /// Dimensions made by renaming: the same rename twice gives the same dimension.
     pub(crate) renamed: HashMap<(DimId, String), DimId>,
+    /// Dimensions and nodes of this graph that stand for those of the plan.
+    pub(crate) plan_dims: BTreeMap<DimId, PlanDim>,
+    pub(crate) plan_tensors: HashMap<ModelRef, Tensor>,
     /// How many calls of random numbers there are.
     pub(crate) n_random: u64,
     /// Values of nodes that are known now.

@@ -157,6 +157,11 @@ impl Elaborator<'_> {
             "logp" | "entropy" | "value" | "logits" => self.model_call(name, &bound),
             "frozen" => self.frozen(&bound),
             "held_out" => self.held_out(&bound),
+            "memory" => self.error(
+                "misplaced-statement",
+                span,
+                "a memory is a state: `state previous = memory(example, initial: 0.0)`",
+            ),
             "update" => self.test_update(&bound),
             _ => Err(self.report(Diagnostic::error(
                 "unknown-name",

@@ -26,6 +26,10 @@ impl Elaborator<'_> {
                     let lambda = lambda.clone();
                     return self.call_lambda(&lambda, args, span);
                 }
+                if let Some(Value::Method(method)) = &bound {
+                    let method = method.clone();
+                    return self.call_method(&method, args, span);
+                }
                 let file = self.file();
                 let local = self.library.local(file, name);
                 if bound.is_some() {
@@ -59,6 +63,9 @@ impl Elaborator<'_> {
             ExprKind::Field { base, field } => match self.path(base, field, callee.span)? {
                 Some(definition) => self.call_block(&definition, args, span),
                 None => {
+                    if let Some(value) = self.method_call(base, field, args, span)? {
+                        return Ok(value);
+                    }
                     let value = self.expr(callee)?;
                     let message = format!("this is {}, not a function", value.describe());
                     self.error("type-mismatch", callee.span, message)
@@ -168,23 +175,7 @@ impl Elaborator<'_> {
         if !self.is_sound(definition) {
             return Err(Reported);
         }
-        if self
-            .frames
-            .iter()
-            .any(|frame| frame.name == definition.name)
-        {
-            let message = format!("`{}` calls itself", definition.name);
-            let diagnostic = Diagnostic::error("recursive-block", span, message)
-                .help("a block is inlined where it is called; repeat with `scan` instead");
-            return Err(self.report(diagnostic));
-        }
-        if self.frames.len() >= MAX_CALLS {
-            return self.error(
-                "too-deep",
-                span,
-                format!("blocks call blocks more than {MAX_CALLS} deep"),
-            );
-        }
+        self.refuse_recursion(definition, span)?;
         let mut scope = Scope::new(definition.file);
         for counter in &counters {
             let value = self.expr(&counter.value)?;
@@ -200,6 +191,7 @@ impl Elaborator<'_> {
             "data" if definition.block.native => {
                 return self.data_resource(definition, given, span);
             }
+            "model" | "data" => return self.make(definition, given, span),
             "sampler" if definition.block.native => return self.draw(definition, given, span),
             "transform" => {
                 return self.error(
@@ -222,6 +214,24 @@ impl Elaborator<'_> {
         } else {
             Ok(result)
         }
+    }
+
+    pub(crate) fn refuse_recursion(&mut self, definition: &Definition, span: Span) -> Result<()> {
+        if self
+            .frames
+            .iter()
+            .any(|frame| frame.name == definition.name)
+        {
+            let message = format!("`{}` calls itself", definition.name);
+            let diagnostic = Diagnostic::error("recursive-block", span, message)
+                .help("a block is inlined where it is called; repeat with `scan` instead");
+            return Err(self.report(diagnostic));
+        }
+        if self.frames.len() >= MAX_CALLS {
+            let message = format!("blocks call blocks more than {MAX_CALLS} deep");
+            return self.error("too-deep", span, message);
+        }
+        Ok(())
     }
 
     /// Data: no gradient flows out of a reward or an advantage into a model (convention 4).

@@ -42,6 +42,12 @@ impl Elaborator<'_> {
             let arg = match value {
                 Value::Model(model) => DrawArg::Model(model),
                 Value::Data(data) => DrawArg::Data(data),
+                Value::Network(policy) => {
+                    operands.push(self.policy_table(policy, &scope, span)?);
+                    DrawArg::Operand(operands.len() - 1)
+                }
+                // What is drawn for its items is said by the policy.
+                Value::Source(_) => continue,
                 Value::Tensor(tensor) => match self.static_value(tensor) {
                     Some(array) => DrawArg::Static(array),
                     None => {
@@ -94,6 +100,8 @@ impl Elaborator<'_> {
         self.guard(first_assert, &[&Value::Tensor(node)]);
         let value = match &result.kind {
             TypeKind::Record(fields) => {
+                // What is drawn is over dimensions of its own, whatever was given.
+                scope.dims.clear();
                 self.fresh_record(definition, fields, "", &mut scope, (index, node), span)?
             }
             TypeKind::Like { param, fresh } => {
@@ -120,7 +128,7 @@ impl Elaborator<'_> {
         Ok(value)
     }
 
-    /// The record that a signature announces; its dimensions that the arguments do not give are new.
+    /// The record that a signature announces; its dimensions that the scope does not know are new.
     pub(crate) fn fresh_record(
         &mut self,
         definition: &Definition,
@@ -343,7 +351,10 @@ pub(crate) fn flatten(record: &Record, prefix: &str, each: &mut dyn FnMut(String
             Value::Tensor(tensor) => each(full, *tensor),
             Value::Record(inner) => flatten(inner, &full, each),
             Value::Model(_)
+            | Value::Network(_)
             | Value::Data(_)
+            | Value::Source(_)
+            | Value::Method(_)
             | Value::Rule(_)
             | Value::List(_)
             | Value::Noise(_)

@@ -86,15 +86,13 @@ impl Elaborator<'_> {
     pub(crate) fn gradient(&mut self, bound: &Bound) -> Result<Value> {
         let (y_expr, x_expr) = (bound.need("y")?, bound.need("wrt")?);
         let x = self.expr(x_expr)?;
-        if matches!(x, Value::Model(_)) {
-            return self.error(
-                "not-supported-yet",
-                x_expr.span,
-                "gradients with respect to a whole model are not supported yet",
-            );
-        }
         let y = self.expr_tensor(y_expr)?;
         let y = self.real(y, y_expr.span)?;
+        if let Value::Model(_) | Value::Network(_) = x {
+            return self
+                .gradient_of_model(y, &x, y_expr.span, bound.span)
+                .map(Value::Tensor);
+        }
         let x = self.tensor(x, x_expr.span)?;
         if self.ty(x).elem != Elem::Real {
             let shown = self.show_type(x);

@@ -108,9 +108,11 @@ impl Elaborator<'_> {
         value: &Expr,
     ) -> Result<Value> {
         let found = self.expr(value)?;
-        match ty {
-            Some(ty) => self.ascribe(found, value.span, ty),
-            None => self.settle(found),
+        match (ty, found) {
+            (Some(ty), found) => self.ascribe(found, value.span, ty),
+            // A list takes its dimension from where the name is used.
+            (None, Value::List(list)) => Ok(Value::List(list)),
+            (None, found) => self.settle(found),
         }
     }
 

@@ -18,12 +18,17 @@ mod call;
 mod draw;
 mod elementwise;
 mod expr;
+mod gradient;
 mod index;
+mod kept;
 mod library;
 mod lint;
 mod literal;
+mod made;
 mod mask;
 mod matrix;
+mod memory;
+mod method;
 mod model;
 mod name;
 mod named;
@@ -50,6 +55,7 @@ mod value;
 mod walk;
 
 use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
 
 use rlp_grammar::ast::{SourceId, Span};
 
@@ -57,6 +63,7 @@ use crate::diagnostic::Diagnostic;
 use crate::elaborate::block::BlockState;
 use crate::elaborate::builder::Level;
 use crate::elaborate::library::Library;
+use crate::elaborate::made::Made;
 use crate::elaborate::scope::Scope;
 use crate::elaborate::taken::Taken;
 use crate::elaborate::update::Update;
@@ -130,6 +137,8 @@ pub(crate) struct Elaborator<'s> {
     models: Vec<Resource>,
     data: Vec<Resource>,
     tensors: Vec<TensorPlan>,
+    /// Models and data sources that are blocks of `.rlp`.
+    made: Vec<Rc<Made>>,
     /// `@allow` statements in force.
     allows: Vec<(String, Span)>,
     /// The optimizer whose body is being elaborated.
@@ -159,6 +168,7 @@ impl<'s> Elaborator<'s> {
             models: Vec::new(),
             data: Vec::new(),
             tensors: Vec::new(),
+            made: Vec::new(),
             allows: Vec::new(),
             update: None,
             states_are_inputs: false,

@@ -1,9 +1,10 @@
 //! What models compute for a batch, frozen copies, and held-out data.
 
-use rlp_grammar::ast::Span;
+use rlp_grammar::ast::{Arg, Span};
 
 use crate::diagnostic::Diagnostic;
 use crate::elaborate::builtin::Bound;
+use crate::elaborate::made::MadeRef;
 use crate::elaborate::value::{Tensor, Value};
 use crate::elaborate::{Elaborator, Result};
 use crate::graph::{DataRef, ModelOutput, ModelRef, Op};
@@ -30,6 +31,15 @@ impl Elaborator<'_> {
 
     /// `logp(policy, rollouts)`: aligned with the batch's own tokens; the prompt is context.
     pub(crate) fn model_call(&mut self, name: &str, bound: &Bound) -> Result<Value> {
+        if let Ok(Value::Network(of)) = self.expr(bound.need("model")?) {
+            let batch = bound.need("batch")?;
+            let method = self.method(of, name, bound.span)?;
+            let argument = Arg {
+                name: None,
+                value: batch.clone(),
+            };
+            return self.call_method(&method, &[argument], bound.span);
+        }
         let model = self.model_argument(bound)?;
         let batch_expr = bound.need("batch")?;
         let batch = self.expr(batch_expr)?;
@@ -124,11 +134,24 @@ impl Elaborator<'_> {
             let every = self.refreshed(bound)?;
             return self.frozen_tensor(x, every, bound.span);
         }
-        let model = self.model_argument(bound)?;
-        if model.frozen.is_some() {
+        let value = self.expr(bound.need("model")?);
+        if let Ok(
+            Value::Model(ModelRef {
+                frozen: Some(_), ..
+            })
+            | Value::Network(MadeRef {
+                frozen: Some(_), ..
+            }),
+        ) = &value
+        {
             return self.error("type-mismatch", bound.span, "this model is frozen already");
         }
         let every = self.refreshed(bound)?;
+        if let Ok(Value::Network(of)) = value {
+            let frozen = Some(every);
+            return Ok(Value::Network(MadeRef { frozen, ..of }));
+        }
+        let model = self.model_argument(bound)?;
         Ok(Value::Model(ModelRef {
             model: model.model,
             frozen: Some(every),

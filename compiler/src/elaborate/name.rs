@@ -136,6 +136,11 @@ impl Elaborator<'_> {
             return self.error("type-mismatch", span, message);
         }
         let value = self.expr(base)?;
+        match value {
+            Value::Source(source) => return self.source_field(source, field),
+            Value::Data(data) => return self.native_variant(&data, field, span),
+            _ => {}
+        }
         let Value::Record(record) = &value else {
             let message = format!(
                 "`.{}` reads a field of a record, and this is {}",

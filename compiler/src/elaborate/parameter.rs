@@ -237,8 +237,8 @@ impl Elaborator<'_> {
         };
         let Some(elem) = elem_named(&name.name) else {
             return match (name.name.as_str(), &value) {
-                ("model", Value::Model(_))
-                | ("data", Value::Data(_))
+                ("model", Value::Model(_) | Value::Network(_))
+                | ("data", Value::Data(_) | Value::Source(_))
                 | ("optimizer", Value::Rule(_))
                 | ("record", Value::Record(_)) => Ok(value),
                 ("model", other) => {

@@ -30,6 +30,7 @@ impl Elaborator<'_> {
         self.models.clear();
         self.data.clear();
         self.tensors.clear();
+        self.made.clear();
         let (mut base, _) = self.apart(Mode::Pipeline, |this| {
             this.in_scope(Scope::new(file), |this| this.base(pipeline))
         });
@@ -131,6 +132,7 @@ impl Elaborator<'_> {
                 StmtKind::Stage { .. } => {}
                 StmtKind::State { .. }
                 | StmtKind::Assign { .. }
+                | StmtKind::Function(_)
                 | StmtKind::Train { .. }
                 | StmtKind::Report { .. }
                 | StmtKind::Steps { .. }
@@ -171,6 +173,13 @@ impl Elaborator<'_> {
                     }
                     base.scope
                         .bind(&pending.name.name, Value::Data(data), pending.name.span);
+                }
+                Ok(Some(value @ (Value::Network(made) | Value::Source(made)))) => {
+                    if made.frozen.is_none() {
+                        self.name_made(made, &pending.name.name);
+                    }
+                    base.scope
+                        .bind(&pending.name.name, value, pending.name.span);
                 }
                 Ok(Some(_)) => base.pending.push(pending),
                 Ok(None) | Err(Reported) => {

@@ -216,7 +216,7 @@ impl Elaborator<'_> {
                     origin: "`stack`".to_string(),
                     span: as_expr.span,
                     ragged: None,
-                    size: None,
+                    size: Some(tensors.len() as u64),
                 };
                 let dim = self.new_dim(dim);
                 self.scope.dims.insert(name.clone(), dim);

@@ -148,7 +148,10 @@ impl Elaborator<'_> {
                     }
                 }
                 StmtKind::Steps { count } => own_steps = self.whole(count, "steps", 1).ok(),
-                StmtKind::Param { .. } | StmtKind::Stage { .. } | StmtKind::Assert { .. } => {
+                StmtKind::Param { .. }
+                | StmtKind::Function(_)
+                | StmtKind::Stage { .. }
+                | StmtKind::Assert { .. } => {
                     let _ = self.error::<()>(
                         "misplaced-statement",
                         stmt.span,
@@ -214,6 +217,9 @@ impl Elaborator<'_> {
                 );
             }
             let made = (|| -> Result<Tensor> {
+                if let Some(memory) = self.memory_of(value) {
+                    return Ok(self.declare_memory(name, &memory, value.span)?.old);
+                }
                 let initial = self.let_value(ty.as_ref(), value)?;
                 let initial = self.tensor(initial, value.span)?;
                 let index = self.levels[0].graph.states.len();
@@ -224,6 +230,7 @@ impl Elaborator<'_> {
                     ty,
                     initial: initial.node,
                     next: old.node,
+                    is_memory: false,
                     span: name.span,
                 };
                 self.levels[0].graph.states.push(state);
@@ -352,7 +359,7 @@ impl Elaborator<'_> {
                 let tensor = train.tensors.iter().find(|own| other.tensors.contains(own));
                 let name = match (model, tensor) {
                     (Some(&model), _) => &self.models[model].name,
-                    (None, Some(&tensor)) => &self.tensors[tensor].name,
+                    (None, Some(&tensor)) => &self.tensors[tensor].full_name(),
                     (None, None) => continue,
                 };
                 let message = format!("`{name}` is trained by two clauses of one stage");

@@ -30,6 +30,9 @@ impl Elaborator<'_> {
                 next: None,
             });
         }
+        if let Some(memory) = self.memory_of(value) {
+            return self.declare_memory(name, &memory, value.span);
+        }
         let initial = self.let_value(ty, value)?;
         let initial = self.tensor(initial, value.span)?;
         let initial = if self.ty(initial).elem == Elem::Int && ty.is_none() {
@@ -42,28 +45,12 @@ impl Elaborator<'_> {
             Mode::Pipeline if self.update.is_none() => {
                 let index = self.levels[0].graph.states.len();
                 let old = self.push(Op::State(index), &[], state_ty.clone(), name.span)?;
-                let taken = |candidate: &str| {
-                    self.levels[0]
-                        .graph
-                        .states
-                        .iter()
-                        .any(|state| state.name == candidate)
-                };
-                let base = match self.frames.last() {
-                    Some(frame) => format!("{}.{}", frame.name, name.name),
-                    None => name.name.clone(),
-                };
-                let mut unique = base.clone();
-                let mut count = 2;
-                while taken(&unique) {
-                    unique = format!("{base}.{count}");
-                    count += 1;
-                }
                 let state = State {
-                    name: unique,
+                    name: self.state_name(name),
                     ty: state_ty,
                     initial: initial.node,
                     next: old.node,
+                    is_memory: false,
                     span: name.span,
                 };
                 self.levels[0].graph.states.push(state);
@@ -84,6 +71,28 @@ impl Elaborator<'_> {
             initial,
             next: None,
         })
+    }
+
+    /// The name of a state of the block that is called, unique in the stage.
+    pub(crate) fn state_name(&self, name: &Ident) -> String {
+        let taken = |candidate: &str| {
+            self.levels[0]
+                .graph
+                .states
+                .iter()
+                .any(|state| state.name == candidate)
+        };
+        let base = match self.frames.last() {
+            Some(frame) => format!("{}.{}", frame.name, name.name),
+            None => name.name.clone(),
+        };
+        let mut unique = base.clone();
+        let mut count = 2;
+        while taken(&unique) {
+            unique = format!("{base}.{count}");
+            count += 1;
+        }
+        unique
     }
 
     pub(crate) fn assign(

@@ -88,6 +88,7 @@ impl Elaborator<'_> {
             StmtKind::State { .. }
             | StmtKind::Param { .. }
             | StmtKind::Assign { .. }
+            | StmtKind::Function(_)
             | StmtKind::Stage { .. }
             | StmtKind::Train { .. }
             | StmtKind::Report { .. }

@@ -1,11 +1,15 @@
 //! `train`: what is minimised, through which outputs of which models, by which rules, in which portions.
 
+use std::collections::BTreeSet;
+
 use rlp_grammar::ast::{Clause, ClauseKind, Expr, ExprKind, Rule as RuleExpr, Span};
 
 use crate::diagnostic::{Diagnostic, nearest};
+use crate::elaborate::made::MadeRef;
 use crate::elaborate::value::{Tensor, Value};
 use crate::elaborate::{Elaborator, Reported, Result};
-use crate::graph::NodeId;
+use crate::graph::{NodeId, Op};
+use crate::phase;
 use crate::plan::{ParameterGroup, RulePlan, TrainPlan};
 
 impl Elaborator<'_> {
@@ -17,6 +21,7 @@ impl Elaborator<'_> {
         span: Span,
     ) -> Result<(TrainPlan, Span)> {
         let mut models = Vec::new();
+        let mut networks = Vec::new();
         let mut tensors = Vec::new();
         for target in targets {
             match self.expr(target)? {
@@ -30,12 +35,28 @@ impl Elaborator<'_> {
                     }
                     models.push(model.model);
                 }
-                Value::Model(_) => {
+                Value::Model(_)
+                | Value::Network(MadeRef {
+                    frozen: Some(_), ..
+                }) => {
                     return self.error(
                         "type-mismatch",
                         target.span,
                         "a frozen copy is not trained",
                     );
+                }
+                Value::Network(MadeRef {
+                    made,
+                    frozen: None,
+                }) => {
+                    if networks.contains(&made) {
+                        return self.error(
+                            "repeated-argument",
+                            target.span,
+                            "this model stands twice",
+                        );
+                    }
+                    networks.push(made);
                 }
                 Value::Tensor(tensor)
                     if self
@@ -154,8 +175,35 @@ impl Elaborator<'_> {
         };
         plan.loss = loss.node;
         self.sense_of_loss(loss, loss_span);
+        self.trained_params(&networks, &mut plan)?;
         plan.outputs = self.outputs(&plan, loss_span)?;
         Ok((plan, minibatch_span))
+    }
+
+    /// Of the models that are blocks of `.rlp`, those parameters that the loss reaches are trained.
+    fn trained_params(&mut self, networks: &[usize], plan: &mut TrainPlan) -> Result<()> {
+        let graph = &self.levels[0].graph;
+        let live = phase::live(graph, plan.loss);
+        let reached = live.iter().filter_map(|&node| match graph.op(node) {
+            Op::Trainable(tensor) if tensor.frozen.is_none() => Some(tensor.model),
+            _ => None,
+        });
+        let reached: BTreeSet<usize> = reached.collect();
+        for &network in networks {
+            let made = self.made[network].clone();
+            let own = made.params.iter().copied();
+            let trained: Vec<usize> = own.filter(|own| reached.contains(own)).collect();
+            match (trained.is_empty(), made.params.first()) {
+                (false, _) => plan.tensors.extend(trained),
+                // It is said of the first that nothing reaches it.
+                (true, Some(&first)) => plan.tensors.push(first),
+                (true, None) => {
+                    let message = format!("`{}` has no `param` to train", made.definition.name);
+                    return self.error("no-trained-parameter", plan.span, message);
+                }
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn loss(&mut self, value: &Expr, negate: bool) -> Result<Tensor> {
@@ -231,7 +279,7 @@ impl Elaborator<'_> {
                 };
                 let group = self.expr(&args[0].value)?;
                 let is_trained = match &group {
-                    Value::Model(_) => true,
+                    Value::Model(_) | Value::Network(_) => true,
                     Value::Tensor(tensor) => self.trainable_of(*tensor).is_some(),
                     _ => false,
                 };

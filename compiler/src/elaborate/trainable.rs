@@ -1,11 +1,14 @@
 //! Trainable tensors that are no model: `param x: real[…] = …` of a pipeline, and `model.vector(…)`.
 
+use std::sync::Arc;
+
 use rlp_grammar::ast::{
     Arg, Expr, ExprKind, Ident, Pipeline, Span, Stmt, StmtKind, TypeExpr, TypeKind,
 };
 
 use crate::array::Array;
 use crate::diagnostic::Diagnostic;
+use crate::elaborate::made::reads_the_run;
 use crate::elaborate::pipeline::Base;
 use crate::elaborate::scope::Scope;
 use crate::elaborate::value::{Tensor, Value};
@@ -104,14 +107,8 @@ impl Elaborator<'_> {
             })
         });
         let (x, dims) = start?;
-        let reads = |op: &Op| {
-            matches!(
-                op,
-                Op::Draw(_) | Op::Model { .. } | Op::Step | Op::Steps | Op::Grad
-            )
-        };
-        let graph = level.finish();
-        if graph.ids().any(|id| reads(graph.op(id))) {
+        let graph = Arc::new(level.finish());
+        if graph.ids().any(|id| reads_the_run(graph.op(id))) {
             let message = format!(
                 "`{}` starts before the run: its initial value reads no draw, no model and no step",
                 declared.name.name
@@ -120,8 +117,11 @@ impl Elaborator<'_> {
         }
         self.tensors.push(TensorPlan {
             name: declared.name.name.clone(),
+            owner: None,
             graph,
             start: x.node,
+            first: self.tensors.len(),
+            seed: None,
             span: declared.span,
         });
         Ok(Trainable {
@@ -131,7 +131,7 @@ impl Elaborator<'_> {
         })
     }
 
-    fn typed_start(
+    pub(crate) fn typed_start(
         &mut self,
         ty: &TypeExpr,
         start: &Expr,

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use rlp_grammar::ast::{Expr, Ident, Span};
 
 use crate::elaborate::library::Definition;
+use crate::elaborate::made::{MadeRef, Method};
 use crate::elaborate::scope::Scope;
 use crate::graph::{DataRef, ModelRef, NodeId, RandomKind};
 
@@ -21,7 +22,13 @@ pub(crate) enum Value {
     Tensor(Tensor),
     Record(Rc<Record>),
     Model(ModelRef),
+    /// A model that is a block of `.rlp`.
+    Network(MadeRef),
     Data(DataRef),
+    /// A data source that is a block of `.rlp`.
+    Source(MadeRef),
+    /// A function of one of these.
+    Method(Rc<Method>),
     Rule(Rc<Rule>),
     /// A list whose dimensions are not known yet: they come from where it is used.
     List(Rc<List>),
@@ -84,8 +91,9 @@ impl Value {
         match self {
             Value::Tensor(_) => "a tensor",
             Value::Record(_) => "a record",
-            Value::Model(_) => "a model",
-            Value::Data(_) => "a data source",
+            Value::Model(_) | Value::Network(_) => "a model",
+            Value::Data(_) | Value::Source(_) => "a data source",
+            Value::Method(_) => "a function",
             Value::Rule(_) => "an optimizer",
             Value::List(_) => "a list",
             Value::Noise(_) => "random numbers without dimensions",

@@ -67,6 +67,7 @@ pub(crate) fn statement<'e>(stmt: &'e Stmt, each: &mut dyn FnMut(&'e Expr)) {
                 within.iter().for_each(|within| exprs(within, each));
             }
         }
+        StmtKind::Function(function) => function.body.iter().for_each(|own| body(own, each)),
         StmtKind::Stage { stmts, .. } => stmts.iter().for_each(|stmt| statement(stmt, each)),
         StmtKind::Report { entries, .. } => {
             entries.iter().for_each(|(_, value)| exprs(value, each))

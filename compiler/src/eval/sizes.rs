@@ -105,6 +105,7 @@ impl Sizes {
             | Op::Draw(_)
             | Op::Field(_)
             | Op::Model { .. }
+            | Op::Backward { .. }
             | Op::Trainable(_)
             | Op::Random { .. }
             | Op::Unary(_)

@@ -145,6 +145,7 @@ fn passes(op: &Op) -> bool {
         | Op::Draw(_)
         | Op::Field(_)
         | Op::Model { .. }
+        | Op::Backward { .. }
         | Op::Trainable(_)
         | Op::Random { .. }
         | Op::ArgReduce { .. }
@@ -182,6 +183,7 @@ fn passes(op: &Op) -> bool {
 pub fn has_derivative(op: &Op) -> Result<(), &'static str> {
     match op {
         Op::Model { .. } => Err("a model with respect to the temperature"),
+        Op::Backward { .. } => Err("the gradient of a language model"),
         Op::Scan { body, .. } => body
             .graph
             .ids()

@@ -144,7 +144,7 @@ fn tellers(fuser: &Fuser) -> BTreeMap<DimId, NodeId> {
             for &dim in fresh {
                 tellers.entry(dim).or_insert(id);
             }
-        } else if let Op::Model { .. } = graph.op(id) {
+        } else if let Op::Model { .. } | Op::Backward { .. } = graph.op(id) {
             let read: Vec<DimId> = graph
                 .operands(id)
                 .iter()

@@ -160,6 +160,7 @@ fn step(view: View, op: &Op, operands: &[NodeId], ty: &Ty) -> Step {
         | Op::Draw(_)
         | Op::Field(_)
         | Op::Model { .. }
+        | Op::Backward { .. }
         | Op::Trainable(_)
         | Op::Random { .. }
         | Op::Text(_)

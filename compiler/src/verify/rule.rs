@@ -46,14 +46,14 @@ pub(super) fn rule(graph: &Graph, id: NodeId) -> Result<(), String> {
         }
         Op::Step | Op::Steps => exactly::<_, 0>(&operands).and_then(|_| is(Ty::scalar(Elem::Int))),
         Op::State(state) => {
-            exactly::<_, 0>(&operands)?;
-            is(source::state(graph, *state)?)
+            is(source::state(graph, *state, &operands)?)
         }
         Op::Draw(draw) => source::draw(graph, *draw, operands.len()),
         Op::Field(name) => is(source::field(graph, name, &ids)?),
         Op::Model { output, .. } => source::model(*output, &operands, ty),
+        Op::Backward { outputs, .. } => source::backward(outputs, &operands, ty),
         Op::Trainable(_) => exactly::<_, 0>(&operands)
-            .and_then(|_| claim(ty.elem == Elem::Real, "a trainable tensor that is not real")),
+            .and_then(|_| claim(ty.elem != Elem::Text, "a tensor of the plan that is text")),
         Op::Random { .. } => from_draw(graph, &ids)
             .and_then(|()| claim(ty.elem == Elem::Real, "random numbers that are not real")),
 

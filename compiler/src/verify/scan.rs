@@ -91,8 +91,8 @@ fn body_rule(
         }
         let outside = matches!(
             inside.op(id),
-            Op::Draw(_) | Op::Field(_) | Op::State(_) | Op::Model { .. } | Op::Trainable(_)
-        );
+            Op::Draw(_) | Op::Field(_) | Op::State(_)
+        ) || inside.op(id).is_of_a_model();
         claim(!outside, "the body reads what has to be captured")?;
     }
     let carries = given[2].1;

@@ -37,11 +37,24 @@ pub(super) fn mask(graph: &Graph, dim: DimId, ids: &[NodeId]) -> Result<Ty, Stri
     ))
 }
 
-pub(super) fn state(graph: &Graph, state: usize) -> Result<Ty, String> {
+pub(super) fn state(graph: &Graph, state: usize, operands: &[&Ty]) -> Result<Ty, String> {
     let state = graph
         .states
         .get(state)
         .ok_or("a state that the graph lacks")?;
+    if state.is_memory {
+        let [items, initial] = exactly::<_, 2>(operands)?;
+        claim(
+            *items == state.ty.with_elem(Elem::Int),
+            "items that do not fit what is kept of them",
+        )?;
+        claim(
+            *initial == Ty::scalar(state.ty.elem),
+            "an initial value that is no such number",
+        )?;
+    } else {
+        exactly::<_, 0>(operands)?;
+    }
     Ok(state.ty.clone())
 }
 
@@ -71,6 +84,22 @@ pub(super) fn field(graph: &Graph, name: &str, ids: &[NodeId]) -> Result<Ty, Str
         .find(|(field, _)| field == name)
         .ok_or("a field that its draw lacks")?;
     Ok(ty.clone())
+}
+
+pub(super) fn backward(
+    outputs: &[ModelOutput],
+    operands: &[&Ty],
+    ty: &Ty,
+) -> Result<(), String> {
+    let (read, adjoints) = operands.split_at(operands.len().saturating_sub(outputs.len()));
+    claim(adjoints.len() == outputs.len(), "an output without adjoint")?;
+    for (&output, adjoint) in outputs.iter().zip(adjoints) {
+        model(output, read, adjoint)?;
+    }
+    claim(
+        ty.elem == Elem::Real && ty.dims.len() == 1,
+        "a gradient that is not end to end",
+    )
 }
 
 pub(super) fn model(output: ModelOutput, operands: &[&Ty], ty: &Ty) -> Result<(), String> {

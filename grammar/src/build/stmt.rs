@@ -63,6 +63,7 @@ impl Builder<'_> {
                     value: parts.next().map(|value| self.value(value)),
                 }
             }
+            Rule::function => StmtKind::Function(Box::new(self.function(parts))),
             Rule::update => {
                 let name = self.ident(parts.need());
                 StmtKind::Assign {

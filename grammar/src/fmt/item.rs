@@ -50,7 +50,7 @@ impl Printer<'_> {
         docs
     }
 
-    fn item(&mut self, item: Pair<'_, Rule>) -> Vec<Doc> {
+    pub(super) fn item(&mut self, item: Pair<'_, Rule>) -> Vec<Doc> {
         let rule = item.as_rule();
         let mut docs = Vec::new();
         for part in item.into_inner() {

@@ -125,6 +125,10 @@ impl Printer<'_> {
                 docs.append(&mut lead);
                 docs.append(&mut self.assertion(pair));
             }
+            Rule::function => {
+                docs.append(&mut lead);
+                docs.append(&mut self.item(pair));
+            }
             _ => {
                 docs.append(&mut lead);
                 docs.push(Doc::text("steps "));

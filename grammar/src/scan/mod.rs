@@ -347,6 +347,9 @@ impl<'a> Scanner<'a> {
             "-" => self.mark_fresh(FRESH_MINUS),
             "," => self.settle(),
             // A result type follows the parameters: none of them is still open.
+            "->" if self.open.iter().any(|open| open.bracket == b'{') => {
+                self.close_until(b'{', start);
+            }
             "->" => self.close_all(start),
             "|" if begins_lambda(rest) => self.deepen(start),
             _ => {}

@@ -1,7 +1,7 @@
 //! `data.arithmetic`: `12+34=` is answered by `46`.
 
 use super::{Partition, Problem, Split, Task};
-use crate::error::ArgumentError;
+use crate::error::{ArgumentError, Fault};
 use crate::random::Stream;
 
 /// Every operation on two operands of up to `digits` digits, both uniform.
@@ -99,7 +99,7 @@ impl Task for Arithmetic {
         (2 * self.pairs.size(split) + self.doubles.size(split)) * self.operations.len() as u64
     }
 
-    fn problem(&self, split: Split, index: u64, _stream: Stream) -> Problem {
+    fn problem(&self, split: Split, index: u64, _stream: Stream) -> Result<Problem, Fault> {
         let n_operations = self.operations.len() as u64;
         let (place, choice) = (index / n_operations, index % n_operations);
         let ordered_pairs = 2 * self.pairs.size(split);
@@ -116,13 +116,13 @@ impl Task for Arithmetic {
         };
         let operation = self.operations[choice as usize];
         let answer = operation.result(left as i64, right as i64).to_string();
-        Problem {
+        Ok(Problem {
             id: (left * self.operands + right) * n_operations + choice,
             prompt: format!("{left}{}{right}=", operation.symbol()),
             demonstration: answer.clone(),
             answer,
             length: None,
-        }
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 //! `data.letters`: `QX:` asks for letters, of which the prompt likes one best.
 
 use super::{Problem, Split, Task};
-use crate::error::ArgumentError;
+use crate::error::{ArgumentError, Fault};
 use crate::random::{Permutation, Purpose, Stream};
 
 /// Two-letter codes, each with a target letter and a constant that its score carries, both drawn once for all runs.
@@ -119,7 +119,7 @@ impl Task for Letters {
         codes * self.lengths.len() as u64
     }
 
-    fn problem(&self, split: Split, index: u64, stream: Stream) -> Problem {
+    fn problem(&self, split: Split, index: u64, stream: Stream) -> Result<Problem, Fault> {
         let n_places = self.lengths.len() as u64;
         let (place, length) = (index / n_places, self.lengths[(index % n_places) as usize]);
         let code = self.codes.at(match split {
@@ -133,7 +133,7 @@ impl Task for Letters {
             .collect();
         let own = Letters::stream(code);
         let target = letter('a', own.below(0, self.symbols));
-        Problem {
+        Ok(Problem {
             id: code * (LONGEST + 1) + length,
             prompt: if self.says_length {
                 format!("{name}{length}:")
@@ -149,6 +149,6 @@ impl Task for Letters {
                 .map(|position| letter('a', stream.below(position, self.symbols)))
                 .collect(),
             length: Some(length),
-        }
+        })
     }
 }

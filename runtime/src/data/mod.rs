@@ -1,17 +1,28 @@
-//! Tasks: finite sets of problems, one tenth of them held out.
+//! Tasks: finite sets of problems, some of them held out.
 
 mod arithmetic;
+mod chain_sum;
 mod letters;
+mod letters_after;
+mod letters_peak;
+mod mixture;
 mod order;
+mod rows;
 mod running_sum;
 
 pub use arithmetic::Arithmetic;
+pub use chain_sum::ChainSum;
 pub use letters::Letters;
+pub use letters_after::LettersAfter;
+pub use letters_peak::LettersPeak;
+pub use mixture::Mixture;
 pub use order::{ProblemOrder, evaluation};
+pub use rows::{Columns, Rows};
 pub use running_sum::RunningSum;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::{ArgumentError, Fault};
 use crate::random::{Permutation, Purpose, Stream};
 
 /// Which part of a task's problems.
@@ -39,12 +50,51 @@ pub trait Task {
     /// As the language writes it, such as `data.arithmetic`.
     fn name(&self) -> &'static str;
 
-    /// How many problems a split has; at least one.
+    /// How many problems a split has; at least one to train on.
     fn size(&self, split: Split) -> u64;
 
     /// The problem `index` of a split, below its size. The same index always gives the same prompt and answer;
     /// what is random in a demonstration is drawn from `stream`.
-    fn problem(&self, split: Split, index: u64, stream: Stream) -> Problem;
+    fn problem(&self, split: Split, index: u64, stream: Stream) -> Result<Problem, Fault>;
+}
+
+/// The prompt of tasks whose responses answer nothing in particular: a model needs something to go on from.
+const NO_PROMPT: &str = ":";
+
+/// A problem without a question, the only one of its split; a response is over after `length` tokens.
+fn unprompted(split: Split, length: u64, demonstration: String) -> Problem {
+    Problem {
+        id: match split {
+            Split::Train => 0,
+            Split::HeldOut => 1,
+        },
+        prompt: NO_PROMPT.to_string(),
+        answer: String::new(),
+        demonstration,
+        length: Some(length),
+    }
+}
+
+/// A whole number among the arguments of a task that lies in `range`.
+fn within(
+    name: &'static str,
+    value: i64,
+    range: std::ops::RangeInclusive<i64>,
+) -> Result<u64, ArgumentError> {
+    if range.contains(&value) {
+        return Ok(value as u64);
+    }
+    let message = format!(
+        "`{name}` must be from {} to {}, found {value}",
+        range.start(),
+        range.end()
+    );
+    Err(ArgumentError::new(name, message))
+}
+
+/// The letter of this number, from `a` on.
+fn letter(number: u64) -> char {
+    char::from(b'a' + number as u8)
 }
 
 /// The fixed division of `0..size` into nine tenths to train on and one tenth held out.

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Problem, Split, Task};
+use crate::error::Fault;
 use crate::random::{Permutation, Purpose, Stream};
 
 /// A walk through one split, without replacement within an epoch; each epoch has an order of its own. It is two
@@ -24,7 +25,7 @@ impl ProblemOrder {
         split: Split,
         stream: Stream,
         count: u64,
-    ) -> Vec<Problem> {
+    ) -> Result<Vec<Problem>, Fault> {
         let size = task.size(split);
         let next = |_| {
             if self.position == size {
@@ -43,7 +44,7 @@ impl ProblemOrder {
 }
 
 /// The `count` held-out problems, or all that there are, on which every run of a task is evaluated.
-pub fn evaluation(task: &dyn Task, count: u64) -> Vec<Problem> {
+pub fn evaluation(task: &dyn Task, count: u64) -> Result<Vec<Problem>, Fault> {
     let count = count.min(task.size(Split::HeldOut));
     let stream = Stream::new(0, Purpose::Order);
     ProblemOrder::default().draw(task, Split::HeldOut, stream, count)

@@ -1,7 +1,7 @@
 //! `data.running_sum`: `7+2+5=` is worked out as `9;9;14;#14`.
 
 use super::{Partition, Problem, Split, Task};
-use crate::error::ArgumentError;
+use crate::error::{ArgumentError, Fault};
 use crate::random::Stream;
 
 /// Sums of 2 to `terms` digits, each number of terms equally frequent. A demonstration writes every running total
@@ -54,7 +54,7 @@ impl Task for RunningSum {
         longest * self.sums.len() as u64
     }
 
-    fn problem(&self, split: Split, index: u64, stream: Stream) -> Problem {
+    fn problem(&self, split: Split, index: u64, stream: Stream) -> Result<Problem, Fault> {
         let n_lengths = self.sums.len() as u64;
         let (place, choice) = (index / n_lengths, index % n_lengths);
         let sums = &self.sums[choice as usize];
@@ -76,13 +76,13 @@ impl Task for RunningSum {
         demonstration += &format!("#{total}");
 
         let digits: Vec<String> = terms.iter().map(u64::to_string).collect();
-        Problem {
+        Ok(Problem {
             // Sums of n terms take the numbers from 10ⁿ on, so ids of different lengths differ.
             id: 10u64.pow(terms.len() as u32) + number,
             prompt: digits.join("+") + "=",
             answer: total.to_string(),
             demonstration,
             length: None,
-        }
+        })
     }
 }

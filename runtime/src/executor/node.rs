@@ -98,7 +98,7 @@ impl Executor<'_> {
             return self.give_draw(id, drawn);
         } else if let Op::Field(name) = op {
             self.field(operands, name)?
-        } else if let Op::Model { .. } | Op::Trainable(_) = op {
+        } else if op.is_of_a_model() || (matches!(op, Op::State(_)) && !operands.is_empty()) {
             host.model(graph, id, &only_values())?
         } else if let Op::Scan { .. } = op {
             return self.scan(id, &values, host);

@@ -172,6 +172,7 @@ fn made(op: &Op) -> Vec<DimId> {
         | Op::Draw(_)
         | Op::Field(_)
         | Op::Model { .. }
+        | Op::Backward { .. }
         | Op::Trainable(_)
         | Op::Random { .. }
         | Op::Unary(_)

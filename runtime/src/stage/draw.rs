@@ -8,6 +8,7 @@ use rlp_compiler::graph::{DataRef, Draw, DrawArg, Graph, ModelRef, NodeId};
 use rlp_compiler::ty::{DimId, Ty};
 
 use super::host::{Record, StageHost, draw_index, draw_of};
+use super::table;
 use crate::data::{Problem, Split, evaluation};
 use crate::error::{Fault, Result};
 use crate::executor::Drawn;
@@ -30,7 +31,7 @@ impl StageHost<'_> {
             operands: &[],
         };
         let counted = match draw.block.as_str() {
-            "sampler.rollout_pairs" => "pairs",
+            "sampler.rollout_pairs" | "sampler.comparisons" => "pairs",
             _ => "prompts",
         };
         let count = args.whole(counted)? as u64;
@@ -51,18 +52,27 @@ impl StageHost<'_> {
             draw,
             operands: &[],
         };
-        let data = args.data("task")?;
         let index = draw_index(graph, node)?;
         let stream = self.stream(Purpose::Order, index);
+        let table = table::prompts(graph, node, draw)?;
+        if let Some(prompts) = &table {
+            let walk = self.walks.entry(index).or_default();
+            return Ok(walk.draw(prompts, Split::Train, stream, count));
+        }
+        let data = args.data("task")?;
         let task = self.world.tasks[data.data].as_ref();
         if data.held_out {
-            let mut problems = evaluation(task, count);
+            if task.size(Split::HeldOut) == 0 {
+                let message = format!("`{}` holds nothing out", task.name());
+                return Err(Fault::input(message).into());
+            }
+            let mut problems = evaluation(task, count)?;
             problems.retain(|problem| !seen.contains(&problem.id));
             return Ok(problems);
         }
         let walk = self.walks.entry(index).or_default();
         if seen.is_empty() {
-            return Ok(walk.draw(task, Split::Train, stream, count));
+            return Ok(walk.draw(task, Split::Train, stream, count)?);
         }
         // One by one, so that none is passed over for good; a whole pass finds every one that is left.
         let mut problems: Vec<Problem> = Vec::new();
@@ -70,7 +80,7 @@ impl StageHost<'_> {
             if problems.len() as u64 == count {
                 break;
             }
-            let found = walk.draw(task, Split::Train, stream, 1);
+            let found = walk.draw(task, Split::Train, stream, 1)?;
             let is_new = |problem: &Problem| {
                 !seen.contains(&problem.id) && problems.iter().all(|own| own.id != problem.id)
             };
@@ -102,7 +112,11 @@ impl StageHost<'_> {
                 let both = self.rollout(&args, 2, problems, stream)?;
                 vec![("a.", both.one_of(2, 0)?), ("b.", both.one_of(2, 1)?)]
             }
-            _ => vec![("", self.demonstrations(problems))],
+            "sampler.comparisons" => vec![
+                ("chosen.", self.written(problems, |problem| &problem.demonstration)),
+                ("rejected.", self.written(problems, |problem| &problem.answer)),
+            ],
+            _ => vec![("", self.written(problems, |problem| &problem.demonstration))],
         };
         let mut drawn = Drawn {
             fields: Vec::new(),
@@ -131,6 +145,9 @@ impl StageHost<'_> {
         problems: &[Problem],
         stream: crate::random::Stream,
     ) -> Result<Batch> {
+        if let Some(table) = args.computed("policy")? {
+            return table::draw(args, table.tensor()?, samples, problems, stream);
+        }
         let policy = args.model("policy")?;
         let tokenizer = self.world.models[policy.model].tokenizer;
         let sampling = Sampling {
@@ -159,6 +176,7 @@ impl StageHost<'_> {
         let rows = responses.len();
         Ok(Batch {
             shape: vec![problems.len() as i64, sampling.samples],
+            items: (0..rows).map(|row| of_row(row).id).collect(),
             text: responses
                 .iter()
                 .map(|tokens| tokenizer.decode(tokens))
@@ -176,11 +194,12 @@ impl StageHost<'_> {
         })
     }
 
-    fn demonstrations(&self, problems: &[Problem]) -> Batch {
+    /// A response that stands in each problem.
+    fn written(&self, problems: &[Problem], of: impl Fn(&Problem) -> &String) -> Batch {
         // Every model that can be made reads bytes.
         let tokenizer = crate::tokenizer::Tokenizer::Bytes;
         let response = |problem: &Problem| {
-            let mut tokens = tokenizer.encode(&problem.demonstration);
+            let mut tokens = tokenizer.encode(of(problem));
             if problem.length.is_none() {
                 tokens.push(tokenizer.end());
             }
@@ -188,9 +207,10 @@ impl StageHost<'_> {
         };
         Batch {
             shape: vec![problems.len() as i64],
+            items: problems.iter().map(|problem| problem.id).collect(),
             text: problems
                 .iter()
-                .map(|problem| problem.demonstration.clone())
+                .map(|problem| of(problem).clone())
                 .collect(),
             prompt_text: problems
                 .iter()
@@ -217,6 +237,8 @@ impl StageHost<'_> {
 pub(super) struct Batch {
     /// Sizes of the dimensions that number the rows.
     pub(super) shape: Vec<i64>,
+    /// The identity of each row's problem.
+    pub(super) items: Vec<u64>,
     pub(super) text: Vec<String>,
     pub(super) prompt_text: Vec<String>,
     pub(super) answer: Vec<String>,
@@ -247,6 +269,7 @@ impl Batch {
         };
         Ok(Batch {
             shape: vec![responses.len() as i64],
+            items: every(&self.items, n, number),
             text: every(&self.text, n, number),
             prompt_text: every(&self.prompt_text, n, number),
             answer: every(&self.answer, n, number),
@@ -282,8 +305,16 @@ impl Batch {
         });
         let own: Vec<(&str, &Ty)> = own.collect();
         let mut fields = Vec::new();
-        for (name, _) in &own {
+        for (name, ty) in &own {
             fields.push(match *name {
+                "item" => {
+                    // A dimension inside that of the problems has the same problem throughout.
+                    let shape = &self.shape[..ty.dims.len()];
+                    let inside: i64 = self.shape[ty.dims.len()..].iter().product();
+                    let items = self.items.iter().step_by(inside.max(1) as usize);
+                    let items: Vec<i64> = items.map(|&item| item as i64).collect();
+                    on_device(Tensor::f_from_slice(&items)?.f_reshape(shape)?)?.into()
+                }
                 "text" => texts(&self.text),
                 "prompt_text" => texts(&self.prompt_text),
                 "answer" => texts(&self.answer),
@@ -390,6 +421,16 @@ impl<'a> Args<'a> {
             .find(|(own, _)| own == name)
             .map(|(_, arg)| arg);
         arg.ok_or_else(|| self.broken(name))
+    }
+
+    /// The value of an argument that is computed while the stage runs; `None` if it is known otherwise.
+    pub(crate) fn computed(&self, name: &str) -> Result<Option<&'a Value>, Fault> {
+        match self.get(name)? {
+            DrawArg::Operand(operand) => Ok(self.operands.get(*operand)),
+            DrawArg::Static(_) | DrawArg::Model(_) | DrawArg::Data(_) | DrawArg::Record(_) => {
+                Ok(None)
+            }
+        }
     }
 
     pub(crate) fn model(&self, name: &str) -> Result<&ModelRef, Fault> {

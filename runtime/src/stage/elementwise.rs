@@ -30,6 +30,7 @@ pub(super) fn is_elementwise(update: &UpdatePlan) -> bool {
             | Op::Draw(_)
             | Op::Field(_)
             | Op::Model { .. }
+            | Op::Backward { .. }
             | Op::Trainable(_)
             | Op::Random { .. }
             | Op::Text(_)

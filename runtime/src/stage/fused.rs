@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use rlp_compiler::graph::{Graph, NodeId, Op};
+use rlp_compiler::graph::{Graph, NodeId};
 use rlp_compiler::pass::LossGraph;
 use rlp_compiler::plan::TrainPlan;
 
@@ -52,7 +52,7 @@ impl Fused {
         // What models compute without gradient is given as well: they are no part of any kernel.
         let models = late
             .iter()
-            .filter(|&&id| matches!(graph.op(id), Op::Model { .. } | Op::Trainable(_)));
+            .filter(|&&id| graph.op(id).is_of_a_model());
         let given: BTreeSet<NodeId> = given
             .iter()
             .chain(models)

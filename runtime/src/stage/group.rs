@@ -16,6 +16,7 @@ use crate::model::CausalLm;
 use crate::resource::World;
 use crate::state::Archive;
 use crate::tensor::{Device, Tensor, Value};
+use crate::trainable::Trainable;
 
 /// Rules that treat every element alike update many parameters at once, up to this many elements: more would only
 /// make the temporaries of an update larger.
@@ -114,11 +115,11 @@ pub(crate) fn groups<'p>(plan: &'p TrainPlan, world: &World) -> Vec<Group<'p>> {
     }
     for (place, &tensor) in plan.tensors.iter().enumerate() {
         let own = &world.tensors[tensor];
-        let names = |rule: &&RulePlan| names_tensor(&rule.on, &own.name);
+        let names = |rule: &&RulePlan| names_tensor(&rule.on, own);
         let rule = plan.rules.iter().find(names);
         let member = Member {
             owner: Owner::Tensor { place, tensor },
-            name: own.name.clone(),
+            name: own.full_name(),
             shape: own.value.size(),
         };
         if let Some(rule) = rule {
@@ -455,12 +456,14 @@ fn belongs(group: &ParameterGroup, network: &CausalLm, parameter: usize) -> bool
     }
 }
 
-/// Whether a group names a trainable tensor by itself, which is none of a model's matrices.
-fn names_tensor(group: &ParameterGroup, name: &str) -> bool {
+/// Whether a group names a tensor of the plan; one by itself is none of a model's matrices.
+fn names_tensor(group: &ParameterGroup, tensor: &Trainable) -> bool {
+    let is_matrix = tensor.owner.is_some() && tensor.value.dim() == 2;
     match group {
-        ParameterGroup::All | ParameterGroup::Others => true,
-        ParameterGroup::Matrices => false,
-        ParameterGroup::Named(pattern) => matches(pattern, name),
+        ParameterGroup::All => true,
+        ParameterGroup::Others => !is_matrix,
+        ParameterGroup::Matrices => is_matrix,
+        ParameterGroup::Named(pattern) => matches(pattern, &tensor.name),
     }
 }
 

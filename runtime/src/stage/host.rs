@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use rlp_compiler::graph::{Draw, DrawArg, Graph, ModelRef, NodeId, Op};
+use rlp_compiler::graph::{Draw, DrawArg, Graph, ModelOutput, ModelRef, NodeId, Op};
 use rlp_compiler::ty::DimId;
 
+use super::memory;
+use super::preferences::preferred;
 use super::rows;
-use super::sequence::Sequences;
+use super::sequence::{Differentiated, Sequences};
 use super::truncate::truncated;
 use super::window::{self, Slot};
 use crate::data::ProblemOrder;
@@ -18,7 +20,7 @@ use crate::profile::{self, Label, Work};
 use crate::random::{Purpose, Stream};
 use crate::resource::{Frozen, World};
 use crate::state::Archive;
-use crate::tensor::{Device, Value};
+use crate::tensor::{Device, Tensor, Value, with_gradient};
 use crate::torch::{Context, axis};
 use crate::trainable::FrozenTensors;
 
@@ -252,8 +254,14 @@ impl Host for StageHost<'_> {
         let graph = executor.graph();
         let draw = draw_of(graph, node)?;
         let record = match draw.block.as_str() {
-            "sampler.rollout" | "sampler.rollout_pairs" | "sampler.demonstrations" => {
-                self.draw_problems(graph, node, operands)?
+            "sampler.rollout"
+            | "sampler.rollout_pairs"
+            | "sampler.demonstrations"
+            | "sampler.comparisons" => self.draw_problems(graph, node, operands)?,
+            "sampler.preferences" => {
+                let index = draw_index(graph, node)?;
+                let stream = self.stream(Purpose::Sample, index).at(self.step);
+                preferred(executor, node, operands, stream)?
             }
             "sampler.windowed" => self.windowed(graph, node)?,
             "sampler.dynamic" => self.dynamic(executor, node, operands)?,
@@ -276,6 +284,16 @@ impl Host for StageHost<'_> {
         if let Op::Trainable(tensor) = graph.op(node) {
             let value = self.frozen_tensors.resolve(tensor, &self.world.tensors)?;
             return Ok(value.into());
+        }
+        if let Op::State(index) = graph.op(node) {
+            let [items, initial] = operands else {
+                return Err(Fault::broken("a memory is of items").into());
+            };
+            let found = memory::look_up(&self.states[*index], items.tensor()?, initial.tensor()?);
+            return Ok(found?.into());
+        }
+        if let Op::Backward { model, outputs } = graph.op(node) {
+            return self.backward(model, outputs, operands);
         }
         let Op::Model { model, output } = graph.op(node) else {
             return Err(Fault::broken("a model is read by a `Model` node").into());
@@ -300,6 +318,36 @@ impl Host for StageHost<'_> {
             Some((_, _, sequences, passes)) => Ok(sequences.output(passes, *output)?.into()),
             None => Err(Fault::broken("a pass was made").into()),
         }
+    }
+}
+
+impl StageHost<'_> {
+    /// The gradient of Σ output · adjoint by the parameters of a model, end to end: a forward and a backward pass.
+    fn backward(
+        &self,
+        model: &ModelRef,
+        outputs: &[ModelOutput],
+        operands: &[Value],
+    ) -> Result<Value> {
+        let network = self.frozen.resolve(model, self.world)?;
+        let (read, adjoints) = operands.split_at(operands.len() - outputs.len());
+        let adjoints = outputs.iter().zip(adjoints);
+        let adjoints = adjoints.map(|(&output, adjoint)| {
+            Ok((output, adjoint.tensor()?.f_detach()?))
+        });
+        let adjoints = adjoints.collect::<Result<Vec<_>, Fault>>()?;
+        let gradients = with_gradient(|| {
+            let (pass, _) = Differentiated::forward(
+                network,
+                Sequences::new(read)?,
+                self.micro_batch,
+                outputs,
+            )?;
+            pass.backward(network, &adjoints)
+        })?;
+        let flat = gradients.iter().map(|own| own.f_reshape([-1]));
+        let flat = flat.collect::<std::result::Result<Vec<_>, _>>().map_err(Fault::from)?;
+        Ok(Tensor::f_cat(&flat, 0).map_err(Fault::from)?.into())
     }
 }
 
@@ -378,7 +426,7 @@ pub(crate) fn renew(draw: &Draw, value: &Value, dims: &[DimId]) -> Result<Value,
 fn model_refs(graph: &Graph) -> Vec<&ModelRef> {
     let mut refs = Vec::new();
     for id in graph.ids() {
-        if let Op::Model { model, .. } = graph.op(id) {
+        if let Op::Model { model, .. } | Op::Backward { model, .. } = graph.op(id) {
             refs.push(model);
         }
     }

@@ -187,7 +187,7 @@ fn varying(score: &Tensor, dims: &[DimId], group: DimId) -> Result<Tensor, Fault
 }
 
 /// Sequences of one round may be longer than those of another.
-fn same_sizes(rounds: Vec<Value>, but: usize) -> Result<Vec<Value>, Fault> {
+pub(super) fn same_sizes(rounds: Vec<Value>, but: usize) -> Result<Vec<Value>, Fault> {
     let n_axes = rounds.first().map_or(0, |value| value.shape().len());
     let mut rounds = rounds;
     for axis in (0..n_axes).filter(|&axis| axis != but) {

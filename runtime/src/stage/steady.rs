@@ -35,8 +35,17 @@ impl Steady {
             let operands = graph.operands(id);
             let op = graph.op(id);
             let stays = if let Op::Draw(index) = op {
-                graph.draws[*index].block == "sampler.once"
-            } else if let Op::Model { model, .. } | Op::Trainable(model) = op {
+                match graph.draws[*index].block.as_str() {
+                    "sampler.once" => true,
+                    "sampler.preferences" => {
+                        operands.iter().all(|operand| steady[operand.index()])
+                    }
+                    _ => false,
+                }
+            } else if let Op::Model { model, .. }
+            | Op::Backward { model, .. }
+            | Op::Trainable(model) = op
+            {
                 phases[id.index()] != Phase::Minibatch
                     && model.frozen.is_none_or(|every| every == 0)
             } else {

@@ -97,6 +97,7 @@ impl StageHost<'_> {
 
         let batch = Batch {
             shape,
+            items: pool.iter().map(|slot| slot.problem.id).collect(),
             text: pool
                 .iter()
                 .map(|slot| tokenizer.decode(&slot.tokens))

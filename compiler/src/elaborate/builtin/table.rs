@@ -427,6 +427,12 @@ pub const BUILTINS: &[Builtin] = &[
         1,
         "the items of a data source that are never trained on",
     ),
+    function(
+        "memory",
+        &["items", "initial"],
+        2,
+        "after `state x =`: a number for each item of a data source, whatever batch it comes in",
+    ),
     // Tests.
     function(
         "update",

@@ -116,6 +116,7 @@ pub(super) fn rule(b: &mut Builder, id: NodeId, g: NodeId, active: &[bool]) -> V
         | Op::Draw(_)
         | Op::Field(_)
         | Op::Model { .. }
+        | Op::Backward { .. }
         | Op::Trainable(_)
         | Op::Random { .. }
         | Op::ArgReduce { .. }

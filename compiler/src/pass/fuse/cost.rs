@@ -97,6 +97,7 @@ pub(super) fn work(graph: &Graph, id: NodeId) -> f64 {
         | Op::Draw(_)
         | Op::Field(_)
         | Op::Model { .. }
+        | Op::Backward { .. }
         | Op::Trainable(_)
         | Op::Random { .. }
         | Op::Broadcast

@@ -216,6 +216,7 @@ fn is_arithmetic(graph: &Graph, id: NodeId) -> bool {
         | Op::Draw(_)
         | Op::Field(_)
         | Op::Model { .. }
+        | Op::Backward { .. }
         | Op::Trainable(_)
         | Op::Random { .. }
         | Op::Rename(_)

@@ -42,7 +42,7 @@ pub fn fused_parts(stage: &StagePlan) -> Vec<FusedPart> {
             .late
             .iter()
             .copied()
-            .filter(|&id| matches!(stage.graph.op(id), Op::Model { .. } | Op::Trainable(_)));
+            .filter(|&id| stage.graph.op(id).is_of_a_model());
         let given: BTreeSet<NodeId> = given.chain(models).collect();
         if let Ok(loss) = LossGraph::new(&stage.graph, train.loss, &train.outputs, &given) {
             parts.push(sized(update(number, &loss), &sizes));
