@@ -9,7 +9,7 @@ use super::draw::Args;
 use super::host::{Record, draw_of};
 use super::kept::same_sizes;
 use super::rows;
-use crate::error::Fault;
+use crate::error::{Fault, Numbers};
 use crate::executor::{Drawn, Executor};
 use crate::random::Stream;
 use crate::tensor::{Tensor, Value, elements};
@@ -94,9 +94,8 @@ fn verdicts(duo: &Duo<'_, '_>, stream: Stream) -> Result<Verdicts, Fault> {
         }
         let ahead = (score_a[row] - score_b[row]) / temperature;
         if ahead.is_nan() {
-            return Err(Fault::NotFinite {
-                what: "the difference of two scores".to_string(),
-            });
+            let what = "the difference of two scores";
+            return Err(Fault::not_finite(what, Numbers::default()));
         }
         let prefers_a = 1.0 / (1.0 + (-ahead).exp());
         kept.push((row as i64, stream.uniform(row as u64) >= prefers_a));
