@@ -8,7 +8,8 @@ use rlp_compiler::graph::{ModelOutput, ModelRef, Op};
 use rlp_compiler::plan::{Plan, Resource, ResourceArg};
 
 use crate::data::{
-    Arithmetic, ChainSum, Columns, Letters, LettersAfter, LettersPeak, Mixture, Rows, RunningSum, Task,
+    Arithmetic, ChainSum, Columns, Letters, LettersAfter, LettersPeak, Mixture, Rows, RunningSum,
+    Task,
 };
 use crate::error::{Fault, Result, RunError};
 use crate::executor::Kernels;
@@ -50,7 +51,7 @@ impl World {
         for (index, resource) in plan.models.iter().enumerate() {
             let mut model = open_model(resource, stream.at(index as u64).bits(0), (kind, device))
                 .map_err(|fault| RunError::from(fault).at_span(resource.span))?;
-            if reads_value(plan, index) {
+            if resource.block == "model.value_lm" || reads_value(plan, index) {
                 model.network.add_value_head();
             }
             models.push(model);
@@ -145,7 +146,7 @@ fn reads_value(plan: &Plan, index: usize) -> bool {
 fn open_model(resource: &Resource, seed: u64, options: (Kind, Device)) -> Result<Model, Fault> {
     let (kind, device) = options;
     match resource.block.as_str() {
-        "model.causal_lm" => {
+        "model.causal_lm" | "model.value_lm" => {
             let network = CausalLm::new(causal_lm_config(resource)?, seed, kind, device)?;
             let tokenizer = Tokenizer::Bytes;
             let (vocab, needed) = (network.config().vocab, tokenizer.vocab());

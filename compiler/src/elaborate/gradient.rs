@@ -21,7 +21,8 @@ impl Elaborator<'_> {
         span: Span,
     ) -> Result<Tensor> {
         if self.level > 0 {
-            let message = "the gradient with respect to a model may not stand in the step of a scan";
+            let message =
+                "the gradient with respect to a model may not stand in the step of a scan";
             return self.error("misplaced-statement", span, message);
         }
         let dims = self.ty(y).dims.clone();
@@ -37,8 +38,9 @@ impl Elaborator<'_> {
         };
         let Some(count) = self.graph().dims.get(objective).size else {
             let name = self.dim_name(objective).to_string();
-            let message =
-                format!("how many `{name}` there are must be known before the run: each has its gradient");
+            let message = format!(
+                "how many `{name}` there are must be known before the run: each has its gradient"
+            );
             return self.error("not-known-before-run", y_span, message);
         };
         let mut rows = Vec::new();
@@ -71,20 +73,20 @@ impl Elaborator<'_> {
         let mut params = Vec::new();
         let mut total = 0;
         for (name, kept) in &made.bound {
-            let crate::elaborate::kept::Kept::Tensor(index, _) = kept else {
-                continue;
-            };
-            if !made.params.contains(index) {
+            if !made.trained.contains(&name.name) {
                 continue;
             }
             // A parameter under other dimensions stands behind a `Rename`.
             let Value::Tensor(read) = self.read_kept(kept, of.frozen, name.span)? else {
                 continue;
             };
-            let node = match self.levels[0].graph.op(read.node) {
-                Op::Trainable(_) => read.node,
-                _ => self.levels[0].graph.operands(read.node)[0],
+            let graph = &self.levels[0].graph;
+            let behind = match graph.op(read.node) {
+                Op::Rename(_) => graph.operands(read.node).first().copied(),
+                _ => None,
             };
+            let is_leaf = |node: &NodeId| matches!(graph.op(*node), Op::Trainable(_));
+            let node = behind.filter(is_leaf).unwrap_or(read.node);
             let leaf = Tensor { level: 0, node };
             let sizes = self.ty(leaf).dims.iter();
             let sizes = sizes.map(|&dim| self.graph().dims.get(dim).size.unwrap_or(1));
@@ -95,7 +97,10 @@ impl Elaborator<'_> {
         if !params.iter().any(|(leaf, ..)| live.contains(&leaf.node)) {
             return self.nothing_reaches(span);
         }
-        let key = (DimId(u32::MAX - (1 << 20) - of.made as u32), "parameter".to_string());
+        let key = (
+            DimId(u32::MAX - (1 << 20) - of.made as u32),
+            "parameter".to_string(),
+        );
         let parameter = self.parameter_dim(key, Some(total), &made.definition.name, span);
         let ty = Ty::new(Elem::Real, vec![parameter]);
         let mut whole: Option<Tensor> = None;
