@@ -151,9 +151,8 @@ impl Elaborator<'_> {
                 continue;
             };
             if name.name == field.name {
-                let made = self.framed(&source, span, |this| {
-                    this.in_scope(scope, |this| this.expr(value))
-                })?;
+                // Not within the block itself: the variant is made by it once more, where it is named.
+                let made = self.in_scope(scope, |this| this.expr(value))?;
                 if let Value::Data(own) = &made {
                     let of = self.data[data.data].name.clone();
                     self.data[own.data].name = format!("{of}.{}", field.name);
@@ -193,7 +192,11 @@ impl Elaborator<'_> {
         known: &[&str],
     ) -> Reported {
         let message = format!("`{}` has no {what} `{}`", source.name, name.name);
-        let code = if what == "field" { "unknown-field" } else { "unknown-name" };
+        let code = if what == "field" {
+            "unknown-field"
+        } else {
+            "unknown-name"
+        };
         let diagnostic =
             Diagnostic::error(code, name.span, message).label(source.block.head, "declared here");
         let near = nearest(&name.name, known.iter().copied());

@@ -86,11 +86,7 @@ pub(super) fn field(graph: &Graph, name: &str, ids: &[NodeId]) -> Result<Ty, Str
     Ok(ty.clone())
 }
 
-pub(super) fn backward(
-    outputs: &[ModelOutput],
-    operands: &[&Ty],
-    ty: &Ty,
-) -> Result<(), String> {
+pub(super) fn backward(outputs: &[ModelOutput], operands: &[&Ty], ty: &Ty) -> Result<(), String> {
     let (read, adjoints) = operands.split_at(operands.len().saturating_sub(outputs.len()));
     claim(adjoints.len() == outputs.len(), "an output without adjoint")?;
     for (&output, adjoint) in outputs.iter().zip(adjoints) {
@@ -130,5 +126,9 @@ pub(super) fn model(output: ModelOutput, operands: &[&Ty], ty: &Ty) -> Result<()
             claim(fresh == 0, "a dimension too many")
         }
         ModelOutput::Logits => claim(fresh == 1, "logits have one dimension more than the tokens"),
+        ModelOutput::Hidden => claim(
+            fresh == 2,
+            "hidden states have two dimensions more than the tokens",
+        ),
     }
 }

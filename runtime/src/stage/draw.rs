@@ -113,8 +113,14 @@ impl StageHost<'_> {
                 vec![("a.", both.one_of(2, 0)?), ("b.", both.one_of(2, 1)?)]
             }
             "sampler.comparisons" => vec![
-                ("chosen.", self.written(problems, |problem| &problem.demonstration)),
-                ("rejected.", self.written(problems, |problem| &problem.answer)),
+                (
+                    "chosen.",
+                    self.written(problems, |problem| &problem.demonstration),
+                ),
+                (
+                    "rejected.",
+                    self.written(problems, |problem| &problem.answer),
+                ),
             ],
             _ => vec![("", self.written(problems, |problem| &problem.demonstration))],
         };
@@ -208,10 +214,7 @@ impl StageHost<'_> {
         Batch {
             shape: vec![problems.len() as i64],
             items: problems.iter().map(|problem| problem.id).collect(),
-            text: problems
-                .iter()
-                .map(|problem| of(problem).clone())
-                .collect(),
+            text: problems.iter().map(|problem| of(problem).clone()).collect(),
             prompt_text: problems
                 .iter()
                 .map(|problem| problem.prompt.clone())

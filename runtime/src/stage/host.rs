@@ -299,6 +299,15 @@ impl Host for StageHost<'_> {
             return Err(Fault::broken("a model is read by a `Model` node").into());
         };
         let read = graph.operands(node);
+        if *output == ModelOutput::Hidden {
+            let sequences = Sequences::new(operands)?;
+            let network = self.frozen.resolve(model, self.world)?;
+            let batches = sequences.micro_batches(self.micro_batch);
+            let states = batches
+                .iter()
+                .map(|batch| profile::within(Label::Work(Work::Forward), || network.states(batch)));
+            return Ok(sequences.assemble(states.collect())?.into());
+        }
         let is_same = |(own, nodes, ..): &(ModelRef, Vec<NodeId>, Sequences, Vec<Pass>)| {
             own == model && *nodes == read
         };
@@ -332,21 +341,18 @@ impl StageHost<'_> {
         let network = self.frozen.resolve(model, self.world)?;
         let (read, adjoints) = operands.split_at(operands.len() - outputs.len());
         let adjoints = outputs.iter().zip(adjoints);
-        let adjoints = adjoints.map(|(&output, adjoint)| {
-            Ok((output, adjoint.tensor()?.f_detach()?))
-        });
+        let adjoints =
+            adjoints.map(|(&output, adjoint)| Ok((output, adjoint.tensor()?.f_detach()?)));
         let adjoints = adjoints.collect::<Result<Vec<_>, Fault>>()?;
         let gradients = with_gradient(|| {
-            let (pass, _) = Differentiated::forward(
-                network,
-                Sequences::new(read)?,
-                self.micro_batch,
-                outputs,
-            )?;
+            let (pass, _) =
+                Differentiated::forward(network, Sequences::new(read)?, self.micro_batch, outputs)?;
             pass.backward(network, &adjoints)
         })?;
         let flat = gradients.iter().map(|own| own.f_reshape([-1]));
-        let flat = flat.collect::<std::result::Result<Vec<_>, _>>().map_err(Fault::from)?;
+        let flat = flat
+            .collect::<std::result::Result<Vec<_>, _>>()
+            .map_err(Fault::from)?;
         Ok(Tensor::f_cat(&flat, 0).map_err(Fault::from)?.into())
     }
 }
