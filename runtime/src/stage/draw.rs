@@ -57,7 +57,7 @@ impl StageHost<'_> {
         let table = table::prompts(graph, node, draw)?;
         if let Some(prompts) = &table {
             let walk = self.walks.entry(index).or_default();
-            return Ok(walk.draw(prompts, Split::Train, stream, count));
+            return Ok(walk.draw(prompts, Split::Train, stream, count)?);
         }
         let data = args.data("task")?;
         let task = self.world.tasks[data.data].as_ref();
