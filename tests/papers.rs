@@ -38,11 +38,15 @@ papers! {
     dot
     drpo
     gentle_outliers
+    glow
     grpo_lambda
+    loss_reweighting
     p3o
     pressed_weights
     quark_medical
     quark_ties
+    rpo
+    sparsepo
     tppo
 }
 
