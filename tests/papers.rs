@@ -38,11 +38,19 @@ papers! {
     dot
     drpo
     gentle_outliers
+    glow
     grpo_lambda
+    inpo
+    loss_reweighting
+    madpo
+    npo
     p3o
     pressed_weights
     quark_medical
     quark_ties
+    raco
+    rpo
+    sparsepo
     tppo
 }
 

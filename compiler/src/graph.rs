@@ -141,6 +141,8 @@ pub enum ModelOutput {
     Value,
     /// Logits each token was drawn from.
     Logits,
+    /// The residual stream after each layer where each token is about to be generated.
+    Hidden,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -276,7 +278,7 @@ pub enum Op {
     /// One field of a draw, its only operand.
     Field(String),
     /// Operands: tokens `int[d.., token]`, context tokens `int[d.., prompt_token]`, temperature `real`,
-    /// the two masks. Result: `real[d.., token]` (`Logits`: and the new dimension `vocab`).
+    /// the two masks. Result: `real[d.., token]` (`Logits`: and the new dimension `vocab`; `Hidden`: `layer`, `feature`).
     Model {
         model: ModelRef,
         output: ModelOutput,

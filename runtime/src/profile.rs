@@ -329,6 +329,7 @@ fn place_of(graph: &Graph, id: NodeId) -> Place {
             ModelOutput::Entropy => "entropy",
             ModelOutput::Value => "value",
             ModelOutput::Logits => "logits",
+            ModelOutput::Hidden => "hidden",
         };
         return Place {
             span: node.span,

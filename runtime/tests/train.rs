@@ -7,6 +7,8 @@ mod asserted;
 mod exact;
 #[path = "train/executors.rs"]
 mod executors;
+#[path = "train/pairs.rs"]
+mod pairs;
 #[path = "train/program.rs"]
 mod program;
 #[path = "train/samplers.rs"]

@@ -154,7 +154,7 @@ impl Elaborator<'_> {
             | "between" | "trim" | "lower" | "upper" | "words" | "length" | "number"
             | "matches" | "captures" | "replace" | "occurrences" | "edit_distance"
             | "repetition" => self.text_function(name, &bound),
-            "logp" | "entropy" | "value" | "logits" => self.model_call(name, &bound),
+            "logp" | "entropy" | "value" | "logits" | "hidden" => self.model_call(name, &bound),
             "frozen" => self.frozen(&bound),
             "held_out" => self.held_out(&bound),
             "memory" => self.error(

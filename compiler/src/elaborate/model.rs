@@ -98,35 +98,50 @@ impl Elaborator<'_> {
             "logp" => ModelOutput::Logp,
             "entropy" => ModelOutput::Entropy,
             "value" => ModelOutput::Value,
+            "hidden" => ModelOutput::Hidden,
             _ => ModelOutput::Logits,
         };
         let mut ty = Ty {
             elem: Elem::Real,
             dims,
         };
-        if output == ModelOutput::Logits {
-            let size = self
-                .resource_number(model.model, "vocab")
-                .map(|size| size as u64);
-            let origin = format!("the vocabulary of `{}`", self.models[model.model].name);
-            let vocab = self.vocab_dim(
+        // Name, argument that sizes it, and what it is of the model.
+        let fresh: &[(&str, &str, &str)] = match output {
+            ModelOutput::Logp | ModelOutput::Entropy | ModelOutput::Value => &[],
+            ModelOutput::Logits => &[("vocab", "vocab", "the vocabulary")],
+            ModelOutput::Hidden => &[
+                ("layer", "layers", "the layers"),
+                ("feature", "hidden", "the hidden states"),
+            ],
+        };
+        for &(name, argument, what) in fresh {
+            let size = self.resource_number(model.model, argument);
+            let origin = format!("{what} of `{}`", self.models[model.model].name);
+            let dim = self.model_dim(
                 model.model,
                 Dim {
-                    name: "vocab".to_string(),
+                    name: name.to_string(),
                     origin,
                     span: bound.span,
                     ragged: None,
-                    size,
+                    // 0 stands for what the model's size says.
+                    size: size.map(|size| size as u64).filter(|&size| size > 0),
                 },
             );
-            ty = Ty::new(Elem::Real, ty.dims.iter().copied().chain([vocab]).collect());
+            ty = Ty::new(Elem::Real, ty.dims.iter().copied().chain([dim]).collect());
         }
-        self.push(Op::Model { model, output }, &operands, ty, bound.span)
-            .map(Value::Tensor)
+        let op = Op::Model { model, output };
+        let value = self.push(op, &operands, ty.clone(), bound.span)?;
+        if output == ModelOutput::Hidden {
+            return self
+                .push(Op::StopGrad, &[value], ty, bound.span)
+                .map(Value::Tensor);
+        }
+        Ok(Value::Tensor(value))
     }
 
-    /// One `vocab` for each model, so that the logits of a policy and of its frozen copy agree.
-    fn vocab_dim(&mut self, model: usize, dim: Dim) -> crate::ty::DimId {
+    /// One `vocab` for each model, so that the logits of a policy and of its frozen copy agree; one `layer` and `feature`.
+    fn model_dim(&mut self, model: usize, dim: Dim) -> crate::ty::DimId {
         let key = (crate::ty::DimId(u32::MAX - model as u32), dim.name.clone());
         if let Some(&known) = self.levels[0].renamed.get(&key) {
             return known;

@@ -151,9 +151,8 @@ impl Elaborator<'_> {
                 continue;
             };
             if name.name == field.name {
-                let made = self.framed(&source, span, |this| {
-                    this.in_scope(scope, |this| this.expr(value))
-                })?;
+                // Not within the block itself: the variant is made by it once more, where it is named.
+                let made = self.in_scope(scope, |this| this.expr(value))?;
                 if let Value::Data(own) = &made {
                     let of = self.data[data.data].name.clone();
                     self.data[own.data].name = format!("{of}.{}", field.name);

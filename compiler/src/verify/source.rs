@@ -126,5 +126,9 @@ pub(super) fn model(output: ModelOutput, operands: &[&Ty], ty: &Ty) -> Result<()
             claim(fresh == 0, "a dimension too many")
         }
         ModelOutput::Logits => claim(fresh == 1, "logits have one dimension more than the tokens"),
+        ModelOutput::Hidden => claim(
+            fresh == 2,
+            "hidden states have two dimensions more than the tokens",
+        ),
     }
 }

@@ -246,6 +246,24 @@ impl CausalLm {
         (hidden, grad.then_some(Trunk::Autograd), leaves)
     }
 
+    /// `[rows, width, layer, hidden]`: the residual stream after each layer where each response token is predicted; 0 at
+    /// padding.
+    pub(crate) fn states(&self, batch: &SequenceBatch) -> Tensor {
+        no_grad(|| {
+            let leaves = self.leaves(false);
+            let weights = Weights::new(&self.config, &leaves);
+            let inputs = batch.tokens.narrow(1, 0, batch.input_length());
+            let states = trunk::states(&self.config, &weights, &inputs).flatten(0, 1);
+            let (positions, slots) = places(batch);
+            let predicting = states.index_select(0, &positions);
+            let (rows, width, tail) = (batch.rows(), batch.width(), &states.size()[1..]);
+            let flat = [&[rows * width], tail].concat();
+            Tensor::zeros(flat, (states.kind(), states.device()))
+                .index_copy(0, &slots, &predicting)
+                .view_([&[rows, width], tail].concat())
+        })
+    }
+
     /// Normalised hidden states `[rows, length, hidden]` of token ids `[rows, length]`, as one differentiable function
     /// of `parameters`, given in the model's order.
     pub fn hidden_with_graph(&self, parameters: &[Tensor], tokens: &Tensor) -> Tensor {

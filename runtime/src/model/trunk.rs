@@ -122,6 +122,20 @@ pub(super) fn trunk(config: &CausalLmConfig, weights: &Weights, tokens: &Tensor)
     stream
 }
 
+/// The residual stream after every layer, `[rows, length, layer, hidden]`.
+pub(super) fn states(config: &CausalLmConfig, weights: &Weights, tokens: &Tensor) -> Tensor {
+    let mut stream = embed(weights, tokens);
+    let length = tokens.size()[1];
+    let positions = Tensor::arange(length, (Kind::Int64, tokens.device()));
+    let rotation = Rotation::new(config, &positions, stream.kind());
+    let mut states = Vec::new();
+    for layer in &weights.layers {
+        stream = layer.apply(config, &stream, &rotation, causal_attention);
+        states.push(stream.shallow_clone());
+    }
+    Tensor::stack(&states, 2)
+}
+
 pub(crate) fn embed(weights: &Weights, tokens: &Tensor) -> Tensor {
     Tensor::embedding(weights.embedding, tokens, -1, false, false)
 }

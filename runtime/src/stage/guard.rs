@@ -24,6 +24,7 @@ pub(crate) fn entering(upstream: &[(ModelOutput, Tensor)]) -> Result<Numbers, Fa
             ModelOutput::Entropy => "entropy",
             ModelOutput::Value => "value",
             ModelOutput::Logits => "logits",
+            ModelOutput::Hidden => "hidden",
         };
         let name = format!("the gradient by `{name}`");
         Ok((Origin::Name(name), Statistics::of(gradient, [], None)?))

@@ -299,6 +299,15 @@ impl Host for StageHost<'_> {
             return Err(Fault::broken("a model is read by a `Model` node").into());
         };
         let read = graph.operands(node);
+        if *output == ModelOutput::Hidden {
+            let sequences = Sequences::new(operands)?;
+            let network = self.frozen.resolve(model, self.world)?;
+            let batches = sequences.micro_batches(self.micro_batch);
+            let states = batches
+                .iter()
+                .map(|batch| profile::within(Label::Work(Work::Forward), || network.states(batch)));
+            return Ok(sequences.assemble(states.collect())?.into());
+        }
         let is_same = |(own, nodes, ..): &(ModelRef, Vec<NodeId>, Sequences, Vec<Pass>)| {
             own == model && *nodes == read
         };

@@ -179,6 +179,9 @@ impl Differentiated {
                     ModelOutput::Entropy => by_output.entropy = portion,
                     ModelOutput::Value => by_output.value = portion,
                     ModelOutput::Logits => by_output.logits = portion,
+                    ModelOutput::Hidden => {
+                        return Err(Fault::broken("no gradient flows through hidden states"));
+                    }
                 }
             }
             start += batch.rows();
@@ -206,6 +209,7 @@ fn read_rows(model: &CausalLm, batch: &SequenceBatch, grad: bool) -> Pass {
 
 fn read(pass: &Pass, output: ModelOutput) -> Tensor {
     profile::within(Label::Work(Work::Head), || match output {
+        ModelOutput::Hidden => panic!("hidden states are read by a pass of their own"),
         ModelOutput::Logp => pass.logp(),
         ModelOutput::Entropy => pass.entropy(),
         ModelOutput::Value => pass.value(),

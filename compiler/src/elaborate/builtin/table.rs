@@ -416,6 +416,12 @@ pub const BUILTINS: &[Builtin] = &[
         "logits each token was drawn from, over the new dimension `vocab`",
     ),
     function(
+        "hidden",
+        &["model", "batch"],
+        2,
+        "states after each layer that predict each token, over the new dimensions `layer` and `feature`; no gradient flows through them",
+    ),
+    function(
         "frozen",
         &["model", "every"],
         1,

@@ -136,8 +136,10 @@ pub(crate) fn model() -> Vec<Build> {
             let mut dims = vec![s.prompt, s.sample, s.token];
             let (tokens, context) = (s.integers(&dims, 5), s.integers(&dims, 5));
             let (mask, temperature) = (s.mask(&dims).unwrap(), s.literal(1.0));
-            if output == ModelOutput::Logits {
-                dims.push(s.feature);
+            match output {
+                ModelOutput::Logp | ModelOutput::Entropy | ModelOutput::Value => {}
+                ModelOutput::Logits => dims.push(s.feature),
+                ModelOutput::Hidden => dims.extend([s.feature, s.dim("layer", 2, None)]),
             }
             let op = Op::Model {
                 model: MODEL,
@@ -157,6 +159,7 @@ pub(crate) fn model() -> Vec<Build> {
         ModelOutput::Entropy,
         ModelOutput::Value,
         ModelOutput::Logits,
+        ModelOutput::Hidden,
     ]
     .map(with)
     .into()
