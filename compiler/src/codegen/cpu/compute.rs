@@ -5,6 +5,7 @@ use super::function::Function;
 use super::lane::{Emit, Held};
 use super::text::Operand;
 use crate::codegen::{Declined, frame};
+use crate::graph::Binary;
 use crate::kernel::{Instruction, KernelOp, ValueId};
 use crate::ty::Elem;
 
@@ -31,7 +32,13 @@ impl Function<'_> {
             }
             KernelOp::Binary(op, a, b) => {
                 let known = self.kernel.body.get(b.0 as usize).and_then(known);
-                let (a, b) = (get(emit, *a)?, get(emit, *b)?);
+                let a = get(emit, *a)?;
+                if let (Binary::Pow, Some(Known::Real(exponent))) = (op, known)
+                    && let Some(power) = emit.small_power(a, exponent)
+                {
+                    return Ok(power);
+                }
+                let b = get(emit, *b)?;
                 emit.binary(*op, a, b, known)
             }
             KernelOp::Select(condition, then, otherwise) => {
@@ -63,7 +70,8 @@ impl Function<'_> {
                         Ok(Operand { held, known })
                     })
                     .collect::<Result<Vec<_>, Declined>>()?;
-                emit.text(op, &operands, self.word(frame::TEXTS))
+                let texts = self.word(emit, frame::TEXTS);
+                emit.text(op, &operands, texts)
             }
             KernelOp::Load(_)
             | KernelOp::Position(_)
