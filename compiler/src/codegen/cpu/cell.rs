@@ -83,8 +83,16 @@ impl Function<'_> {
         wanted: &[usize],
     ) -> Result<Vec<Option<Held>>, Declined> {
         let mut values: Vec<Option<Held>> = vec![None; self.kernel.body.len()];
+        let is_computed = |index: usize| {
+            let source = self.schedule.source(self.kernel, at.pass, index);
+            wanted.binary_search(&index).is_ok() && source.is_none()
+        };
         for &index in wanted {
             let instruction = &self.kernel.body[index];
+            let is_in_sum = self.sums.get(&index).is_some_and(|&sum| is_computed(sum));
+            if is_in_sum && is_computed(index) {
+                continue;
+            }
             let held = match (
                 &instruction.op,
                 self.schedule.source(self.kernel, at.pass, index),

@@ -43,6 +43,8 @@ pub(super) fn build(
         kernel,
         layout,
         schedule,
+        uses: uses(kernel),
+        sums: BTreeMap::new(),
         words: Words::new(layout),
         frame,
         row: frame,
@@ -52,6 +54,7 @@ pub(super) fn build(
         reductions: BTreeMap::new(),
         totals,
     };
+    function.find_sums();
     function.all_rows(emit)?;
     function.leave_totals(emit);
     emit.builder.ins().return_(&[]);
@@ -64,6 +67,10 @@ pub(super) struct Function<'a> {
     pub(super) kernel: &'a Kernel,
     pub(super) layout: &'a Layout,
     pub(super) schedule: &'a Schedule,
+    /// How often each value is read.
+    pub(super) uses: Vec<usize>,
+    /// By the index of a product by a constant, the sum that it is a part of.
+    pub(super) sums: BTreeMap<usize, usize>,
     words: Words,
     /// Its address.
     frame: Value,
@@ -332,4 +339,23 @@ impl Function<'_> {
             }
         }
     }
+}
+
+fn uses(kernel: &Kernel) -> Vec<usize> {
+    let of_body = kernel.body.iter().flat_map(|it| it.op.operands());
+    let of_scans = kernel
+        .scans
+        .iter()
+        .flat_map(|scan| scan.reads(kernel.body.len()));
+    let of_outputs = kernel
+        .outputs
+        .iter()
+        .flat_map(|output| [Some(output.value), output.form.mask()]);
+    let mut uses = vec![0; kernel.body.len()];
+    for value in of_body.chain(of_scans).chain(of_outputs.flatten()) {
+        if let Some(uses) = uses.get_mut(value.0 as usize) {
+            *uses += 1;
+        }
+    }
+    uses
 }

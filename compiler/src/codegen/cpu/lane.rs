@@ -306,6 +306,10 @@ impl Emit<'_, '_> {
         self.builder.ins().fma(a, b, c)
     }
 
+    pub(super) fn negative(&mut self, a: Value) -> Value {
+        self.builder.ins().fneg(a)
+    }
+
     pub(super) fn abs(&mut self, a: Value) -> Value {
         self.builder.ins().fabs(a)
     }
