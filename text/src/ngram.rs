@@ -5,8 +5,10 @@ use std::cell::RefCell;
 /// The words of a text and the n-grams seen so far, in memory that is used again for the next text.
 #[derive(Default)]
 struct Words {
-    /// Where each begins and ends.
-    bounds: Vec<(usize, usize)>,
+    /// The text between spaces: `BEFORE`, and at least `AFTER`, up to a multiple of 64 bytes.
+    padded: Vec<u8>,
+    /// Where each begins and ends there, in turn.
+    edges: Vec<usize>,
     hashes: Vec<u64>,
     /// Open addressing; a slot holds the place of an n-gram plus 1.
     slots: Vec<u32>,
@@ -20,44 +22,50 @@ thread_local! {
 pub fn repetition(text: &str, n: usize) -> f64 {
     WORDS.with_borrow_mut(|words| {
         words.read(text);
-        let total = (words.bounds.len() + 1).saturating_sub(n);
+        let total = (words.hashes.len() + 1).saturating_sub(n);
         if n == 0 || total == 0 {
             return 0.0;
         }
-        1.0 - f64::from(words.distinct(text, n, total)) / total as f64
+        1.0 - f64::from(words.distinct(n, total)) / total as f64
     })
 }
 
 impl Words {
     fn read(&mut self, text: &str) {
-        self.bounds.clear();
+        let padded = (BEFORE + text.len() + AFTER).next_multiple_of(64);
+        self.padded.clear();
+        self.padded.resize(BEFORE, b' ');
+        self.padded.extend_from_slice(text.as_bytes());
+        self.padded.resize(padded, b' ');
+        self.edges.clear();
         if text.is_ascii() {
-            ascii_bounds(text.as_bytes(), &mut self.bounds);
+            ascii_edges(&self.padded, &mut self.edges);
         } else {
-            let start = |word: &str| word.as_ptr() as usize - text.as_ptr() as usize;
-            let bounds = text
+            let start = |word: &str| BEFORE + word.as_ptr() as usize - text.as_ptr() as usize;
+            let edges = text
                 .split_whitespace()
-                .map(|word| (start(word), start(word) + word.len()));
-            self.bounds.extend(bounds);
+                .flat_map(|word| [start(word), start(word) + word.len()]);
+            self.edges.extend(edges);
         }
-        let hashes = self
-            .bounds
+        let (bounds, _) = self.edges.as_chunks::<2>();
+        let hashes = bounds
             .iter()
-            .map(|&(start, end)| hash(&text.as_bytes()[start..end]));
+            .map(|&[start, end]| hash(&self.padded, start, end));
         self.hashes.clear();
         self.hashes.extend(hashes);
     }
 
     /// How many of the `total` n-grams differ from all before them. Equal hashes are settled by the words themselves.
-    fn distinct(&mut self, text: &str, n: usize, total: usize) -> u32 {
+    fn distinct(&mut self, n: usize, total: usize) -> u32 {
         let n_slots = (2 * total).next_power_of_two();
         self.slots.clear();
         self.slots.resize(n_slots, 0);
         let mut distinct = 0;
         for place in 0..total {
+            // Words are hashed well enough for their order to be all that is to be told.
             let hash = self.hashes[place..place + n]
                 .iter()
-                .fold(0, |hash, &word| mix(hash ^ word));
+                .fold(0, |hash: u64, &word| hash.rotate_left(21) ^ word);
             let mut slot = hash as usize & (n_slots - 1);
             loop {
                 match self.slots[slot] {
@@ -66,7 +74,7 @@ impl Words {
                         distinct += 1;
                         break;
                     }
-                    known if self.equal(text, known as usize - 1, place, n) => break,
+                    known if self.equal(known as usize - 1, place, n) => break,
                     _ => slot = (slot + 1) & (n_slots - 1),
                 }
             }
@@ -75,83 +83,89 @@ impl Words {
     }
 
     /// Whether the n-grams at two places are the same words.
-    fn equal(&self, text: &str, a: usize, b: usize, n: usize) -> bool {
-        let word = |place: usize| {
-            let (start, end) = self.bounds[place];
-            &text.as_bytes()[start..end]
-        };
+    fn equal(&self, a: usize, b: usize, n: usize) -> bool {
+        let word = |place: usize| &self.padded[self.edges[2 * place]..self.edges[2 * place + 1]];
         self.hashes[a..a + n] == self.hashes[b..b + n]
             && (0..n).all(|offset| word(a + offset) == word(b + offset))
     }
 }
 
-/// The words of ASCII text, 64 bytes at a time.
-fn ascii_bounds(text: &[u8], bounds: &mut Vec<(usize, usize)>) {
-    let mut start = 0;
-    let mut is_word = false;
-    let mut see = |first: usize, spaces: u64| {
-        // Only where a word begins or ends is there anything to do.
-        let mut edges = spaces ^ (spaces << 1 | u64::from(!is_word));
-        while edges != 0 {
-            let place = first + edges.trailing_zeros() as usize;
-            if is_word {
-                bounds.push((start, place));
-            } else {
-                start = place;
-            }
-            is_word = !is_word;
-            edges &= edges - 1;
-        }
-    };
-    let (chunks, rest) = text.as_chunks::<64>();
+/// So many spaces stand before and after the text, for reads of eight bytes from where a word begins or to where it ends.
+const BEFORE: usize = 8;
+const AFTER: usize = 8;
+
+/// Where the words of ASCII text begin and end, 64 bytes at a time; the last byte is a space.
+fn ascii_edges(text: &[u8], edges: &mut Vec<usize>) {
+    let mut before = 1;
+    let (chunks, _) = text.as_chunks::<64>();
     for (index, chunk) in chunks.iter().enumerate() {
-        see(64 * index, spaces(chunk));
+        let spaces = spaces(chunk);
+        // Only where a word begins or ends is there anything to do.
+        let mut changes = spaces ^ (spaces << 1 | before);
+        before = spaces >> 63;
+        while changes != 0 {
+            edges.push(64 * index + changes.trailing_zeros() as usize);
+            changes &= changes - 1;
+        }
     }
-    // What follows the text is white space, at least one byte of it.
-    let mut last = [b' '; 64];
-    last[..rest.len()].copy_from_slice(rest);
-    see(64 * chunks.len(), spaces(&last));
 }
 
 /// A bit for each of 64 ASCII bytes, the lowest for the first: whether it is white space.
+#[cfg(target_arch = "x86_64")]
+#[expect(unsafe_code, reason = "instructions that every x86-64 processor has")]
 fn spaces(bytes: &[u8; 64]) -> u64 {
-    let (words, _) = bytes.as_chunks::<8>();
-    words.iter().enumerate().fold(0, |all, (index, &word)| {
-        // The product gathers the top bits of eight bytes in its highest byte.
-        let gathered = (spaces_of_eight(u64::from_le_bytes(word)) >> 7).wrapping_mul(GATHER) >> 56;
-        all | gathered << (8 * index)
-    })
-}
-
-/// 2^(56 − 7i) for i < 8, as 8i + (56 − 7i) = 56 + i.
-const GATHER: u64 = 0x0102_0408_1020_4080;
-
-/// The top bit of each byte that is white space, of eight ASCII bytes.
-fn spaces_of_eight(bytes: u64) -> u64 {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const TOPS: u64 = 0x80 * ONES;
-    // Bytes are below 128, so no sum carries into the next. At least c: the top bit of byte + (128 − c).
-    let at_least = |c: u64| (bytes + (128 - c) * ONES) & TOPS;
-    let is = |c: u64| at_least(c) & !at_least(c + 1);
-    is(u64::from(b' ')) | at_least(9) & !at_least(14)
-}
-
-/// Of a word: its length, and all of its bytes, some of them twice.
-fn hash(word: &[u8]) -> u64 {
-    let (chunks, rest) = word.as_chunks::<8>();
-    let length = word.len() as u64;
-    let first = match word.last_chunk::<8>() {
-        Some(&last) => u64::from_le_bytes(last),
-        None => rest.iter().fold(0, |all, &byte| all << 8 | u64::from(byte)),
+    use std::arch::x86_64::{
+        _mm_and_si128, _mm_cmpeq_epi8, _mm_cmpgt_epi8, _mm_loadu_si128, _mm_movemask_epi8,
+        _mm_or_si128, _mm_set1_epi8,
     };
-    chunks.iter().fold(mix(length ^ first), |hash, &chunk| {
-        mix(hash ^ u64::from_le_bytes(chunk))
+    let (vectors, _) = bytes.as_chunks::<16>();
+    vectors.iter().enumerate().fold(0, |all, (index, vector)| {
+        // SAFETY: SSE2 is part of x86-64, and the load is of the sixteen bytes of `vector`.
+        let mask = unsafe {
+            let bytes = _mm_loadu_si128(vector.as_ptr().cast());
+            let is_control = _mm_and_si128(
+                _mm_cmpgt_epi8(bytes, _mm_set1_epi8(8)),
+                _mm_cmpgt_epi8(_mm_set1_epi8(14), bytes),
+            );
+            let is_blank = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(b' ' as i8));
+            _mm_movemask_epi8(_mm_or_si128(is_control, is_blank))
+        };
+        all | (mask as u64) << (16 * index)
     })
 }
 
-/// Every bit of the result depends on every bit of the argument.
-fn mix(x: u64) -> u64 {
-    let product = u128::from(x ^ 0x9E37_79B9_7F4A_7C15) * 0xD6E8_FEB8_6659_FD93;
+/// A bit for each of 64 ASCII bytes, the lowest for the first: whether it is white space.
+#[cfg(not(target_arch = "x86_64"))]
+fn spaces(bytes: &[u8; 64]) -> u64 {
+    let is_space = |byte: u8| byte == b' ' || (9..14).contains(&byte);
+    let bits = bytes.iter().rev();
+    bits.fold(0, |all, &byte| all << 1 | u64::from(is_space(byte)))
+}
+
+/// Of a word in a padded text: its length and all of its bytes, some of them twice.
+fn hash(text: &[u8], start: usize, end: usize) -> u64 {
+    let eight = |place: usize| {
+        let bytes = text[place..].first_chunk();
+        bytes.map_or(0, |&bytes| u64::from_le_bytes(bytes))
+    };
+    let length = end - start;
+    // Bits of the first and of the last eight bytes that are none of the word's.
+    let beyond = 64 - 8 * length.min(8);
+    let (first, last) = (eight(start) << beyond, eight(end - 8) >> beyond);
+    let mut hash = product(first ^ length as u64 ^ FIRST, last ^ SECOND);
+    for place in (start + 8..end.saturating_sub(8)).step_by(16) {
+        let place = place.min(end - 16);
+        hash = product(eight(place) ^ hash, eight(place + 8) ^ SECOND);
+    }
+    hash
+}
+
+const FIRST: u64 = 0x9E37_79B9_7F4A_7C15;
+const SECOND: u64 = 0xD6E8_FEB8_6659_FD93;
+
+/// Every bit of the result depends on every bit of both.
+fn product(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b);
     product as u64 ^ (product >> 64) as u64
 }
 

@@ -118,6 +118,59 @@ fn across<V: Vector>(from: &[V::Scalar], rows: usize, width: usize, to: &mut Vec
     }
 }
 
+/// Keys and values of one head, one row after the other, and the keys across.
+#[inline(always)]
+fn gather_head<V: Vector>(
+    heads: Heads,
+    head: usize,
+    rows: &[V::Scalar],
+    of_span: &[usize],
+    scratch: &mut Scratch<V::Scalar>,
+) {
+    for (start, to) in [
+        (heads.key(head).start, &mut scratch.keys),
+        (heads.value(head).start, &mut scratch.values),
+    ] {
+        let of_span = of_span.iter().copied();
+        let one = V::Scalar::ONE;
+        gather::<V>(rows, heads.row(), start, heads.width, of_span, one, to);
+    }
+    let keys = &scratch.keys;
+    across::<V>(keys, of_span.len(), heads.width, &mut scratch.keys_across);
+}
+
+/// What each of a block of queries of one head scores with the first `seen` of `length` keys, in `weights`; its size.
+#[inline(always)]
+fn score<V: Vector>(
+    heads: Heads,
+    query_head: usize,
+    rows: &[V::Scalar],
+    block: Range<usize>,
+    (seen, length): (usize, usize),
+    scratch: &mut Scratch<V::Scalar>,
+) -> Size {
+    let width = heads.width;
+    let scale = V::Scalar::from_f64(1.0 / (width as f64).sqrt());
+    let (start, n) = (query_head * width, block.len());
+    let queries = &mut scratch.queries;
+    gather::<V>(rows, heads.row(), start, width, block, scale, queries);
+    let weights_row = fresh::<V>(&mut scratch.weights, n, seen);
+    let size = Size {
+        rows: n,
+        columns: weights_row,
+        depth: width,
+        right: length.next_multiple_of(V::LANES),
+        result: weights_row,
+    };
+    let left = Left {
+        elements: &scratch.queries,
+        row: width.next_multiple_of(V::LANES),
+        column: 1,
+    };
+    product::<V, false>(size, left, &scratch.keys_across, &mut scratch.weights);
+    size
+}
+
 #[inline(always)]
 pub(crate) fn attend<V: Vector>(
     heads: Heads,
@@ -132,61 +185,18 @@ pub(crate) fn attend<V: Vector>(
         keys,
         width,
     } = heads;
-    let (row, length) = (heads.row(), span.length());
-    let one = V::Scalar::ONE;
-    let scale = V::Scalar::from_f64(1.0 / (width as f64).sqrt());
-    let across_row = length.next_multiple_of(V::LANES);
+    let length = span.length();
     let padded = width.next_multiple_of(V::LANES);
+    let of_span: Vec<usize> = span.rows().collect();
     for head in 0..keys {
-        let of_span: Vec<usize> = span.rows().collect();
-        let all = || of_span.iter().copied();
-        gather::<V>(
-            rows,
-            row,
-            heads.key(head).start,
-            width,
-            all(),
-            one,
-            &mut scratch.keys,
-        );
-        across::<V>(&scratch.keys, length, width, &mut scratch.keys_across);
-        gather::<V>(
-            rows,
-            row,
-            heads.value(head).start,
-            width,
-            all(),
-            one,
-            &mut scratch.values,
-        );
+        gather_head::<V>(heads, head, rows, &of_span, scratch);
         for query_head in heads.readers(head) {
             for start in span.own.clone().step_by(QUERIES) {
                 let block = start..span.own.end.min(start + QUERIES);
                 let seen = span.prefix.len() + block.end - span.own.start;
-                let start = query_head * width;
-                gather::<V>(
-                    rows,
-                    row,
-                    start,
-                    width,
-                    block.clone(),
-                    scale,
-                    &mut scratch.queries,
-                );
-                let weights_row = fresh::<V>(&mut scratch.weights, block.len(), seen);
-                let size = Size {
-                    rows: block.len(),
-                    columns: weights_row,
-                    depth: width,
-                    right: across_row,
-                    result: weights_row,
-                };
-                let left = Left {
-                    elements: &scratch.queries,
-                    row: padded,
-                    column: 1,
-                };
-                product::<V, false>(size, left, &scratch.keys_across, &mut scratch.weights);
+                let of_keys = (seen, length);
+                let size = score::<V>(heads, query_head, rows, block.clone(), of_keys, scratch);
+                let weights_row = size.columns;
                 let first = span.prefix.len() + block.start - span.own.start;
                 let each = scratch.weights.chunks_exact_mut(weights_row);
                 for (index, weights) in each.enumerate() {
@@ -265,30 +275,10 @@ pub(crate) fn attend_backward<V: Vector>(
     let (row, length) = (heads.row(), span.length());
     let one = V::Scalar::ONE;
     let scale = V::Scalar::from_f64(1.0 / (width as f64).sqrt());
-    let across_row = length.next_multiple_of(V::LANES);
     let padded = width.next_multiple_of(V::LANES);
     let of_span: Vec<usize> = span.rows().collect();
     for head in 0..keys {
-        let all = || of_span.iter().copied();
-        gather::<V>(
-            rows,
-            row,
-            heads.key(head).start,
-            width,
-            all(),
-            one,
-            &mut scratch.keys,
-        );
-        across::<V>(&scratch.keys, length, width, &mut scratch.keys_across);
-        gather::<V>(
-            rows,
-            row,
-            heads.value(head).start,
-            width,
-            all(),
-            one,
-            &mut scratch.values,
-        );
+        gather_head::<V>(heads, head, rows, &of_span, scratch);
         across::<V>(&scratch.values, length, width, &mut scratch.values_across);
         fresh::<V>(&mut scratch.by_keys, length, width);
         fresh::<V>(&mut scratch.by_values, length, width);
@@ -298,15 +288,9 @@ pub(crate) fn attend_backward<V: Vector>(
                 let seen = span.prefix.len() + block.end - span.own.start;
                 let first = span.prefix.len() + block.start - span.own.start;
                 let start = query_head * width;
-                gather::<V>(
-                    rows,
-                    row,
-                    start,
-                    width,
-                    block.clone(),
-                    scale,
-                    &mut scratch.queries,
-                );
+                let of_keys = (seen, length);
+                let size = score::<V>(heads, query_head, rows, block.clone(), of_keys, scratch);
+                let weights_row = size.columns;
                 gather::<V>(
                     upstream,
                     queries * width,
@@ -316,21 +300,7 @@ pub(crate) fn attend_backward<V: Vector>(
                     one,
                     &mut scratch.upstream,
                 );
-                let weights_row = fresh::<V>(&mut scratch.weights, block.len(), seen);
                 fresh::<V>(&mut scratch.by_weights, block.len(), seen);
-                let size = Size {
-                    rows: block.len(),
-                    columns: weights_row,
-                    depth: width,
-                    right: across_row,
-                    result: weights_row,
-                };
-                let left = Left {
-                    elements: &scratch.queries,
-                    row: padded,
-                    column: 1,
-                };
-                product::<V, false>(size, left, &scratch.keys_across, &mut scratch.weights);
                 let left = Left {
                     elements: &scratch.upstream,
                     row: padded,
@@ -405,7 +375,7 @@ pub(crate) fn attend_backward<V: Vector>(
             (heads.key(head).start, &scratch.by_keys),
             (heads.value(head).start, &scratch.by_values),
         ] {
-            for (position, from) in all().zip(from.chunks_exact(padded)) {
+            for (&position, from) in of_span.iter().zip(from.chunks_exact(padded)) {
                 let to = &mut gradient[position * row + place..][..width];
                 blocks!(V, width, |at| {
                     V::load(to, at).add(V::load(from, at)).store(to, at);

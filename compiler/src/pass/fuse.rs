@@ -6,6 +6,7 @@ mod cost;
 mod scan;
 mod space;
 mod stage;
+mod unmask;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -121,7 +122,8 @@ fn in_order(fuser: &Fuser) -> Vec<Step> {
         steps.push(match part {
             Part::Kernel(cluster) => {
                 missing.retain(|id| !cluster.roots.contains_key(id));
-                let kernel = build::kernel(graph, cluster);
+                let mut kernel = build::kernel(graph, cluster);
+                unmask::unmask(&mut kernel);
                 debug_assert_eq!(kernel::verify(&kernel), Ok(()), "of {:?}", cluster.roots);
                 Step::Kernel(kernel)
             }

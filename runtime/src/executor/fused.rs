@@ -1,28 +1,47 @@
 //! Fused: the steps of a graph, most of them kernels.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
 use std::rc::Rc;
 
+use rlp_compiler::codegen::Declined;
 use rlp_compiler::graph::{Graph, NodeId};
 use rlp_compiler::kernel::{Kernel, Output};
 use rlp_compiler::pass::fuse::{Fusion, Step, fuse};
 
-use super::kernels::{is_over, launch};
+use super::kernels::{Compiled, is_over, launch};
 use super::{Executor, Host, Kernels};
 use crate::error::{Place, Result, RunError};
 use crate::profile::{self, Label};
-use crate::tensor::{Tensor, Value};
+use crate::tensor::{Device, Kind, Tensor, Value};
+use crate::torch::Context;
 
 /// How parts of one graph are computed, each found where it is first asked for.
 pub struct Steps {
     kernels: Rc<Kernels>,
-    fusions: RefCell<HashMap<Asked, Rc<Fusion>>>,
+    fusions: RefCell<HashMap<Asked, Rc<Fused>>>,
 }
 
-/// The nodes that are wanted, and which nodes were known.
-type Asked = (Vec<NodeId>, Vec<bool>);
+/// The nodes that are wanted, which nodes were known, and for which numbers and device.
+type Asked = (Vec<NodeId>, Vec<bool>, Kind, Device);
+
+/// Steps with what they read and, once they have run, the code of those that are kernels.
+struct Fused {
+    steps: Vec<Step>,
+    reads: Vec<Vec<NodeId>>,
+    codes: Vec<OnceCell<Result<Compiled, Declined>>>,
+}
+
+impl Fused {
+    fn new(graph: &Graph, Fusion { steps }: Fusion) -> Fused {
+        Fused {
+            reads: steps.iter().map(|step| step.reads(graph)).collect(),
+            codes: steps.iter().map(|_| OnceCell::new()).collect(),
+            steps,
+        }
+    }
+}
 
 impl Steps {
     /// For a graph that is yet to be run; the code for it is shared.
@@ -37,14 +56,21 @@ impl Steps {
         &self.kernels
     }
 
-    fn fusion(&self, graph: &Graph, wanted: &[NodeId], known: Vec<bool>) -> Rc<Fusion> {
-        let asked = (wanted.to_vec(), known);
-        if let Some(fusion) = self.fusions.borrow().get(&asked) {
-            return Rc::clone(fusion);
+    fn fusion(
+        &self,
+        graph: &Graph,
+        wanted: &[NodeId],
+        known: Vec<bool>,
+        context: &Context,
+    ) -> Rc<Fused> {
+        let asked = (wanted.to_vec(), known, context.kind, context.device);
+        if let Some(fused) = self.fusions.borrow().get(&asked) {
+            return Rc::clone(fused);
         }
-        let fusion = Rc::new(fuse(graph, wanted, |id| asked.1[id.index()]));
-        self.fusions.borrow_mut().insert(asked, Rc::clone(&fusion));
-        fusion
+        let fusion = fuse(graph, wanted, |id| asked.1[id.index()]);
+        let fused = Rc::new(Fused::new(graph, fusion));
+        self.fusions.borrow_mut().insert(asked, Rc::clone(&fused));
+        fused
     }
 }
 
@@ -64,20 +90,21 @@ impl Executor<'_> {
     ) -> Result<()> {
         let graph = self.graph;
         let known = graph.ids().map(|id| self.is_known(id)).collect();
-        let fusion = steps.fusion(graph, wanted, known);
+        let fused = steps.fusion(graph, wanted, known, &self.context);
+        let Fused { reads, codes, .. } = fused.as_ref();
         let mut uses = vec![0usize; graph.len()];
-        let reads: Vec<Vec<NodeId>> = fusion.steps.iter().map(|step| step.reads(graph)).collect();
         wanted
             .iter()
             .chain(reads.iter().flatten())
             .for_each(|id| uses[id.index()] += 1);
         self.extents.derive(graph)?;
-        for (step, reads) in fusion.steps.iter().zip(&reads) {
+        for (step, (reads, code)) in fused.steps.iter().zip(reads.iter().zip(codes)) {
             match step {
                 Step::Kernel(kernel) => {
                     let label = Label::Node(graph, kernel.outputs[0].node);
                     let targets = self.targets(kernel, reads, &uses);
-                    profile::within(label, || self.launch(kernel, steps, &targets, host))?;
+                    let code = code.get_or_init(|| steps.kernels.code(kernel, &self.context));
+                    profile::within(label, || self.launch(kernel, code, steps, &targets, host))?;
                 }
                 // A scan may have filled in its other parts.
                 Step::Node(id) if self.is_known(*id) => {}
@@ -123,6 +150,7 @@ impl Executor<'_> {
     fn launch(
         &mut self,
         kernel: &Kernel,
+        code: &Result<Compiled, Declined>,
         steps: &Steps,
         targets: &[Option<Tensor>],
         host: &mut dyn Host,
@@ -130,10 +158,10 @@ impl Executor<'_> {
         let graph = self.graph;
         let nodes: Vec<NodeId> = kernel.outputs.iter().map(|output| output.node).collect();
         let first = nodes[0];
-        let values: Vec<Value> = match steps.kernels.code(kernel, &self.context) {
+        let values: Vec<Value> = match code {
             Ok(code) => {
                 let input = |node| self.value(node);
-                launch(kernel, &code, &self.extents, &self.context, targets, input)
+                launch(kernel, code, &self.extents, &self.context, targets, input)
                     .map_err(|fault| RunError::from(fault).at(graph, first))?
             }
             Err(declined) => {

@@ -48,6 +48,11 @@ impl Accumulator {
         Ok(accumulator)
     }
 
+    /// How many its lanes take in one copy of a loop's body.
+    pub(super) fn registers(&self) -> usize {
+        self.slots.len()
+    }
+
     /// Begins a block in the lanes of so many copies of a loop's body.
     pub(super) fn begin_block(&mut self, emit: &mut Emit, wide: Lanes, copies: usize) {
         while self.lanes.len() < copies {

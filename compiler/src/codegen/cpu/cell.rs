@@ -7,7 +7,7 @@ use super::compute::{checked, constant, is_constant};
 use super::function::Function;
 use super::lane::{Emit, Held};
 use super::memory::bytes;
-use super::schedule::Pass;
+use super::schedule::{Pass, Place};
 use crate::codegen::{Declined, frame};
 use crate::kernel::{KernelOp, ValueId};
 use crate::ty::Elem;
@@ -30,14 +30,20 @@ impl Function<'_> {
             .ok_or_else(|| Declined::new("it reads a value that it lacks"))
     }
 
-    /// The values of the row in all lanes, but for constants. Those that the loop does not read cost nothing: Cranelift drops them.
-    pub(super) fn splats(&self, emit: &mut Emit) -> Vec<Option<Held>> {
-        let rows = self.rows.iter().zip(&self.kernel.body);
-        rows.map(|(held, instruction)| {
-            let held = held.filter(|_| !is_constant(&instruction.op));
-            held.map(|held| emit.splat(held))
-        })
-        .collect()
+    /// The values of the row that a pass reads, in all lanes; constants are made where they are read.
+    pub(super) fn splats(
+        &self,
+        emit: &mut Emit,
+        pass: &Pass,
+    ) -> Result<Vec<Option<Held>>, Declined> {
+        let mut splats = vec![None; self.kernel.body.len()];
+        for index in self.schedule.read_in(self.kernel, pass)? {
+            let instruction = &self.kernel.body[index];
+            if !is_constant(&instruction.op) {
+                splats[index] = self.rows[index].map(|held| emit.splat(held));
+            }
+        }
+        Ok(splats)
     }
 
     pub(super) fn operand(
@@ -77,19 +83,28 @@ impl Function<'_> {
         wanted: &[usize],
     ) -> Result<Vec<Option<Held>>, Declined> {
         let mut values: Vec<Option<Held>> = vec![None; self.kernel.body.len()];
+        let is_computed = |index: usize| {
+            let source = self.schedule.source(self.kernel, at.pass, index);
+            wanted.binary_search(&index).is_ok() && source.is_none()
+        };
         for &index in wanted {
             let instruction = &self.kernel.body[index];
-            let is_kept = self.schedule.stage[index] < at.pass
-                || matches!(instruction.op, KernelOp::Scan { .. });
-            let home = self.schedule.homes[index].filter(|_| is_kept);
-            let held = match (&instruction.op, home) {
-                (KernelOp::Load(input), _) => {
-                    let elem = self.layout.inputs[*input].elem;
-                    self.load(emit, at, elem, self.inputs[*input])
-                }
-                (_, Some(home)) => {
-                    let base = self.home(emit, home);
-                    self.load(emit, at, instruction.elem, base)
+            let is_in_sum = self.sums.get(&index).is_some_and(|&sum| is_computed(sum));
+            if is_in_sum && is_computed(index) {
+                continue;
+            }
+            let held = match (
+                &instruction.op,
+                self.schedule.source(self.kernel, at.pass, index),
+            ) {
+                (op, Some(place)) => {
+                    let elem = if let KernelOp::Load(input) = op {
+                        self.layout.inputs[*input].elem
+                    } else {
+                        instruction.elem
+                    };
+                    let base = self.array(place)?;
+                    self.load(emit, at, elem, base)
                 }
                 (KernelOp::Position(_), None) => {
                     let first = (at.copy * emit.lanes.count()) as i64;
@@ -135,7 +150,7 @@ impl Function<'_> {
             }
             let held = self.operand(emit, at, values, ValueId(index as u32))?;
             let size = bytes(held.elem, self.precision);
-            let base = self.home(emit, home);
+            let base = self.array(Place::Kept(home))?;
             let address = self.address(emit, base, at.cell, size);
             let offset = at.copy * emit.lanes.count() * size;
             emit.store(held, address, offset as i32);
@@ -155,14 +170,13 @@ impl Function<'_> {
     ) -> Result<Held, Declined> {
         let index = value.0 as usize;
         let source = emit.builder.ins().iadd_imm_s(at.cell, by.wrapping_neg());
-        let base = if !self.schedule.varies[index] {
-            None
-        } else if let KernelOp::Load(input) = self.kernel.body[index].op {
-            Some(self.inputs[input])
-        } else {
-            let home = self.schedule.homes[index]
-                .ok_or_else(|| Declined::new("what is shifted is not in memory"))?;
-            Some(self.home(emit, home))
+        let place = self.schedule.source(self.kernel, usize::MAX, index);
+        let base = match place.filter(|_| self.schedule.varies[index]) {
+            Some(place) => Some(self.array(place)?),
+            None if self.schedule.varies[index] => {
+                return Err(Declined::new("what is shifted is not in memory"));
+            }
+            None => None,
         };
         let elem = self.elem_of(value)?;
         let read = |emit: &mut Emit, cell: Value| match base {
@@ -172,7 +186,7 @@ impl Function<'_> {
         if emit.lanes.wide {
             return read(emit, source);
         }
-        let cells = self.word(frame::CELLS);
+        let cells = self.word(emit, frame::CELLS);
         let inside = emit
             .builder
             .ins()

@@ -23,9 +23,9 @@ impl Emit<'_, '_> {
     pub(super) fn unary(&mut self, op: Unary, x: Held) -> Result<Held, Declined> {
         match x.elem {
             Elem::Real if op == Unary::IsFinite => {
-                let size = self.abs(x.low);
-                let infinity = self.real(f64::INFINITY);
-                let claim = self.compare(FloatCC::LessThan, size, infinity);
+                // ∞ − ∞ is not a number.
+                let nothing = self.sub(x.low, x.low);
+                let claim = self.compare(FloatCC::Ordered, nothing, nothing);
                 Ok(Held::new(Elem::Bool, claim))
             }
             Elem::Real => self.unary_real(op, x),
@@ -151,19 +151,7 @@ impl Emit<'_, '_> {
             Binary::Sub => self.sub(a, b),
             Binary::Mul => self.mul(a, b),
             Binary::Div => self.div(a, b),
-            Binary::Pow => match number {
-                Some(1.0) => a,
-                Some(2.0) => self.mul(a, a),
-                Some(3.0) => {
-                    let square = self.mul(a, a);
-                    self.mul(square, a)
-                }
-                Some(-1.0) => {
-                    let one = self.real(1.0);
-                    self.div(one, a)
-                }
-                Some(_) | None => return Ok(self.call(self.calls.pow, &[x, y])),
-            },
+            Binary::Pow => return Ok(self.call(self.calls.pow, &[x, y])),
             Binary::Mod => {
                 // The remainder of libm has the sign of the dividend.
                 let remainder = self.call(self.calls.remainder, &[x, y]).low;
@@ -188,6 +176,25 @@ impl Emit<'_, '_> {
             Binary::And | Binary::Or => return Err(ill_typed()),
         };
         Ok(Held::new(Elem::Real, result))
+    }
+
+    /// A real to the power of a constant that needs no call.
+    pub(super) fn small_power(&mut self, x: Held, exponent: f64) -> Option<Held> {
+        let a = x.low;
+        let power = match exponent {
+            1.0 => a,
+            2.0 => self.mul(a, a),
+            3.0 => {
+                let square = self.mul(a, a);
+                self.mul(square, a)
+            }
+            -1.0 => {
+                let one = self.real(1.0);
+                self.div(one, a)
+            }
+            _ => return None,
+        };
+        (x.elem == Elem::Real).then_some(Held::new(Elem::Real, power))
     }
 
     /// The smaller; the first of equals; not a number if either is not. `number`: `b`, if it is a constant.

@@ -10,7 +10,7 @@ use super::compute::checked;
 use super::lane::{Emit, Held, Lanes};
 use super::layout::{Layout, OutputPlace};
 use super::memory::{bytes, plain};
-use super::schedule::{Home, Schedule};
+use super::schedule::{Home, Pass, Place, Schedule};
 use crate::codegen::frame::{self, Words};
 use crate::codegen::{Declined, Precision};
 use crate::kernel::{Form, Kernel, KernelOp, ValueId};
@@ -26,16 +26,7 @@ pub(super) fn build(
     let entry = emit.builder.create_block();
     emit.builder.append_block_params_for_function_params(entry);
     emit.builder.switch_to_block(entry);
-    let address = emit.builder.block_params(entry)[0];
-    let words = Words::new(layout);
-    let frame: Vec<Value> = (0..words.count)
-        .map(|word| {
-            emit.builder
-                .ins()
-                .load(types::I64, plain(), address, (word * 8) as i32)
-        })
-        .collect();
-    emit.constants.address = Some(frame[frame::CONSTANTS]);
+    let frame = emit.builder.block_params(entry)[0];
     let totals = kernel
         .outputs
         .iter()
@@ -52,15 +43,18 @@ pub(super) fn build(
         kernel,
         layout,
         schedule,
-        words,
+        uses: uses(kernel),
+        sums: BTreeMap::new(),
+        words: Words::new(layout),
         frame,
+        row: frame,
         indices: Vec::new(),
-        inputs: Vec::new(),
-        outputs: Vec::new(),
+        arrays: BTreeMap::new(),
         rows: Vec::new(),
         reductions: BTreeMap::new(),
         totals,
     };
+    function.find_sums();
     function.all_rows(emit)?;
     function.leave_totals(emit);
     emit.builder.ins().return_(&[]);
@@ -73,13 +67,18 @@ pub(super) struct Function<'a> {
     pub(super) kernel: &'a Kernel,
     pub(super) layout: &'a Layout,
     pub(super) schedule: &'a Schedule,
+    /// How often each value is read.
+    pub(super) uses: Vec<usize>,
+    /// By the index of a product by a constant, the sum that it is a part of.
+    pub(super) sums: BTreeMap<usize, usize>,
     words: Words,
-    frame: Vec<Value>,
+    /// Its address.
+    frame: Value,
+    row: Value,
     /// Of the row, along each of the rows' dimensions.
     indices: Vec<Value>,
-    /// Where the row (or the row's element) of each array begins.
-    pub(super) inputs: Vec<Value>,
-    pub(super) outputs: Vec<Value>,
+    /// Where the cells of the row begin in each array that the pass touches.
+    arrays: BTreeMap<Place, Value>,
     /// Values of the row.
     pub(super) rows: Vec<Option<Held>>,
     /// By `Reduce` instruction.
@@ -89,24 +88,34 @@ pub(super) struct Function<'a> {
 }
 
 impl Function<'_> {
-    pub(super) fn word(&self, word: usize) -> Value {
-        self.frame[word]
+    /// A word of the frame, read where it is used: there are few registers.
+    pub(super) fn word(&self, emit: &mut Emit, word: usize) -> Value {
+        let offset = (word * 8) as i32;
+        emit.builder
+            .ins()
+            .load(types::I64, plain(), self.frame, offset)
+    }
+
+    /// Where the cells of the row begin in an array.
+    pub(super) fn array(&self, place: Place) -> Result<Value, Declined> {
+        let array = self.arrays.get(&place).copied();
+        array.ok_or_else(|| Declined::new("a pass touches an array that it does not know"))
     }
 
     fn all_rows(&mut self, emit: &mut Emit) -> Result<(), Declined> {
         let row = emit.builder.declare_var(types::I64);
-        emit.builder.def_var(row, self.word(frame::ROW_START));
+        let first = self.word(emit, frame::ROW_START);
+        emit.builder.def_var(row, first);
         let [head, body, end] = [(); 3].map(|()| emit.builder.create_block());
         emit.builder.ins().jump(head, &[]);
         emit.builder.switch_to_block(head);
         let index = emit.builder.use_var(row);
-        let more = emit
-            .builder
-            .ins()
-            .icmp(IntCC::SignedLessThan, index, self.word(frame::ROW_END));
+        let last = self.word(emit, frame::ROW_END);
+        let more = emit.builder.ins().icmp(IntCC::SignedLessThan, index, last);
         emit.builder.ins().brif(more, body, &[], end, &[]);
         emit.builder.switch_to_block(body);
-        self.one_row(emit, index)?;
+        self.row = index;
+        self.one_row(emit)?;
         let next = emit.builder.ins().iadd_imm_s(index, 1);
         emit.builder.def_var(row, next);
         emit.builder.ins().jump(head, &[]);
@@ -114,9 +123,8 @@ impl Function<'_> {
         Ok(())
     }
 
-    fn one_row(&mut self, emit: &mut Emit, row: Value) -> Result<(), Declined> {
-        self.find_indices(emit, row);
-        self.find_arrays(emit, row);
+    fn one_row(&mut self, emit: &mut Emit) -> Result<(), Declined> {
+        self.find_indices(emit);
         self.rows = vec![None; self.kernel.body.len()];
         let schedule = self.schedule;
         for (number, pass) in schedule.passes.iter().enumerate() {
@@ -128,6 +136,7 @@ impl Function<'_> {
                     self.row_value(emit, index)?;
                 }
             }
+            self.find_arrays(emit, number, pass);
             for (scan, values) in &pass.scans {
                 self.scan_loop(emit, number, *scan, values)?;
             }
@@ -138,7 +147,8 @@ impl Function<'_> {
                 (OutputPlace::Cells(_), _) | (OutputPlace::Total { of_rows: false, .. }, _) => {}
                 (OutputPlace::Rows(_), _) => {
                     let held = self.row_operand(output.value)?;
-                    emit.store(held, self.outputs[number], 0);
+                    let address = self.output_address(emit, number);
+                    emit.store(held, address, 0);
                 }
                 (OutputPlace::Total { of_rows: true, .. }, form) => {
                     let value = self.row_operand(output.value)?;
@@ -154,7 +164,7 @@ impl Function<'_> {
     }
 
     /// The row's index along each dimension, if anything reads it.
-    fn find_indices(&mut self, emit: &mut Emit, row: Value) {
+    fn find_indices(&mut self, emit: &mut Emit) {
         let partial = self
             .layout
             .inputs
@@ -165,14 +175,14 @@ impl Function<'_> {
             .body
             .iter()
             .any(|instruction| self.row_dimension(&instruction.op).is_some());
-        self.indices = vec![row; self.layout.rows];
+        self.indices = vec![self.row; self.layout.rows];
         if !partial && !counted {
             return;
         }
-        let mut rest = row;
+        let mut rest = self.row;
         // Of the first dimension the rest is the index.
         for dim in (1..self.layout.rows).rev() {
-            let size = self.word(self.words.sizes + dim);
+            let size = self.word(emit, self.words.sizes + dim);
             let quotient = emit.builder.ins().udiv(rest, size);
             let whole = emit.builder.ins().imul(quotient, size);
             self.indices[dim] = emit.builder.ins().isub(rest, whole);
@@ -204,56 +214,82 @@ impl Function<'_> {
         }
     }
 
-    fn find_arrays(&mut self, emit: &mut Emit, row: Value) {
-        let cells = self.word(frame::CELLS);
-        self.inputs = Vec::new();
-        for (number, place) in self.layout.inputs.iter().enumerate() {
-            let base = self.word(self.words.inputs + number);
-            let element = if place.rows.len() == self.layout.rows {
-                row
-            } else {
-                let mut element = emit.builder.ins().iconst(types::I64, 0);
-                for &dim in &place.rows {
-                    let size = self.word(self.words.sizes + dim);
-                    element = emit.builder.ins().imul(element, size);
-                    element = emit.builder.ins().iadd(element, self.indices[dim]);
+    /// Addresses of what a pass touches, once a row.
+    fn find_arrays(&mut self, emit: &mut Emit, number: usize, pass: &Pass) {
+        self.arrays.clear();
+        for place in self.schedule.places(self.kernel, number, pass) {
+            let address = match place {
+                Place::Input(input) => self.input_address(emit, input),
+                Place::Kept(Home::Output(output)) => self.output_address(emit, output),
+                Place::Kept(Home::Scratch(row)) => {
+                    // Eight bytes a cell, whatever it holds.
+                    let cells = self.word(emit, frame::CELLS);
+                    let offset = emit.builder.ins().imul_imm_s(cells, 8 * row as i64);
+                    let scratch = self.word(emit, frame::SCRATCH);
+                    emit.builder.ins().iadd(scratch, offset)
                 }
-                element
             };
-            let size = bytes(place.elem, self.precision);
-            let address =
-                element_address(emit, base, element, place.has_cells.then_some(cells), size);
-            self.inputs.push(address);
-        }
-        self.outputs = Vec::new();
-        for (number, place) in self.layout.outputs.iter().enumerate() {
-            let base = self.word(self.words.outputs + number);
-            let size = bytes(place.elem(), self.precision);
-            self.outputs.push(match place {
-                OutputPlace::Cells(_) => element_address(emit, base, row, Some(cells), size),
-                OutputPlace::Rows(_) => element_address(emit, base, row, None, size),
-                OutputPlace::Total { .. } => base,
-            });
+            self.arrays.insert(place, address);
         }
     }
 
-    /// Where a kept value of cells begins.
-    pub(super) fn home(&self, emit: &mut Emit, home: Home) -> Value {
-        match home {
-            Home::Output(number) => self.outputs[number],
-            Home::Scratch(row) => {
-                // Eight bytes a cell, whatever it holds.
-                let cells = self.word(frame::CELLS);
-                let size = emit.builder.ins().imul_imm_s(cells, 8 * row as i64);
-                emit.builder.ins().iadd(self.word(frame::SCRATCH), size)
+    /// Where the row, or its element, begins in an input.
+    fn input_address(&self, emit: &mut Emit, number: usize) -> Value {
+        let place = &self.layout.inputs[number];
+        let base = self.word(emit, self.words.inputs + number);
+        let element = if place.rows.len() == self.layout.rows {
+            self.row
+        } else {
+            let mut element = emit.builder.ins().iconst(types::I64, 0);
+            for &dim in &place.rows {
+                let size = self.word(emit, self.words.sizes + dim);
+                element = emit.builder.ins().imul(element, size);
+                element = emit.builder.ins().iadd(element, self.indices[dim]);
             }
+            element
+        };
+        let size = bytes(place.elem, self.precision);
+        self.element_address(emit, base, element, place.has_cells, size)
+    }
+
+    /// As for an input; of a total, where it stands.
+    fn output_address(&self, emit: &mut Emit, number: usize) -> Value {
+        let place = self.layout.outputs[number];
+        let base = self.word(emit, self.words.outputs + number);
+        let size = bytes(place.elem(), self.precision);
+        match place {
+            OutputPlace::Cells(_) => self.element_address(emit, base, self.row, true, size),
+            OutputPlace::Rows(_) => self.element_address(emit, base, self.row, false, size),
+            OutputPlace::Total { .. } => base,
         }
+    }
+
+    /// The address of an element of rows, or of the first cell of its row.
+    fn element_address(
+        &self,
+        emit: &mut Emit,
+        base: Value,
+        element: Value,
+        has_cells: bool,
+        size: usize,
+    ) -> Value {
+        let element = if has_cells {
+            let cells = self.word(emit, frame::CELLS);
+            emit.builder.ins().imul(element, cells)
+        } else {
+            element
+        };
+        let offset = emit.builder.ins().imul_imm_s(element, size as i64);
+        emit.builder.ins().iadd(base, offset)
     }
 
     fn row_value(&mut self, emit: &mut Emit, index: usize) -> Result<(), Declined> {
         let instruction = &self.kernel.body[index];
         let held = match &instruction.op {
-            KernelOp::Load(input) => emit.load(instruction.elem, self.inputs[*input], 0),
+            KernelOp::Load(input) => {
+                let address = self.input_address(emit, *input);
+                emit.load(instruction.elem, address, 0)
+            }
             KernelOp::Reduce { .. } => match self.reductions.remove(&index) {
                 Some(reduction) => reduction.finish(emit, self.precision),
                 None => return Err(Declined::new("a reduction has no pass")),
@@ -290,9 +326,13 @@ impl Function<'_> {
     }
 
     fn leave_totals(&self, emit: &mut Emit) {
-        let address = self.word(frame::TOTALS);
+        let mut totals = self.totals.iter().flatten().peekable();
+        if totals.peek().is_none() {
+            return;
+        }
+        let address = self.word(emit, frame::TOTALS);
         let mut word = 0;
-        for total in self.totals.iter().flatten() {
+        for total in totals {
             for value in emit.with(Lanes::scalar(self.precision), |emit| total.words(emit)) {
                 emit.builder.ins().store(plain(), value, address, word * 8);
                 word += 1;
@@ -301,18 +341,21 @@ impl Function<'_> {
     }
 }
 
-/// The address of an element of rows, or of the first cell of its row.
-fn element_address(
-    emit: &mut Emit,
-    base: Value,
-    element: Value,
-    cells: Option<Value>,
-    size: usize,
-) -> Value {
-    let element = match cells {
-        Some(cells) => emit.builder.ins().imul(element, cells),
-        None => element,
-    };
-    let offset = emit.builder.ins().imul_imm_s(element, size as i64);
-    emit.builder.ins().iadd(base, offset)
+fn uses(kernel: &Kernel) -> Vec<usize> {
+    let of_body = kernel.body.iter().flat_map(|it| it.op.operands());
+    let of_scans = kernel
+        .scans
+        .iter()
+        .flat_map(|scan| scan.reads(kernel.body.len()));
+    let of_outputs = kernel
+        .outputs
+        .iter()
+        .flat_map(|output| [Some(output.value), output.form.mask()]);
+    let mut uses = vec![0; kernel.body.len()];
+    for value in of_body.chain(of_scans).chain(of_outputs.flatten()) {
+        if let Some(uses) = uses.get_mut(value.0 as usize) {
+            *uses += 1;
+        }
+    }
+    uses
 }

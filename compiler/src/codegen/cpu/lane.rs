@@ -1,8 +1,9 @@
 //! Values in registers: one cell, or as many as a vector of reals holds, with the same operations on both.
 
+use cranelift_codegen::cursor::{Cursor, FuncCursor};
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{
-    Block, Endianness, FuncRef, InstBuilder, MemFlagsData, Type, Value, immediates::Ieee32,
+    Block, Endianness, FuncRef, Inst, InstBuilder, MemFlagsData, Type, Value, immediates::Ieee32,
     immediates::Ieee64, types,
 };
 use cranelift_frontend::FunctionBuilder;
@@ -109,9 +110,34 @@ pub(super) struct Calls {
 /// Vector constants of a function, in memory.
 #[derive(Default)]
 pub(super) struct Constants {
-    /// Of `words`, once the function has read it.
+    /// Of `words`, where the function has read it.
     pub(super) address: Option<Value>,
     pub(super) words: Vec<u128>,
+    kept: Option<Kept>,
+}
+
+/// Constants that stay in registers for the time of a loop: those that it reads first.
+struct Kept {
+    /// What enters the loop.
+    before: Inst,
+    most: usize,
+    values: Vec<(usize, Type, Value)>,
+}
+
+impl Constants {
+    /// Keeps up to so many of those that are read from here on, loaded before an instruction.
+    pub(super) fn keep_before(&mut self, before: Inst, most: usize) {
+        let values = Vec::new();
+        self.kept = Some(Kept {
+            before,
+            most,
+            values,
+        });
+    }
+
+    pub(super) fn keep_no_more(&mut self) {
+        self.kept = None;
+    }
 }
 
 /// What instructions are added to, and for how many cells each.
@@ -147,7 +173,8 @@ impl Emit<'_, '_> {
         result
     }
 
-    /// A vector constant, loaded where it is used: there are few registers, and one that it held would send others to the stack.
+    /// A vector constant, loaded where it is used unless the loop keeps it: there are few registers, and one that it held
+    /// would send others to the stack.
     pub(super) fn vector(&mut self, ty: Type, bytes: [u8; 16]) -> Value {
         let word = u128::from_le_bytes(bytes);
         let pool = match self.constants.address {
@@ -158,7 +185,7 @@ impl Emit<'_, '_> {
                 return self.builder.ins().vconst(ty, constant);
             }
         };
-        let words = &mut self.constants.words;
+        let Constants { words, kept, .. } = &mut self.constants;
         let place = words
             .iter()
             .position(|&own| own == word)
@@ -168,7 +195,20 @@ impl Emit<'_, '_> {
         }
         let offset = (place * 16) as i32;
         let aligned = plain().with_aligned();
-        self.builder.ins().load(ty, aligned, pool, offset)
+        let Some(kept) = kept else {
+            return self.builder.ins().load(ty, aligned, pool, offset);
+        };
+        let is_same = |own: &&(usize, Type, Value)| (own.0, own.1) == (place, ty);
+        if let Some(&(_, _, value)) = kept.values.iter().find(is_same) {
+            return value;
+        }
+        if kept.values.len() >= kept.most {
+            return self.builder.ins().load(ty, aligned, pool, offset);
+        }
+        let mut outside = FuncCursor::new(self.builder.func).at_inst(kept.before);
+        let value = outside.ins().load(ty, aligned, pool, offset);
+        kept.values.push((place, ty, value));
+        value
     }
 
     pub(super) fn real(&mut self, x: f64) -> Value {
@@ -264,6 +304,10 @@ impl Emit<'_, '_> {
     /// a·b + c, rounded once.
     pub(super) fn fma(&mut self, a: Value, b: Value, c: Value) -> Value {
         self.builder.ins().fma(a, b, c)
+    }
+
+    pub(super) fn negative(&mut self, a: Value) -> Value {
+        self.builder.ins().fneg(a)
     }
 
     pub(super) fn abs(&mut self, a: Value) -> Value {

@@ -2,6 +2,7 @@
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value, types};
+use cranelift_frontend::Variable;
 
 use super::accumulate::Accumulator;
 use super::cell::At;
@@ -14,6 +15,9 @@ use crate::ty::Elem;
 
 /// So many cells add up in lanes of the reals' own precision before they go on in f64.
 const BLOCK: i64 = 8192;
+
+/// So many of the sixteen vector registers may hold what a loop does not change, and what it reduces to.
+const HELD_IN_LOOPS: usize = 12;
 
 /// One reduction of a pass: who it is of, and what it reads.
 struct Reducing {
@@ -43,7 +47,10 @@ impl Function<'_> {
         let reducing = self.reducing(emit, pass)?;
         if self.kernel.body.iter().any(|it| it.elem == Elem::Text) {
             // No vector holds text.
-            return self.single_cells(emit, number, pass, &reducing);
+            let at = emit.builder.declare_var(types::I64);
+            let (start, end) = self.cells(emit);
+            emit.builder.def_var(at, start);
+            return self.single_cells(emit, number, pass, &reducing, at, end);
         }
         let wide = Lanes::wide(self.precision);
         // Copies hide latencies, which large bodies have none of; they would only run out of registers.
@@ -53,13 +60,13 @@ impl Function<'_> {
             _ => 1,
         };
         let step = (wide.count() * copies) as i64;
-        let splats = emit.with(wide, |emit| self.splats(emit));
-        let (start, end) = (self.word(frame::CELL_START), self.word(frame::CELL_END));
+        emit.constants.address = Some(self.word(emit, frame::CONSTANTS));
+        let splats = emit.with(wide, |emit| self.splats(emit, pass))?;
         let (low, high) = self.inside(emit, pass);
 
-        let [block, head, vector, rest, single, flush, merge, next, done] =
-            [(); 9].map(|()| emit.builder.create_block());
+        let [block, vector, flush, rest, done] = [(); 5].map(|()| emit.builder.create_block());
         let at = emit.builder.declare_var(types::I64);
+        let (start, end) = self.cells(emit);
         emit.builder.def_var(at, start);
         let some = emit.builder.ins().icmp(IntCC::SignedLessThan, start, end);
         emit.builder.ins().brif(some, block, &[], done, &[]);
@@ -75,27 +82,23 @@ impl Function<'_> {
                 accumulator.begin_block(emit, wide, copies);
             }
         }
-        emit.builder.ins().jump(head, &[]);
-
-        emit.builder.switch_to_block(head);
+        if let Some(low) = low {
+            let outside = lesser(emit, low, block_end);
+            self.single_cells(emit, number, pass, &reducing, at, outside)?;
+        }
         let cell = emit.builder.use_var(at);
-        let fits = emit
-            .builder
-            .ins()
-            .icmp(IntCC::SignedLessThanOrEqual, cell, last);
-        let fits = match low {
-            None => fits,
-            Some(low) => {
-                let inside = emit
-                    .builder
-                    .ins()
-                    .icmp(IntCC::SignedGreaterThanOrEqual, cell, low);
-                emit.builder.ins().band(fits, inside)
-            }
+        let fits = |emit: &mut Emit, cell: Value| {
+            let condition = IntCC::SignedLessThanOrEqual;
+            emit.builder.ins().icmp(condition, cell, last)
         };
-        emit.builder.ins().brif(fits, vector, &[], rest, &[]);
+        let some = fits(emit, cell);
+        let entry = emit.builder.ins().brif(some, vector, &[], rest, &[]);
 
         emit.builder.switch_to_block(vector);
+        let cell = emit.builder.use_var(at);
+        let held = splats.iter().flatten().count() + self.registers(&reducing) * copies;
+        emit.constants
+            .keep_before(entry, HELD_IN_LOOPS.saturating_sub(held));
         emit.with(wide, |emit| {
             for copy in 0..copies {
                 let at = At {
@@ -115,59 +118,49 @@ impl Function<'_> {
             }
             Ok::<(), Declined>(())
         })?;
+        emit.constants.keep_no_more();
         let after = emit.builder.ins().iadd_imm_s(cell, step);
         emit.builder.def_var(at, after);
-        emit.builder.ins().jump(head, &[]);
-
-        emit.builder.switch_to_block(rest);
-        let more = emit
-            .builder
-            .ins()
-            .icmp(IntCC::SignedLessThan, cell, block_end);
-        emit.builder.ins().brif(more, single, &[], flush, &[]);
-
-        emit.builder.switch_to_block(single);
-        self.single_cell(emit, number, pass, &reducing, cell)?;
-        let after = emit.builder.ins().iadd_imm_s(cell, 1);
-        emit.builder.def_var(at, after);
-        emit.builder.ins().jump(head, &[]);
+        let more = fits(emit, after);
+        emit.builder.ins().brif(more, vector, &[], flush, &[]);
 
         emit.builder.switch_to_block(flush);
-        let length = emit.builder.ins().isub(block_end, first);
-        let had_vectors =
-            emit.builder
-                .ins()
-                .icmp_imm_s(IntCC::SignedGreaterThanOrEqual, length, step);
-        emit.builder.ins().brif(had_vectors, merge, &[], next, &[]);
-        emit.builder.switch_to_block(merge);
         for reduction in &reducing {
             if let Some(accumulator) = self.accumulator(reduction.of) {
                 accumulator.end_block(emit, wide, copies);
             }
         }
-        emit.builder.ins().jump(next, &[]);
-        emit.builder.switch_to_block(next);
+        emit.builder.ins().jump(rest, &[]);
+
+        emit.builder.switch_to_block(rest);
+        self.single_cells(emit, number, pass, &reducing, at, block_end)?;
         let more = emit
             .builder
             .ins()
             .icmp(IntCC::SignedLessThan, block_end, end);
         emit.builder.ins().brif(more, block, &[], done, &[]);
         emit.builder.switch_to_block(done);
+        emit.constants.address = None;
         Ok(())
     }
 
-    /// A loop of one cell after the other.
+    /// The first cell to compute, and the one behind the last.
+    fn cells(&self, emit: &mut Emit) -> (Value, Value) {
+        let start = self.word(emit, frame::CELL_START);
+        (start, self.word(emit, frame::CELL_END))
+    }
+
+    /// One cell after the other, until `at` is `end`.
     fn single_cells(
         &self,
         emit: &mut Emit,
         number: usize,
         pass: &Pass,
         reducing: &[Reducing],
+        at: Variable,
+        end: Value,
     ) -> Result<(), Declined> {
-        let (start, end) = (self.word(frame::CELL_START), self.word(frame::CELL_END));
         let [head, single, done] = [(); 3].map(|()| emit.builder.create_block());
-        let at = emit.builder.declare_var(types::I64);
-        emit.builder.def_var(at, start);
         emit.builder.ins().jump(head, &[]);
 
         emit.builder.switch_to_block(head);
@@ -244,6 +237,13 @@ impl Function<'_> {
         Ok(all)
     }
 
+    /// That the lanes of these reductions take.
+    fn registers(&self, reducing: &[Reducing]) -> usize {
+        let lanes =
+            |reduction: &Reducing| self.accumulator(reduction.of).map(Accumulator::registers);
+        reducing.iter().filter_map(lanes).sum()
+    }
+
     fn accumulator(&self, of: Of) -> Option<&Accumulator> {
         match of {
             Of::Row(index) => self.reductions.get(&index),
@@ -276,7 +276,7 @@ impl Function<'_> {
 
     /// The cells where every shift of the pass reads inside of the row: from the first, if it is not that of the loop, to the second.
     fn inside(&self, emit: &mut Emit, pass: &Pass) -> (Option<Value>, Value) {
-        let end = self.word(frame::CELL_END);
+        let end = self.word(emit, frame::CELL_END);
         let (mut earlier, mut later) = (0, 0);
         for &index in &pass.values {
             if let KernelOp::Shift { by, .. } = self.kernel.body[index].op {
@@ -290,10 +290,8 @@ impl Function<'_> {
         let high = if later == 0 {
             end
         } else {
-            let inside = emit
-                .builder
-                .ins()
-                .iadd_imm_s(self.word(frame::CELLS), later);
+            let cells = self.word(emit, frame::CELLS);
+            let inside = emit.builder.ins().iadd_imm_s(cells, later);
             lesser(emit, inside, end)
         };
         (low, high)

@@ -9,6 +9,7 @@ use super::compute::checked;
 use super::function::Function;
 use super::lane::{Emit, Held};
 use super::memory::bytes;
+use super::schedule::Place;
 use crate::codegen::{Declined, frame};
 use crate::kernel::KernelOp;
 
@@ -30,7 +31,7 @@ impl Function<'_> {
             emit.builder.def_var(carry, held.low);
             carries.push(carry);
         }
-        let cells = self.word(frame::CELLS);
+        let cells = self.word(emit, frame::CELLS);
         let count = emit.builder.declare_var(types::I64);
         let zero = emit.builder.ins().iconst(types::I64, 0);
         emit.builder.def_var(count, zero);
@@ -69,7 +70,7 @@ impl Function<'_> {
                     .get(part)
                     .ok_or_else(|| Declined::new("a scan lacks a carry"))?;
                 let held = checked(instruction, *held)?;
-                let base = self.home(emit, home);
+                let base = self.array(Place::Kept(home))?;
                 let address = self.address(emit, base, cell, bytes(held.elem, self.precision));
                 emit.store(held, address, 0);
             }

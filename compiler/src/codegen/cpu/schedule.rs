@@ -12,12 +12,20 @@ use crate::kernel::{Kernel, KernelOp};
 use crate::ty::Elem;
 
 /// Where a value of cells is kept.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Home {
     /// The output with this index.
     Output(usize),
     /// A row of scratch memory.
     Scratch(usize),
+}
+
+/// An array of cells.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Place {
+    /// The input with this index.
+    Input(usize),
+    Kept(Home),
 }
 
 #[derive(Debug, Default)]
@@ -36,6 +44,22 @@ pub(super) struct Pass {
     pub(super) totals: Vec<usize>,
 }
 
+impl Pass {
+    /// What it writes and reduces.
+    fn roots(&self, kernel: &Kernel) -> Vec<usize> {
+        let mut all: Vec<usize> = self.stores.iter().map(|&(value, _)| value).collect();
+        for &index in &self.reduces {
+            let read = kernel.body[index].op.operands();
+            all.extend(read.iter().map(|value| value.0 as usize));
+        }
+        for &number in &self.totals {
+            let output = &kernel.outputs[number];
+            all.extend(roots(&output.form, output.value));
+        }
+        all
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Schedule {
     pub(super) passes: Vec<Pass>,
@@ -47,6 +71,57 @@ pub(super) struct Schedule {
     pub(super) live: Vec<bool>,
     pub(super) homes: Vec<Option<Home>>,
     pub(super) scratch_rows: usize,
+}
+
+impl Schedule {
+    /// Where a value of cells is read in a pass, if it is not computed there.
+    pub(super) fn source(&self, kernel: &Kernel, pass: usize, index: usize) -> Option<Place> {
+        match &kernel.body[index].op {
+            KernelOp::Load(input) => Some(Place::Input(*input)),
+            op => {
+                let is_kept = self.stage[index] < pass || matches!(op, KernelOp::Scan { .. });
+                self.homes[index].filter(|_| is_kept).map(Place::Kept)
+            }
+        }
+    }
+
+    /// What is read in a pass beside what it computes: values of the row.
+    pub(super) fn read_in(
+        &self,
+        kernel: &Kernel,
+        pass: &Pass,
+    ) -> Result<BTreeSet<usize>, Declined> {
+        let mut read: BTreeSet<usize> = pass.roots(kernel).into_iter().collect();
+        for &index in &pass.values {
+            read.extend(operands(kernel, &kernel.body[index], index)?);
+        }
+        read.retain(|&index| !self.varies[index]);
+        Ok(read)
+    }
+
+    /// The arrays that a pass touches.
+    pub(super) fn places(&self, kernel: &Kernel, number: usize, pass: &Pass) -> BTreeSet<Place> {
+        let mut places: BTreeSet<Place> = BTreeSet::new();
+        let of_scans = pass.scans.iter().flat_map(|(_, values)| values);
+        for &index in of_scans.chain(&pass.values) {
+            places.extend(self.source(kernel, number, index));
+            if let KernelOp::Shift { value, .. } = kernel.body[index].op
+                && self.varies[value.0 as usize]
+            {
+                // In memory, whenever it was written.
+                places.extend(self.source(kernel, usize::MAX, value.0 as usize));
+            }
+        }
+        for (index, instruction) in kernel.body.iter().enumerate() {
+            if let KernelOp::Scan { scan, .. } = instruction.op
+                && pass.scans.iter().any(|(own, _)| *own == scan)
+            {
+                places.extend(self.homes[index].map(Place::Kept));
+            }
+        }
+        places.extend(pass.stores.iter().map(|&(_, home)| Place::Kept(home)));
+        places
+    }
 }
 
 /// A value that costs more than this is kept for later passes: about a store and a load, in instructions.
@@ -67,6 +142,7 @@ pub(super) fn schedule(kernel: &Kernel, layout: &Layout) -> Result<Schedule, Dec
         plan.place(index)?;
     }
     let live = plan.live()?;
+    plan.delay(&live)?;
     let passes = plan.passes(&live)?;
     let mut kept = plan.homes.iter().zip(&kernel.body);
     // Scratch memory has eight bytes a cell.
@@ -194,6 +270,99 @@ impl Planner<'_> {
         Ok(live)
     }
 
+    /// Reductions that no cell reads go to the last pass where that computes less: what it computes anyway need not be computed
+    /// for them before.
+    fn delay(&mut self, live: &[bool]) -> Result<(), Declined> {
+        let body = &self.kernel.body;
+        let mut is_read = vec![false; body.len()];
+        for index in (0..body.len()).rev().filter(|&index| live[index]) {
+            let is_reduction = matches!(body[index].op, KernelOp::Reduce { .. });
+            if self.varies[index] || is_reduction || is_read[index] {
+                for operand in operands(self.kernel, &body[index], index)? {
+                    is_read[operand] = true;
+                }
+            }
+        }
+        let reductions =
+            |index: &usize| live[*index] && matches!(body[*index].op, KernelOp::Reduce { .. });
+        let (fixed, free): (Vec<usize>, Vec<usize>) = (0..body.len())
+            .filter(reductions)
+            .partition(|&index| is_read[index]);
+        // What is computed in each pass anyway.
+        let mut anyway: Vec<(usize, usize)> = Vec::new();
+        for index in fixed {
+            let read = operands(self.kernel, &body[index], index)?;
+            anyway.extend(read.into_iter().map(|value| (self.stage[index] - 1, value)));
+        }
+        for (output, place) in self.kernel.outputs.iter().zip(&self.layout.outputs) {
+            let is_of_cells = match place {
+                OutputPlace::Cells(_) => true,
+                OutputPlace::Rows(_) => false,
+                OutputPlace::Total { of_rows, .. } => !of_rows,
+            };
+            if is_of_cells {
+                let roots = roots(&output.form, output.value);
+                let stage = roots.iter().map(|&root| self.stage[root]).max();
+                let stage = stage.unwrap_or(0);
+                anyway.extend(roots.into_iter().map(|root| (stage, root)));
+            }
+        }
+        let Some(last) = anyway.iter().map(|&(pass, _)| pass).max() else {
+            return Ok(());
+        };
+        let of_pass = |pass: usize| {
+            let own = anyway.iter().filter(|&&(own, _)| own == pass);
+            own.map(|&(_, root)| root).collect::<Vec<usize>>()
+        };
+        for index in free {
+            let pass = self.stage[index] - 1;
+            if pass >= last {
+                continue;
+            }
+            let own = self.read_for(&operands(self.kernel, &body[index], index)?)?;
+            let added = |computed: BTreeSet<usize>| -> u32 {
+                own.difference(&computed)
+                    .map(|&value| own_cost(&body[value]))
+                    .sum()
+            };
+            let early = added(self.read_for(&of_pass(pass))?);
+            let late = added(self.read_for(&of_pass(last))?);
+            if late <= early {
+                self.stage[index] = last + 1;
+            }
+        }
+        // What rows make of them comes later as well.
+        for index in 0..body.len() {
+            let is_reduction = matches!(body[index].op, KernelOp::Reduce { .. });
+            if live[index] && !self.varies[index] && !is_reduction {
+                let read = operands(self.kernel, &body[index], index)?;
+                let latest = read.into_iter().map(|operand| self.stage[operand]).max();
+                self.stage[index] = latest.unwrap_or(0);
+            }
+        }
+        Ok(())
+    }
+
+    /// The values of cells that others are computed from, and these.
+    fn read_for(&self, roots: &[usize]) -> Result<BTreeSet<usize>, Declined> {
+        let mut read = BTreeSet::new();
+        let mut open = roots.to_vec();
+        while let Some(index) = open.pop() {
+            if !self.varies[index] || !read.insert(index) {
+                continue;
+            }
+            let instruction = &self.kernel.body[index];
+            // What lies along the row is read from memory.
+            if !matches!(
+                instruction.op,
+                KernelOp::Scan { .. } | KernelOp::Shift { .. }
+            ) {
+                open.extend(operands(self.kernel, instruction, index)?);
+            }
+        }
+        Ok(read)
+    }
+
     fn passes(&mut self, live: &[bool]) -> Result<Vec<Pass>, Declined> {
         let body = &self.kernel.body;
         let last = (0..body.len())
@@ -201,6 +370,7 @@ impl Planner<'_> {
             .map(|index| self.stage[index]);
         let count = last.max().unwrap_or(0) + 1;
         let mut passes: Vec<Pass> = (0..count).map(|_| Pass::default()).collect();
+        let mut first = vec![0; body.len()];
         for (number, output) in self.kernel.outputs.iter().enumerate() {
             let value = output.value.0 as usize;
             match (self.layout.outputs[number], &output.form) {
@@ -254,6 +424,22 @@ impl Planner<'_> {
                 self.keep(index, &mut passes);
             }
         }
+        // A value belongs to the first pass that reads it.
+        for number in (0..count).rev() {
+            let of_scans = passes[number].scans.iter();
+            let mut roots = passes[number].roots(self.kernel);
+            for &(scan, _) in of_scans {
+                roots.extend(scan_operands(self.kernel, scan)?);
+            }
+            for index in self.read_for(&roots)? {
+                if !self.in_memory(index) && self.stage[index] <= number {
+                    first[index] = number;
+                }
+            }
+        }
+        for (stage, first) in self.stage.iter_mut().zip(first) {
+            *stage = first.max(*stage);
+        }
         // Later passes first: they decide what earlier ones keep.
         for number in (0..count).rev() {
             let mut scans = std::mem::take(&mut passes[number].scans);
@@ -262,7 +448,7 @@ impl Planner<'_> {
                 *values = self.cone(&roots, number, &mut passes)?;
             }
             passes[number].scans = scans;
-            let roots = self.roots_of(&passes[number]);
+            let roots = passes[number].roots(self.kernel);
             let values = self.cone(&roots, number, &mut passes)?;
             passes[number].cost = values.iter().map(|&value| own_cost(&body[value])).sum();
             passes[number].values = values;
@@ -285,25 +471,6 @@ impl Planner<'_> {
         if !stores.contains(&(index, home)) {
             stores.push((index, home));
         }
-    }
-
-    fn roots_of(&self, pass: &Pass) -> Vec<usize> {
-        let mut all: Vec<usize> = pass.stores.iter().map(|&(value, _)| value).collect();
-        for &index in &pass.reduces {
-            if let KernelOp::Reduce { value, mask, .. } = &self.kernel.body[index].op {
-                all.extend(
-                    [Some(*value), *mask]
-                        .into_iter()
-                        .flatten()
-                        .map(|x| x.0 as usize),
-                );
-            }
-        }
-        for &number in &pass.totals {
-            let output = &self.kernel.outputs[number];
-            all.extend(roots(&output.form, output.value));
-        }
-        all
     }
 
     /// The values of cells that are computed or loaded in a pass, ascending.
