@@ -201,6 +201,7 @@ fn causal_lm_config(resource: &Resource) -> Result<CausalLmConfig, Fault> {
         tied: flag(resource, "tied")?,
         rope_theta: real(resource, "rope_theta")?,
         norm_eps: base.norm_eps,
+        form: base.form,
     })
 }
 

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use rlp_runtime::generate::{End, Rollout, Sampling, rollout};
-use rlp_runtime::model::{CausalLm, CausalLmConfig};
+use rlp_runtime::model::{CausalLm, CausalLmConfig, Form};
 use rlp_runtime::random::{Purpose, Stream};
 use tch::{Device, Kind, Tensor, no_grad};
 
@@ -22,6 +22,7 @@ fn model(kind: Kind) -> CausalLm {
         tied: false,
         rope_theta: 100.0,
         norm_eps: 1e-5,
+        form: Form::default(),
     };
     CausalLm::new(config, 3, kind, Device::Cpu).unwrap()
 }
