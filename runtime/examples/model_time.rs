@@ -217,7 +217,7 @@ fn draw(model: &CausalLm, prompts: &[Vec<i64>], setting: &Setting, repetition: u
         top_p: 1.0,
     };
     let stream = Stream::new(repetition, Purpose::Sample);
-    rollout(model, prompts, &sampling, End::at(NEVER), stream).unwrap()
+    rollout(model, prompts, &sampling, End::at(&[NEVER]), stream).unwrap()
 }
 
 /// Of six tokens, as `12+34=` has.

@@ -12,8 +12,8 @@ use rlp_grammar::ast::{Block, Expr, Ident, Span, Stmt, StmtKind, TypeExpr};
 use crate::array::{Array, Elements};
 use crate::diagnostic::Diagnostic;
 use crate::elaborate::argument::Given;
-use crate::elaborate::library::Definition;
 use crate::elaborate::kept::Kept;
+use crate::elaborate::library::Definition;
 use crate::elaborate::scope::{Binding, Scope};
 use crate::elaborate::value::{Tensor, Value};
 use crate::elaborate::{Elaborator, Mode, Reported, Result, walk};
@@ -105,7 +105,8 @@ impl Elaborator<'_> {
                             continue;
                         }
                         let before = tensors.len();
-                        let own = this.keep(&owner, &name.name, value, (first, &mut tensors), span)?;
+                        let own =
+                            this.keep(&owner, &name.name, value, (first, &mut tensors), span)?;
                         if is_param {
                             params.extend(first + before..first + tensors.len());
                         }
@@ -325,9 +326,8 @@ impl Elaborator<'_> {
                     sound && bound.is_ok()
                 });
                 if sound {
-                    let _ = this.framed_alone(function, |this| {
-                        this.block_body(function, &HashMap::new())
-                    });
+                    let _ = this
+                        .framed_alone(function, |this| this.block_body(function, &HashMap::new()));
                 }
             });
         }

@@ -27,6 +27,8 @@ pub(super) fn generate(
     let values = model.leaves(false);
     let head = model.head(&values);
     let mut decoder = Decoder::new(model, &values, prompts, sampling);
+    let all_ends = Tensor::from_slice(end.tokens).to_device(device);
+    let is_end = |token: &Tensor| Tensor::isin(token, &all_ends, false, false);
 
     let mut hidden = profile::within(Label::Work(Work::PromptReading), || decoder.read_prompts());
     let rows = hidden.size()[0];
@@ -40,16 +42,15 @@ pub(super) fn generate(
     loop {
         let logits = logits(model.config(), &hidden, head) / sampling.recorded_temperature();
         let drawn = draw(&logits, sampling, &uniforms.select(1, tokens.len() as i64));
-        let token = drawn.masked_fill(&ended, end.token);
+        // A row that has ended is still read; what it draws is left out below.
+        let token = drawn;
         let logp = logits
             .log_softmax(-1, None)
             .gather(-1, &token.unsqueeze(-1), false)
             .squeeze_dim(-1);
         logps.push(logp);
-        // A row that has ended goes on with end tokens.
-        ended = token
-            .eq(end.token)
-            .logical_or(&longest.le(tokens.len() as i64 + 1));
+        let is_there = longest.le(tokens.len() as i64 + 1);
+        ended = ended.logical_or(&is_end(&token)).logical_or(&is_there);
         let is_last = tokens.len() as i64 + 1 == sampling.max_tokens;
         let is_over = is_last || ended.all().int64_value(&[]) == 1;
         if !is_over {

@@ -23,7 +23,7 @@ pub(crate) use file::tensors_of;
 pub use file::{FileError, read_tensors, write_tensors};
 pub use form::{Activation, Bias, Form, Local, RopeScaling};
 pub(crate) use joined::{Activations, Angles, Direction, Joined, heads, packed};
-pub(crate) use matrix::{Matrix, Number};
+pub(crate) use matrix::{Matrix, Number, filled};
 pub use parameters::Parameter;
 pub use pass::{Pass, Upstream};
 pub(crate) use trunk::{Rotations, Weights, embed, logits, rms_norm};
@@ -69,10 +69,35 @@ impl CausalLm {
         })
     }
 
+    /// A model of weights that are there already, in the shapes of [`parameter_shapes`]; it computes in `kind`.
+    pub(crate) fn from_weights<E>(
+        config: CausalLmConfig,
+        kind: Kind,
+        read: impl Fn(&str) -> Result<Tensor, E>,
+    ) -> Result<CausalLm, E> {
+        let names = parameter_shapes(&config).into_iter();
+        let parameter = |(name, _): (String, Vec<i64>)| {
+            let value = read(&name)?;
+            Ok(Parameter { name, value })
+        };
+        Ok(CausalLm {
+            parameters: names.map(parameter).collect::<Result<_, E>>()?,
+            config,
+            kind,
+            is_plain: false,
+            recomputes: false,
+        })
+    }
+
     /// From now on computes by libtorch's operations alone, as on a GPU, even on the CPU: the reference for the kernels
     /// that are used there.
     pub fn without_kernels(&mut self) {
         self.is_plain = true;
+    }
+
+    /// From now on computes in `kind`; the parameters stay in the kind that they are held in.
+    pub fn compute_in(&mut self, kind: Kind) {
+        self.kind = kind;
     }
 
     /// From now on the way back computes what is inside layers again, instead of keeping it.
@@ -138,10 +163,10 @@ impl CausalLm {
         self.parameters[0].value.device()
     }
 
-    /// A copy that shares no storage with this model.
+    /// A copy that shares no storage with this model, in the kind that it computes in.
     #[must_use]
     pub fn deep_copy(&self) -> CausalLm {
-        self.map_values(Tensor::copy)
+        self.map_values(|value| value.totype(self.kind).copy())
     }
 
     /// The model on another device; the same storage if it is there already.
@@ -303,6 +328,12 @@ impl CausalLm {
             .iter()
             .position(|p| p.name == parameters::VALUE_HEAD)
     }
+}
+
+/// Name and shape of each parameter of a model without a value head, in order.
+pub(crate) fn parameter_shapes(config: &CausalLmConfig) -> Vec<(String, Vec<i64>)> {
+    let layout = parameters::layout(config).into_iter();
+    layout.map(|(name, shape, _)| (name, shape)).collect()
 }
 
 /// For each response token, row by row: the position in flat `[rows, input length]` that predicts it, and its place in

@@ -18,12 +18,16 @@ impl Parameter {
     pub(super) fn is_layer_matrix(&self) -> bool {
         self.name.starts_with("model.layers.") && self.value.dim() == 2
     }
+
+    pub(crate) fn is_value_head(&self) -> bool {
+        self.name == VALUE_HEAD
+    }
 }
 
 pub(super) const VALUE_HEAD: &str = "value_head.weight";
 
 /// Where the initial values of a parameter come from.
-pub(crate) enum Initial {
+pub(super) enum Initial {
     Zeros,
     Ones,
     /// Independent normals of this standard deviation.
@@ -83,7 +87,7 @@ pub(super) fn check(parameter: &Parameter, found: Option<&Tensor>) -> Result<(),
 ///
 /// Every map starts with variance 1 / fan-in, so that it keeps the scale of its input; what writes to the residual
 /// stream is smaller by √(2 layers), the number of such writes (Radford et al. 2019, section 2.3).
-pub(crate) fn layout(config: &CausalLmConfig) -> Vec<(String, Vec<i64>, Initial)> {
+pub(super) fn layout(config: &CausalLmConfig) -> Vec<(String, Vec<i64>, Initial)> {
     let CausalLmConfig {
         layers,
         hidden,

@@ -24,14 +24,14 @@ impl Task for Prompts {
         }
     }
 
-    fn problem(&self, _: Split, index: u64, _: Stream) -> Problem {
-        Problem {
+    fn problem(&self, _: Split, index: u64, _: Stream) -> Result<Problem, Fault> {
+        Ok(Problem {
             id: index,
             prompt: index.to_string(),
             answer: String::new(),
             demonstration: String::new(),
             length: None,
-        }
+        })
     }
 }
 
