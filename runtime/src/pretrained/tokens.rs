@@ -1,5 +1,6 @@
 //! `tokenizer.json`: text to the tokens of a pretrained model and back.
 
+use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 
 use tokenizers::Tokenizer;
@@ -55,7 +56,7 @@ impl PretrainedTokenizer {
             let message = format!("`{}` holds no `{TOKENIZER}`", folder.display());
             return Err(Fault::input(message));
         };
-        let tokenizer = Tokenizer::from_bytes(&bytes)
+        let tokenizer = guarded(|| Tokenizer::from_bytes(&bytes))
             .map_err(|error| Fault::file(&path, format!("it is no tokenizer: {error}")))?;
         let described = folder.join(TOKENIZER_CONFIG);
         let described = Fields::read(&described)?.unwrap_or_else(|| Fields::empty(&described));
@@ -110,7 +111,7 @@ impl PretrainedTokenizer {
     }
 
     fn encode(&self, text: &str, has_special: bool) -> Result<Vec<i64>, Fault> {
-        let encoded = self.tokenizer.encode_fast(text, has_special);
+        let encoded = guarded(|| self.tokenizer.encode_fast(text, has_special));
         let encoded = encoded
             .map_err(|error| Fault::input(format!("a text cannot be made tokens: {error}")))?;
         let tokens: Vec<i64> = encoded.get_ids().iter().map(|&id| i64::from(id)).collect();
@@ -160,9 +161,17 @@ impl PretrainedTokenizer {
             .iter()
             .filter_map(|&token| u32::try_from(token).ok())
             .collect();
-        self.tokenizer
-            .decode(&ids, true)
+        guarded(|| self.tokenizer.decode(&ids, true))
             .map_err(|error| Fault::input(format!("tokens cannot be made a text: {error}")))
+    }
+}
+
+/// What the crate is asked for, or why it fails: it assumes things of a tokenizer that a damaged file does not keep, and
+/// panics then.
+fn guarded<T>(asked: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
+    match panic::catch_unwind(AssertUnwindSafe(asked)) {
+        Ok(answer) => answer.map_err(|error| error.to_string()),
+        Err(_) => Err("its parts do not fit together".to_string()),
     }
 }
 
