@@ -170,6 +170,9 @@ def main():
 
         python, variables = environment.ready()
         os.execve(python, [str(python), *sys.argv], dict(variables, RLPC_PEERS="1", OMP_NUM_THREADS="1"))
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
     if given.task == "make":
         make(given.folder, given.all, given.seed)
     else:
