@@ -307,6 +307,7 @@ impl Host for StageHost<'_> {
         if !self.passes.as_ref().is_some_and(is_same) {
             let sequences = Sequences::new(operands)?;
             let network = self.frozen.resolve(model, self.world)?;
+            sequences.check(network)?;
             let batches = sequences.micro_batches(self.micro_batch);
             let passes = batches
                 .iter()
