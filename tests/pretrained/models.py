@@ -17,18 +17,8 @@ sys.path.insert(0, str(HERE.parents[1] / "benches/peers"))
 
 TEXTS = ["12+34=", "the cat sat on the mat ", "a", "What is  9*9?\nTell me."]
 CORPUS = TEXTS + ["one two three four five", "0 1 2 3 4 5 6 7 8 9", "Wait, what? No: yes; (maybe) [so] {or} <not> & * / % $ # @ !", "user assistant system"]
-CHATML = (
-    "{% for message in messages %}\n    {% if loop.first and message['role'] != 'system' %}\n"
-    "        {{- '<s>system\\nBe brief.<|end|>\\n' }}\n    {% endif %}\n"
-    "    {{- '<s>' + message.role + '\\n' + message['content'].strip() + '<|end|>' + '\\n' }}\n{% endfor %}\n"
-    "{% if add_generation_prompt %}{{ '<s>assistant\\n' }}{% endif %}"
-)
-NO_SYSTEM = (
-    "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
-    "{% for message in messages %}{% set role = 'model' if message['role'] == 'assistant' else message['role'] %}"
-    "{{ '<s>' + role + '\n' + message['content'] | trim + '<|end|>\n' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<s>model\n' }}{% endif %}"
-)
+# Each as a family's own instruction models have it, with the special tokens of these.
+TEMPLATES = {"llama": "llama3.jinja", "mistral": "gemma.jinja", "qwen2": "chatml.jinja", "qwen3": "qwen3.jinja", "gemma": "gemma.jinja"}
 SIZES = dict(hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
              max_position_embeddings=64, eos_token_id=[2, 4], bos_token_id=1, pad_token_id=0)
 
@@ -86,9 +76,9 @@ def tokenizer(name):
     own.train_from_iterator(CORPUS, trainers.BpeTrainer(vocab_size=110, special_tokens=special + [] if is_bytes else special + ["<unk>"]))
     if not name.startswith("qwen"):
         own.post_processor = processors.TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", 1)])
-    has_system = is_bytes
+    template = next(template for family, template in TEMPLATES.items() if name.startswith(family))
     return PreTrainedTokenizerFast(tokenizer_object=own, bos_token="<bos>", eos_token="<eos>", pad_token="<pad>",
-                                   chat_template=CHATML if has_system else NO_SYSTEM, clean_up_tokenization_spaces=False)
+                                   chat_template=(HERE / "templates" / template).read_text(), clean_up_tokenization_spaces=False)
 
 
 def make(folder, everything, seed):
@@ -121,12 +111,19 @@ def make(folder, everything, seed):
                 out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=20, do_sample=False)
                 greedy.append(out[0, ids.shape[1]:].tolist())
         save_file({"tokens": tokens, "logits": logits.contiguous()}, to / "reference.safetensors")
-        chats = [words.apply_chat_template([{"role": "user", "content": text}], add_generation_prompt=True,
-                                           tokenize=False) for text in TEXTS]
+
+        def chats(*before):
+            # The date that the template has where it is told none, since a run must repeat.
+            written = [words.apply_chat_template([*before, {"role": "user", "content": text}], add_generation_prompt=True,
+                                                 tokenize=False, date_string="26 Jul 2024") for text in TEXTS]
+            return [words(chat, add_special_tokens=False).input_ids for chat in written]
+
+        takes_system = "System role not supported" not in words.chat_template
         reference = {
             "texts": TEXTS,
             "prompts": [words(text).input_ids for text in TEXTS],
-            "chats": [words(chat, add_special_tokens=False).input_ids for chat in chats],
+            "chats": chats(),
+            "advised": chats({"role": "system", "content": " Be brief. "}) if takes_system else None,
             "greedy": greedy,
             "written": [words.decode(tokens, skip_special_tokens=True) for tokens in greedy],
         }

@@ -1,6 +1,6 @@
 //! Trained weights in the layout that they were read in: `transformers` loads them back bit for bit.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::Path;
 
 use rlp_frontend::files::reason;
@@ -25,8 +25,9 @@ const COPIED: [&str; 9] = [
     "tokenizer.model",
 ];
 
-/// Writes a model to a new folder, with what belongs to it from the folder `from` that it was read from. A value head
-/// stands in a file of its own, which `transformers` does not look at.
+/// Writes a model to a folder, with what belongs to it from the folder `from` that it was read from, or that was put there
+/// when its weights were first written: by the end of a run, `from` may have gone. A value head stands in a file of
+/// its own, which `transformers` does not look at.
 ///
 /// # Errors
 /// A file cannot be read or written.
@@ -34,11 +35,16 @@ pub fn save(model: &CausalLm, from: &Path, to: &Path) -> Result<(), Fault> {
     fs::create_dir_all(to).map_err(|error| Fault::file(to, reason(&error)))?;
     for name in COPIED {
         let (source, copy) = (from.join(name), to.join(name));
-        if source.is_file() {
+        if source.is_file() && !copy.exists() {
             fs::copy(&source, &copy).map_err(|error| Fault::file(&copy, reason(&error)))?;
+            sync(&copy)?;
         }
     }
-    write_config(&from.join(CONFIG), &to.join(CONFIG), model.kind())?;
+    let config = to.join(CONFIG);
+    if !config.exists() {
+        write_config(&from.join(CONFIG), &config, model.kind())?;
+        sync(&config)?;
+    }
     let is_head = |parameter: &&Parameter| parameter.is_value_head();
     let (heads, own): (Vec<&Parameter>, Vec<&Parameter>) =
         model.parameters().iter().partition(is_head);
@@ -49,13 +55,19 @@ pub fn save(model: &CausalLm, from: &Path, to: &Path) -> Result<(), Fault> {
             .map(|own| (own.name.as_str(), own.value.to_kind(model.kind())))
             .collect();
         let tensors = values.iter().map(|(name, value)| (*name, value));
-        write_tensors(&path, tensors).map_err(|error| Fault::file(&path, error.message))
+        write_tensors(&path, tensors).map_err(|error| Fault::file(&path, error.message))?;
+        sync(&path)
     };
     write(WEIGHTS, own)?;
     if !heads.is_empty() {
         write("value_head.safetensors", heads)?;
     }
     Ok(())
+}
+
+fn sync(path: &Path) -> Result<(), Fault> {
+    let synced = File::open(path).and_then(|file| file.sync_all());
+    synced.map_err(|error| Fault::file(path, reason(&error)))
 }
 
 /// The configuration with the kind that the weights are written in, which is what they are loaded as.

@@ -26,8 +26,8 @@ pub(crate) fn open(path: &Path) -> Pretrained {
     Pretrained::open(path).unwrap_or_else(|fault| panic!("{}: {fault}", path.display()))
 }
 
-pub(crate) fn tokenizer(pretrained: &Pretrained, is_chat: bool) -> Tokenizer {
-    let system = String::new();
+pub(crate) fn tokenizer(pretrained: &Pretrained, is_chat: bool, system: &str) -> Tokenizer {
+    let system = system.to_string();
     pretrained.tokenizer(Prompting { is_chat, system }).unwrap()
 }
 

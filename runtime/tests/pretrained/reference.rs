@@ -9,7 +9,7 @@ use rlp_runtime::random::{Purpose, Stream};
 use serde_json::Value as Json;
 use tch::{Device, Kind, Tensor};
 
-use super::folder::{all, open, scratch, shipped, tokenizer};
+use super::folder::{all, copied, open, scratch, shipped, tokenizer};
 
 fn load(path: &Path) -> CausalLm {
     open(path).load(None, None, Device::Cpu).unwrap()
@@ -69,14 +69,21 @@ fn assert_same_responses(path: &Path) {
     let reference: Json = serde_json::from_slice(&reference).unwrap();
     let (questions, prompts) = (texts(&reference["texts"]), rows(&reference["prompts"]));
     let opened = open(path);
-    for (is_chat, expected) in [(false, &prompts), (true, &rows(&reference["chats"]))] {
-        let tokenizer = tokenizer(&opened, is_chat);
+    let mut ways = vec![
+        (false, "", prompts.clone()),
+        (true, "", rows(&reference["chats"])),
+    ];
+    if !reference["advised"].is_null() {
+        ways.push((true, " Be brief. ", rows(&reference["advised"])));
+    }
+    for (is_chat, system, expected) in &ways {
+        let tokenizer = tokenizer(&opened, *is_chat, system);
         for (question, expected) in questions.iter().zip(expected) {
             let name = path.display();
             assert_eq!(&tokenizer.prompt(question).unwrap(), expected, "{name}");
         }
     }
-    let tokenizer = tokenizer(&opened, false);
+    let tokenizer = tokenizer(&opened, false, "");
     let sampling = Sampling {
         samples: 2,
         max_tokens: 20,
@@ -158,7 +165,7 @@ fn what_is_saved_is_read_again_with_the_same_bits() {
 }
 
 fn assert_same_responses_are_encoded(saved: &Path, own: &Path) {
-    let [saved, own] = [saved, own].map(|path| tokenizer(&open(path), true));
+    let [saved, own] = [saved, own].map(|path| tokenizer(&open(path), true, ""));
     let (question, answer) = ("12+34=", "46");
     let response = own.response(question, answer).unwrap();
     assert_eq!(saved.response(question, answer).unwrap(), response);
@@ -217,5 +224,57 @@ fn models_made_anew_are_as_transformers_says() {
         assert_same_logits(&path);
         assert_same_responses(&path);
         save_changed(&path, &saved);
+    }
+}
+
+/// What the families' own configurations looked like before `transformers` 5.
+#[test]
+fn older_configurations_say_the_same() {
+    let older: [(&str, fn(&mut serde_json::Map<String, Json>)); 4] = [
+        ("llama", |config| {
+            let mut rope = config.remove("rope_parameters").unwrap();
+            let rope = rope.as_object_mut().unwrap();
+            config.insert("rope_theta".into(), rope.remove("rope_theta").unwrap());
+            config.insert("rope_scaling".into(), rope.clone().into());
+            config.remove("head_dim");
+        }),
+        ("qwen2", |config| {
+            let rope = config.remove("rope_parameters").unwrap();
+            config.insert("rope_theta".into(), rope["rope_theta"].clone());
+            config.insert("rope_scaling".into(), Json::Null);
+            config.insert("sliding_window".into(), 32768.into());
+            config.insert("use_mrope".into(), false.into());
+            config.remove("layer_types");
+        }),
+        ("gemma2", |config| {
+            let rope = config.remove("rope_parameters").unwrap();
+            config.insert("rope_theta".into(), rope["rope_theta"].clone());
+            config.insert("hidden_act".into(), "gelu_pytorch_tanh".into());
+            config.insert("cache_implementation".into(), "hybrid".into());
+            config.remove("layer_types");
+            config.remove("tie_word_embeddings");
+        }),
+        ("gemma3", |config| {
+            let rope = config.remove("rope_parameters").unwrap();
+            let (far, near) = (&rope["full_attention"], &rope["sliding_attention"]);
+            config.insert("rope_theta".into(), far["rope_theta"].clone());
+            config.insert("rope_local_base_freq".into(), near["rope_theta"].clone());
+            let scaling = serde_json::json!({"rope_type": "linear", "factor": 8.0});
+            config.insert("rope_scaling".into(), scaling);
+            config.remove("layer_types");
+            config.remove("_sliding_window_pattern");
+            config.insert("sliding_window_pattern".into(), 2.into());
+        }),
+    ];
+    for (model, change) in older {
+        let path = copied(model, &format!("older_{model}"));
+        let file = path.join("config.json");
+        let mut config: Json = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        let fields = config.as_object_mut().unwrap();
+        change(fields);
+        let dtype = fields.remove("dtype").unwrap();
+        fields.insert("torch_dtype".into(), dtype);
+        std::fs::write(&file, config.to_string()).unwrap();
+        assert_same_logits(&path);
     }
 }
