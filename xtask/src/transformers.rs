@@ -7,7 +7,7 @@ use std::process::Command;
 /// What makes and checks them, in the environment of the peers, which it installs if it is not there.
 const SCRIPT: &str = "tests/pretrained/models.py";
 
-pub fn compare(checkout: &Path) -> Result<(), String> {
+pub(crate) fn compare(checkout: &Path) -> Result<(), String> {
     let folder = checkout.join("target/transformers");
     let (models, saved) = (folder.join("models"), folder.join("saved"));
     for folder in [&models, &saved] {

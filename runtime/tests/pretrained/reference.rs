@@ -230,7 +230,8 @@ fn models_made_anew_are_as_transformers_says() {
 /// What the families' own configurations looked like before `transformers` 5.
 #[test]
 fn older_configurations_say_the_same() {
-    let older: [(&str, fn(&mut serde_json::Map<String, Json>)); 4] = [
+    type Change = fn(&mut serde_json::Map<String, Json>);
+    let older: [(&str, Change); 4] = [
         ("llama", |config| {
             let mut rope = config.remove("rope_parameters").unwrap();
             let rope = rope.as_object_mut().unwrap();
