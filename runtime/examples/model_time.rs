@@ -11,7 +11,7 @@ use std::fs;
 
 use rlp_runtime::generate::{End, Rollout, Sampling, rollout};
 use rlp_runtime::memory::keep_freed;
-use rlp_runtime::model::{CausalLm, CausalLmConfig, SequenceBatch, Upstream};
+use rlp_runtime::model::{CausalLm, CausalLmConfig, Form, SequenceBatch, Upstream};
 use rlp_runtime::random::{Purpose, Stream};
 use tch::{Device, Kind};
 
@@ -65,6 +65,7 @@ fn settings() -> Vec<Setting> {
         tied: false,
         rope_theta: 10_000.0,
         norm_eps: 1e-6,
+        form: Form::default(),
     };
     let a = Setting {
         name: "A",
@@ -216,7 +217,7 @@ fn draw(model: &CausalLm, prompts: &[Vec<i64>], setting: &Setting, repetition: u
         top_p: 1.0,
     };
     let stream = Stream::new(repetition, Purpose::Sample);
-    rollout(model, prompts, &sampling, End::at(NEVER), stream).unwrap()
+    rollout(model, prompts, &sampling, End::at(&[NEVER]), stream).unwrap()
 }
 
 /// Of six tokens, as `12+34=` has.

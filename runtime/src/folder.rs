@@ -14,6 +14,7 @@ use crate::checkpoint::manifest::{Manifest, sum};
 use crate::checkpoint::{Aside, sync};
 use crate::error::{Fault, Result};
 use crate::model::write_tensors;
+use crate::pretrained;
 use crate::report::Event;
 use crate::resource::World;
 use crate::tensor::Tensor;
@@ -236,6 +237,11 @@ impl RunFolder {
             synced.map_err(|error| Fault::file(&path, reason(&error)))
         };
         for (name, tensors) in world.weights() {
+            let model = world.models.iter().find(|model| model.name == name);
+            if let Some((model, from)) = model.and_then(|own| Some((own, own.folder.as_ref()?))) {
+                pretrained::save(&model.network, from, &folder.join(&name))?;
+                continue;
+            }
             let tensors = tensors.iter().map(|(own, value)| (own.as_str(), value));
             write(&name, tensors.collect())?;
         }

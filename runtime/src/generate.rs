@@ -34,25 +34,25 @@ pub struct Sampling {
 /// Where responses are over.
 #[derive(Clone, Copy, Debug)]
 pub struct End<'a> {
-    /// The token that ends a response, as the last of it.
-    pub token: i64,
+    /// Tokens that end a response, as the last of it.
+    pub tokens: &'a [i64],
     /// For each prompt: its responses are over after so many tokens, whatever these are. Those beyond the list, and
     /// those with nothing in it, end at the token alone.
     pub lengths: &'a [Option<u64>],
 }
 
-impl End<'_> {
-    /// At this token and nowhere else.
-    pub fn at(token: i64) -> End<'static> {
+impl<'a> End<'a> {
+    /// At these tokens and nowhere else.
+    pub fn at(tokens: &'a [i64]) -> End<'a> {
         End {
-            token,
+            tokens,
             lengths: &[],
         }
     }
 
     /// Whether a response to `prompt` is over that has `length` tokens, `last` the latest.
     fn is_reached(&self, prompt: usize, last: i64, length: usize) -> bool {
-        last == self.token || self.length(prompt) <= length as u64
+        self.tokens.contains(&last) || self.length(prompt) <= length as u64
     }
 
     fn length(&self, prompt: usize) -> u64 {
@@ -140,7 +140,7 @@ impl Sampling {
     }
 }
 
-/// Draws `sampling.samples` responses to each prompt. Sample s of prompt p draws its token at position t by
+/// Draws `sampling.samples` responses to each prompt, each up to its `end`. Sample s of prompt p draws its token at position t by
 /// `stream.at(p).at(s).uniform(t)`, so what else is in the batch matters to float noise only.
 pub fn rollout(
     model: &CausalLm,

@@ -18,6 +18,7 @@ mod folder;
 pub mod generate;
 pub mod memory;
 pub mod model;
+pub mod pretrained;
 mod profile;
 mod progress;
 pub mod random;

@@ -1,6 +1,7 @@
 //! The models and data sources of a plan, opened.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use rlp_compiler::array::Elements;
@@ -14,6 +15,7 @@ use crate::data::{
 use crate::error::{Fault, Result, RunError};
 use crate::executor::Kernels;
 use crate::model::{CausalLm, CausalLmConfig};
+use crate::pretrained::{Pretrained, Prompting};
 use crate::random::{Purpose, Stream};
 use crate::state::{Archive, replace};
 use crate::tensor::{Device, Kind};
@@ -27,6 +29,8 @@ pub struct World {
     /// The tensors of the plan, by their index in it.
     pub tensors: Vec<Trainable>,
     pub tasks: Vec<Box<dyn Task>>,
+    /// How all models read and write text: sequences are drawn once, whichever models then read them.
+    pub tokenizer: Rc<Tokenizer>,
     pub seed: u64,
     /// The kind of reals: `Float` or `Double`.
     pub kind: Kind,
@@ -40,17 +44,37 @@ pub struct Model {
     /// The name the pipeline gives it.
     pub name: String,
     pub network: CausalLm,
-    pub(crate) tokenizer: Tokenizer,
+    /// Where it was read from, if it is a pretrained one.
+    pub(crate) folder: Option<PathBuf>,
 }
 
 impl World {
     /// Makes the models and data sources of a plan. Weights are drawn from `seed`. Graphs will run as kernels.
     pub fn open(plan: &Plan, seed: u64, kind: Kind, device: Device) -> Result<World> {
         let stream = Stream::new(seed, Purpose::Initialise);
-        let mut models = Vec::new();
+        let mut models: Vec<Model> = Vec::new();
+        let mut tokenizer: Option<Tokenizer> = None;
         for (index, resource) in plan.models.iter().enumerate() {
-            let mut model = open_model(resource, stream.at(index as u64).bits(0), (kind, device))
-                .map_err(|fault| RunError::from(fault).at_span(resource.span))?;
+            let making = Making {
+                seed: stream.at(index as u64).bits(0),
+                kind,
+                device,
+                is_trained: is_trained(plan, index),
+            };
+            let opened = open_model(resource, making).and_then(|(model, own)| {
+                if let (Some(tokenizer), Some(first)) = (&tokenizer, models.first())
+                    && *tokenizer != own
+                {
+                    return Err(Fault::input(format!(
+                        "`{}` and `{}` read text by different tokenizers, and the models of a pipeline share their sequences",
+                        first.name, model.name
+                    )));
+                }
+                Ok((model, own))
+            });
+            let (mut model, own) =
+                opened.map_err(|fault| RunError::from(fault).at_span(resource.span))?;
+            tokenizer.get_or_insert(own);
             if resource.block == "model.value_lm" || reads_value(plan, index) {
                 model.network.add_value_head();
             }
@@ -62,6 +86,7 @@ impl World {
         let tasks = plan.data.iter().map(open).collect::<Result<_>>()?;
         Ok(World {
             models,
+            tokenizer: Rc::new(tokenizer.unwrap_or(Tokenizer::Bytes)),
             tensors: trainable::open(plan, seed, kind, device)?,
             tasks,
             seed,
@@ -143,29 +168,76 @@ fn reads_value(plan: &Plan, index: usize) -> bool {
         .any(|stage| stage.graph.ids().any(|id| reads(stage.graph.op(id))))
 }
 
-fn open_model(resource: &Resource, seed: u64, options: (Kind, Device)) -> Result<Model, Fault> {
-    let (kind, device) = options;
-    match resource.block.as_str() {
-        "model.causal_lm" | "model.value_lm" => {
-            let network = CausalLm::new(causal_lm_config(resource)?, seed, kind, device)?;
-            let tokenizer = Tokenizer::Bytes;
-            let (vocab, needed) = (network.config().vocab, tokenizer.vocab());
-            if vocab < needed {
-                let message = format!(
-                    "`vocab` must be at least {needed}, one id a byte and the end, found {vocab}"
-                );
-                return Err(Fault::input(message));
-            }
-            Ok(Model {
-                name: resource.name.clone(),
-                network,
-                tokenizer,
-            })
-        }
-        other => Err(Fault::input(format!(
-            "`{other}` is not a model that this engine can make"
-        ))),
+fn is_trained(plan: &Plan, index: usize) -> bool {
+    let mut trains = plan.stages.iter().flat_map(|stage| &stage.trains);
+    trains.any(|train| train.targets.contains(&index))
+}
+
+/// What a model is made for.
+#[derive(Clone, Copy)]
+struct Making {
+    seed: u64,
+    kind: Kind,
+    device: Device,
+    is_trained: bool,
+}
+
+fn open_model(resource: &Resource, making: Making) -> Result<(Model, Tokenizer), Fault> {
+    if !matches!(
+        resource.block.as_str(),
+        "model.causal_lm" | "model.value_lm"
+    ) {
+        return Err(Fault::input(format!(
+            "`{}` is not a model that this engine can make",
+            resource.block
+        )));
     }
+    let dtype = match text(resource, "dtype")? {
+        "bf16" => Some(Kind::BFloat16),
+        "f32" => Some(making.kind),
+        _ => None,
+    };
+    let size = text(resource, "size")?;
+    let (mut network, tokenizer, folder) = if size.contains('/') {
+        let folder = PathBuf::from(size);
+        let pretrained = Pretrained::open(&folder)?;
+        let prompting = Prompting {
+            is_chat: flag(resource, "chat")?,
+            system: text(resource, "system")?.to_string(),
+        };
+        let tokenizer = pretrained.tokenizer(prompting)?;
+        // An update is often smaller than the step from one bf16 to the next, and would be lost.
+        let held = making.is_trained.then_some(making.kind);
+        let network = pretrained.load(dtype, held, making.device)?;
+        (network, tokenizer, Some(folder))
+    } else {
+        let Making {
+            seed, kind, device, ..
+        } = making;
+        let mut network = CausalLm::new(causal_lm_config(resource)?, seed, kind, device)?;
+        network.compute_in(dtype.unwrap_or(kind));
+        let tokenizer = Tokenizer::Bytes;
+        let (vocab, needed) = (network.config().vocab, tokenizer.vocab());
+        if vocab < needed {
+            let message = format!(
+                "`vocab` must be at least {needed}, one id a byte and the end, found {vocab}"
+            );
+            return Err(Fault::input(message));
+        }
+        (network, tokenizer, None)
+    };
+    if flag(resource, "recompute")? {
+        network.recompute();
+    }
+    let name = resource.name.clone();
+    Ok((
+        Model {
+            name,
+            network,
+            folder,
+        },
+        tokenizer,
+    ))
 }
 
 /// The numbers of a `size`, replaced by those that are given.
@@ -202,6 +274,7 @@ fn causal_lm_config(resource: &Resource) -> Result<CausalLmConfig, Fault> {
         tied: flag(resource, "tied")?,
         rope_theta: real(resource, "rope_theta")?,
         norm_eps: base.norm_eps,
+        form: base.form,
     })
 }
 

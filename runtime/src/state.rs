@@ -143,6 +143,7 @@ impl World {
             tensors,
             // What follows from the program and how it is run.
             tasks: _,
+            tokenizer: _,
             seed: _,
             kind: _,
             device: _,

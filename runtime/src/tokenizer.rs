@@ -1,39 +1,72 @@
 //! Text to tokens and back.
 
-/// How a model reads and writes text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+use crate::error::Fault;
+use crate::pretrained::PretrainedTokenizer;
+
+/// How models read and write text.
+#[derive(Debug, PartialEq)]
 pub enum Tokenizer {
     /// One token a byte of the UTF-8 text, for models made from scratch. The end token is byte 255, which no
     /// UTF-8 text contains, so every text has exactly one encoding and comes back unchanged.
     Bytes,
+    /// That of a folder in the Hugging Face layout.
+    Pretrained(Box<PretrainedTokenizer>),
 }
 
 const BYTES_END: i64 = 255;
 
 impl Tokenizer {
     /// Number of token ids; a model's vocabulary must be at least as large.
-    pub fn vocab(self) -> i64 {
+    pub fn vocab(&self) -> i64 {
         match self {
             Tokenizer::Bytes => 256,
+            Tokenizer::Pretrained(own) => own.vocab(),
         }
     }
 
-    /// The token that ends a sequence.
-    pub fn end(self) -> i64 {
+    /// The tokens that end a sequence.
+    pub fn ends(&self) -> &[i64] {
+        match self {
+            Tokenizer::Bytes => &[BYTES_END],
+            Tokenizer::Pretrained(own) => own.ends(),
+        }
+    }
+
+    /// The tokens of a prompt, with all that the model reads before a response.
+    ///
+    /// # Errors
+    /// The text cannot be encoded, or the chat template refuses it.
+    pub fn prompt(&self, prompt: &str) -> Result<Vec<i64>, Fault> {
+        match self {
+            Tokenizer::Bytes => Ok(bytes(prompt)),
+            Tokenizer::Pretrained(own) => own.prompt(prompt),
+        }
+    }
+
+    /// The end token that closes a response which is written, not drawn.
+    pub fn closing(&self) -> i64 {
         match self {
             Tokenizer::Bytes => BYTES_END,
+            Tokenizer::Pretrained(own) => own.closing(),
         }
     }
 
-    /// The tokens of `text`, without an end token.
-    pub fn encode(self, text: &str) -> Vec<i64> {
+    /// The tokens of a response to a prompt, without an end token.
+    ///
+    /// # Errors
+    /// Those of [`Tokenizer::prompt`].
+    pub fn response(&self, prompt: &str, response: &str) -> Result<Vec<i64>, Fault> {
         match self {
-            Tokenizer::Bytes => text.bytes().map(i64::from).collect(),
+            Tokenizer::Bytes => Ok(bytes(response)),
+            Tokenizer::Pretrained(own) => own.response(prompt, response),
         }
     }
 
     /// The text of `tokens` up to their first end token. What is not valid text becomes U+FFFD.
-    pub fn decode(self, tokens: &[i64]) -> String {
+    ///
+    /// # Errors
+    /// A pretrained tokenizer refuses them.
+    pub fn decode(&self, tokens: &[i64]) -> Result<String, Fault> {
         match self {
             Tokenizer::Bytes => {
                 let text = tokens
@@ -45,8 +78,13 @@ impl Tokenizer {
                     .iter()
                     .map(|&token| u8::try_from(token).unwrap_or(0xFE))
                     .collect();
-                String::from_utf8_lossy(&bytes).into_owned()
+                Ok(String::from_utf8_lossy(&bytes).into_owned())
             }
+            Tokenizer::Pretrained(own) => own.decode(tokens),
         }
     }
+}
+
+fn bytes(text: &str) -> Vec<i64> {
+    text.bytes().map(i64::from).collect()
 }

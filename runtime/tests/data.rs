@@ -105,11 +105,16 @@ fn permutations_of_four_are_uniform() {
 fn text_comes_back_and_bytes_that_are_no_text_do_not_panic() {
     let tokenizer = Tokenizer::Bytes;
     for text in ["", "12+34=", "Ω ≈ 3, naïve", "\0"] {
-        assert_eq!(tokenizer.decode(&tokenizer.encode(text)), text);
+        let prompt = tokenizer.prompt(text).unwrap();
+        assert_eq!(tokenizer.decode(&prompt).unwrap(), text);
+        let response = tokenizer.response("1+1=", text).unwrap();
+        assert_eq!(response, prompt);
+        assert_eq!(tokenizer.ends(), [tokenizer.closing()]);
     }
-    assert_eq!(tokenizer.decode(&[52, 54, tokenizer.end(), 57]), "46");
-    assert_eq!(tokenizer.decode(&[52, 0xC3, 54]), "4\u{FFFD}6");
-    assert_eq!(tokenizer.decode(&[300, -1]), "\u{FFFD}\u{FFFD}");
+    let decode = |tokens: &[i64]| tokenizer.decode(tokens).unwrap();
+    assert_eq!(decode(&[52, 54, tokenizer.ends()[0], 57]), "46");
+    assert_eq!(decode(&[52, 0xC3, 54]), "4\u{FFFD}6");
+    assert_eq!(decode(&[300, -1]), "\u{FFFD}\u{FFFD}");
 }
 
 fn all(task: &dyn Task, split: Split) -> Vec<Problem> {
@@ -433,7 +438,10 @@ fn an_epoch_visits_every_problem_once_and_resumes_where_it_stopped() {
     let stream = Stream::new(3, Purpose::Order);
     let size = task.size(Split::Train);
     let mut order = ProblemOrder::default();
-    let draw = |order: &mut ProblemOrder, count| order.draw(&task, Split::Train, stream, count);
+    let draw = |order: &mut ProblemOrder, count| {
+        let drawn = order.draw(&task, Split::Train, stream, count);
+        drawn.unwrap()
+    };
     let mut first = draw(&mut order, 50);
     let saved = order;
     first.extend(draw(&mut order, size - 50));

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use rlp_runtime::generate::{End, Rollout, Sampling, rollout};
-use rlp_runtime::model::{CausalLm, CausalLmConfig};
+use rlp_runtime::model::{CausalLm, CausalLmConfig, Form};
 use rlp_runtime::random::{Purpose, Stream};
 use tch::{Device, Kind, Tensor, no_grad};
 
@@ -22,6 +22,7 @@ fn model(kind: Kind) -> CausalLm {
         tied: false,
         rope_theta: 100.0,
         norm_eps: 1e-5,
+        form: Form::default(),
     };
     CausalLm::new(config, 3, kind, Device::Cpu).unwrap()
 }
@@ -54,7 +55,7 @@ fn draw(model: &CausalLm, prompts: &[Vec<i64>], sampling: Sampling) -> Rollout {
         model,
         prompts,
         &sampling,
-        End::at(END),
+        End::at(&[END]),
         Stream::new(11, Purpose::Sample),
     )
     .unwrap()
@@ -311,7 +312,7 @@ fn a_response_does_not_depend_on_what_else_is_drawn() {
         &model,
         &prompts(),
         &SAMPLING,
-        End::at(END),
+        End::at(&[END]),
         Stream::new(12, Purpose::Sample),
     )
     .unwrap();
@@ -356,7 +357,7 @@ fn drawing_stops_when_every_response_has_ended() {
         &model,
         &prompts()[..1],
         &sampling,
-        End::at(greedy[0][0]),
+        End::at(&greedy[0][..1]),
         stream,
     )
     .unwrap();
@@ -377,7 +378,7 @@ fn a_response_with_a_length_is_over_there() {
         let free = draw(&model, &prompts(), SAMPLING);
         let lengths = [Some(2), None, Some(1), Some(50)];
         let end = End {
-            token: END,
+            tokens: &[END],
             lengths: &lengths,
         };
         let stream = Stream::new(11, Purpose::Sample);
@@ -405,7 +406,7 @@ fn refusal(prompts: &[Vec<i64>], sampling: Sampling) -> (&'static str, String) {
         &model(Kind::Float),
         prompts,
         &sampling,
-        End::at(END),
+        End::at(&[END]),
         stream,
     )
     .err()
@@ -424,7 +425,7 @@ fn what_does_not_fit_the_model_is_refused() {
             &model(Kind::Float),
             &prompts(),
             &fits,
-            End::at(END),
+            End::at(&[END]),
             Stream::new(0, Purpose::Sample)
         )
         .is_ok()

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use rlp_runtime::model::{
-    CausalLm, CausalLmConfig, SequenceBatch, Upstream, read_tensors, write_tensors,
+    CausalLm, CausalLmConfig, Form, SequenceBatch, Upstream, read_tensors, write_tensors,
 };
 use rlp_runtime::random::{Purpose, Stream};
 use tch::{Device, Kind, Tensor};
@@ -21,6 +21,7 @@ fn config() -> CausalLmConfig {
         tied: false,
         rope_theta: 100.0,
         norm_eps: 1e-5,
+        form: Form::default(),
     }
 }
 

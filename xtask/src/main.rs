@@ -9,6 +9,7 @@ mod bench;
 mod papers;
 mod quickstart;
 mod setup;
+mod transformers;
 
 use std::env;
 use std::os::unix::process::CommandExt;
@@ -21,7 +22,8 @@ usage: cargo xtask COMMAND
   setup        fetch libtorch, once for all checkouts of this user
   run [ARGS]   setup, build, and train examples/quickstart.rlp; ARGS go to `rlpc run`
   test         setup, build, and run every test, those of the standard library included
-  ci           check formatting and lints, then test
+  transformers make tiny models with transformers, and compare logits, responses and saved weights (installs it once, 2 GB)
+  ci           check formatting and lints, test, and compare with transformers
   quickstart   train the quickstart with three seeds, and check what it promises (about four minutes)
   papers [P]   run the comparisons of the papers, or of those named, with three seeds, and write docs/papers.md (about half an hour)
   kills [N]    kill a run N times (50 if absent), while it saves and while it does not, and check that it ends in the same bits
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         ["setup"] => setup::setup(checkout),
         ["run", ref further @ ..] => run(checkout, further),
         ["test"] => test(checkout),
+        ["transformers"] => compare_pretrained(checkout),
         ["ci"] => ci(checkout),
         ["quickstart"] => quickstart_seeds(checkout),
         ["kills"] => kills(checkout, "50"),
@@ -105,7 +108,13 @@ fn ci(checkout: &Path) -> Result<(), String> {
             "warnings",
         ],
     )?;
-    test(checkout)
+    test(checkout)?;
+    compare_pretrained(checkout)
+}
+
+fn compare_pretrained(checkout: &Path) -> Result<(), String> {
+    setup::setup(checkout)?;
+    transformers::compare(checkout)
 }
 
 fn quickstart_seeds(checkout: &Path) -> Result<(), String> {

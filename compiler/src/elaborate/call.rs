@@ -60,7 +60,7 @@ impl Elaborator<'_> {
                 let message = "a trainable vector is named where a pipeline begins: `let w = model.vector(objective: 2)`";
                 self.error("misplaced-resource", span, message)
             }
-            ExprKind::Field { base, field } => match self.path(base, field, callee.span)? {
+            ExprKind::Field { base, field } => match self.path(base, field, callee.span, true)? {
                 Some(definition) => self.call_block(&definition, args, span),
                 None => {
                     if let Some(value) = self.method_call(base, field, args, span)? {

@@ -128,7 +128,7 @@ impl Elaborator<'_> {
     }
 
     pub(crate) fn field(&mut self, base: &Expr, field: &Ident, span: Span) -> Result<Value> {
-        if let Some(definition) = self.path(base, field, span)? {
+        if let Some(definition) = self.path(base, field, span, false)? {
             let message = format!(
                 "`{}` is a block: it is called, as in `{}(…)`",
                 definition.name, definition.name
@@ -182,23 +182,26 @@ impl Elaborator<'_> {
         }
     }
 
-    /// `MODULE.NAME` as a block; `None` if the base is not a module.
+    /// `MODULE.NAME` as a block; `None` if the base is not a module. Fields of a value are never called, so what is
+    /// called of a kind is a block, though a value have the same name: `model.causal_lm(model)`.
     pub(crate) fn path(
         &mut self,
         base: &Expr,
         name: &Ident,
         span: Span,
+        is_called: bool,
     ) -> Result<Option<Rc<Definition>>> {
         let ExprKind::Name(module) = &base.kind else {
             return Ok(None);
         };
-        if self.scope.get(module).is_some() {
+        let is_kind = KINDS.contains(&module.as_str());
+        if self.scope.get(module).is_some() && !(is_called && is_kind) {
             return Ok(None);
         }
         let file = self.file();
         let found = if let Some(used) = self.library.module(file, module) {
             used.map_or(Found::Broken, |used| self.library.used(used, &name.name))
-        } else if KINDS.contains(&module.as_str()) {
+        } else if is_kind {
             self.library.standard(file, module, &name.name)
         } else {
             let mut modules = self.library.module_names(file);

@@ -8,8 +8,8 @@ use tch::{Kind, Tensor};
 
 use super::{End, Response, Sampling};
 use crate::model::{
-    CausalLm, CausalLmConfig, Rotation, SequenceBatch, Weights, causal_attention, embed, linear,
-    rms_norm,
+    CausalLm, CausalLmConfig, Rotations, SequenceBatch, Sight, Weights, attention,
+    causal_attention, embed, logits, rms_norm,
 };
 use crate::profile::{self, Label, Work};
 use crate::random::Stream;
@@ -27,6 +27,8 @@ pub(super) fn generate(
     let values = model.leaves(false);
     let head = model.head(&values);
     let mut decoder = Decoder::new(model, &values, prompts, sampling);
+    let all_ends = Tensor::from_slice(end.tokens).to_device(device);
+    let is_end = |token: &Tensor| Tensor::isin(token, &all_ends, false, false);
 
     let mut hidden = profile::within(Label::Work(Work::PromptReading), || decoder.read_prompts());
     let rows = hidden.size()[0];
@@ -38,18 +40,17 @@ pub(super) fn generate(
     let longest = Tensor::from_slice(&longest).to_device(device);
     let (mut tokens, mut logps) = (Vec::new(), Vec::new());
     loop {
-        let logits = linear(&hidden, head) / sampling.recorded_temperature();
+        let logits = logits(model.config(), &hidden, head) / sampling.recorded_temperature();
         let drawn = draw(&logits, sampling, &uniforms.select(1, tokens.len() as i64));
-        let token = drawn.masked_fill(&ended, end.token);
+        // A row that has ended is still read; what it draws is left out below.
+        let token = drawn;
         let logp = logits
             .log_softmax(-1, None)
             .gather(-1, &token.unsqueeze(-1), false)
             .squeeze_dim(-1);
         logps.push(logp);
-        // A row that has ended goes on with end tokens.
-        ended = token
-            .eq(end.token)
-            .logical_or(&longest.le(tokens.len() as i64 + 1));
+        let is_there = longest.le(tokens.len() as i64 + 1);
+        ended = ended.logical_or(&is_end(&token)).logical_or(&is_there);
         let is_last = tokens.len() as i64 + 1 == sampling.max_tokens;
         let is_over = is_last || ended.all().int64_value(&[]) == 1;
         if !is_over {
@@ -139,8 +140,10 @@ struct Decoder<'a> {
     prompt_length: Tensor,
     /// A layer's keys and values, each `[rows, slot, kv_heads, width]`.
     caches: Vec<(Tensor, Tensor)>,
-    /// `[rows, 1, 1, slot]`, −∞ at the padding of prompts; none if no prompt has any.
-    mask: Option<Tensor>,
+    /// Bool `[rows, slot]`, without the padding of prompts; none if no prompt has any.
+    real: Option<Tensor>,
+    /// int64 `[rows, slot]`: the position in its row that a slot holds.
+    position: Tensor,
     /// Slots written.
     filled: i64,
 }
@@ -172,16 +175,15 @@ impl<'a> Decoder<'a> {
         ];
         let cache = || Tensor::zeros(shape, (kind, device));
         let has_padding = prompts.iter().any(|prompt| (prompt.len() as i64) < longest);
-        let mask = has_padding.then(|| {
-            let slot = Tensor::arange(slots, (Kind::Int64, device));
-            let is_padding = slot
-                .lt(longest)
-                .logical_and(&slot.ge_tensor(&lengths.unsqueeze(-1)));
-            let mask = Tensor::zeros(is_padding.size(), (kind, device));
-            mask.masked_fill(&is_padding, f64::NEG_INFINITY)
-                .unsqueeze(1)
-                .unsqueeze(1)
+        let slot = Tensor::arange(slots, (Kind::Int64, device));
+        let is_prompt = slot.lt(longest);
+        let length = lengths.unsqueeze(-1);
+        let real = has_padding.then(|| {
+            let is_padding = is_prompt.logical_and(&slot.ge_tensor(&length));
+            is_padding.logical_not()
         });
+        // Behind the longest prompt every row goes on from the end of its own.
+        let position = slot.where_self(&is_prompt, &(&slot - longest + &length));
         Decoder {
             config,
             weights: Weights::new(config, values).joined(),
@@ -189,7 +191,8 @@ impl<'a> Decoder<'a> {
             samples: sampling.samples,
             prompt_length: lengths,
             caches: (0..config.layers).map(|_| (cache(), cache())).collect(),
-            mask,
+            real,
+            position,
             filled: 0,
         }
     }
@@ -198,15 +201,17 @@ impl<'a> Decoder<'a> {
     fn read_prompts(&mut self) -> Tensor {
         let longest = self.prompts.size()[1];
         let positions = Tensor::arange(longest, (Kind::Int64, self.prompts.device()));
-        let mut stream = embed(&self.weights, &self.prompts);
-        let rotation = Rotation::new(self.config, &positions, stream.kind());
+        let mut stream = embed(self.config, self.weights.embedding, &self.prompts);
+        let rotations = Rotations::new(self.config, &positions, stream.kind());
+        let sight = Sight::causal(self.config, longest, stream.device());
         for (layer, cache) in self.weights.layers.iter().zip(&self.caches) {
-            stream = layer.apply(self.config, &stream, &rotation, |query, key, value| {
+            let seen = sight.of(layer.is_local);
+            stream = layer.apply(self.config, &stream, &rotations, |query, key, value| {
                 for (cache, x) in [(&cache.0, key), (&cache.1, value)] {
                     let repeated = x.repeat_interleave_self_int(self.samples, 0, None);
                     cache.narrow(1, 0, longest).copy_(&repeated);
                 }
-                causal_attention(query, key, value)
+                causal_attention(self.config, query, key, value, seen)
             });
         }
         self.filled = longest;
@@ -222,36 +227,59 @@ impl<'a> Decoder<'a> {
 
     /// Reads the next token `[rows]` of every row into the next slot; `[rows, hidden]` there.
     fn read_token(&mut self, token: &Tensor) -> Tensor {
-        let (slot, longest) = (self.filled, self.prompts.size()[1]);
+        let slot = self.filled;
         self.filled += 1;
-        let position = &self.prompt_length + (slot - longest);
-        let mut stream = embed(&self.weights, &token.unsqueeze(-1));
-        let rotation = Rotation::new(self.config, &position.unsqueeze(-1), stream.kind());
+        let position = self.position.narrow(1, slot, 1);
+        let mut stream = embed(self.config, self.weights.embedding, &token.unsqueeze(-1));
+        let rotations = Rotations::new(self.config, &position, stream.kind());
+        let sight = self.sight(&position);
         for (layer, cache) in self.weights.layers.iter().zip(&self.caches) {
-            stream = layer.apply(self.config, &stream, &rotation, |query, key, value| {
+            let seen = sight.of(layer.is_local);
+            stream = layer.apply(self.config, &stream, &rotations, |query, key, value| {
                 cache.0.narrow(1, slot, 1).copy_(key);
                 cache.1.narrow(1, slot, 1).copy_(value);
-                self.attend(query, &cache.0, &cache.1)
+                self.attend(query, &cache.0, &cache.1, seen)
             });
         }
         rms_norm(self.config, &stream.squeeze_dim(1), self.weights.norm)
     }
 
+    /// What of the filled slots the positions `[rows, 1]` see.
+    fn sight(&self, position: &Tensor) -> Sight {
+        let filled = |x: &Tensor| x.narrow(1, 0, self.filled);
+        let seen = |x: &Tensor| x.unsqueeze(1).unsqueeze(1);
+        let real = self.real.as_ref().map(filled);
+        let window = self.config.window(true);
+        let near = window.filter(|&window| window < self.filled).map(|window| {
+            let near = (position - filled(&self.position)).lt(window);
+            match &real {
+                Some(real) => near.logical_and(real),
+                None => near,
+            }
+        });
+        Sight {
+            near: near.as_ref().or(real.as_ref()).map(seen),
+            far: real.as_ref().map(seen),
+        }
+    }
+
     /// One query position against the filled slots. The query heads that share a key head stand in for query
     /// positions of it, so that no key is repeated.
-    fn attend(&self, query: &Tensor, keys: &Tensor, values: &Tensor) -> Tensor {
+    fn attend(
+        &self,
+        query: &Tensor,
+        keys: &Tensor,
+        values: &Tensor,
+        seen: Option<&Tensor>,
+    ) -> Tensor {
         let heads_first = |cache: &Tensor| cache.narrow(1, 0, self.filled).transpose(1, 2);
         let (kv_heads, width) = (self.config.kv_heads, self.config.head_width());
-        let attended = Tensor::scaled_dot_product_attention(
+        let attended = attention(
+            self.config,
             &query.view([-1, kv_heads, self.config.heads / kv_heads, width]),
             &heads_first(keys),
             &heads_first(values),
-            self.mask
-                .as_ref()
-                .map(|mask| mask.narrow(-1, 0, self.filled)),
-            0.0,
-            false,
-            None,
+            seen,
             false,
         );
         attended.view(query.size().as_slice())

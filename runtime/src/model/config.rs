@@ -1,8 +1,9 @@
 //! The sizes of a decoder-only transformer.
 
+use super::form::Form;
 use crate::error::ArgumentError;
 
-/// What `model.causal_lm` is given; every field is an argument of that name.
+/// What `model.causal_lm` is given; every field but the last is an argument of that name.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CausalLmConfig {
     pub layers: i64,
@@ -24,6 +25,8 @@ pub struct CausalLmConfig {
     pub rope_theta: f64,
     /// Added to the mean square before its root is taken.
     pub norm_eps: f64,
+    /// Llama's, for a model from scratch.
+    pub form: Form,
 }
 
 impl CausalLmConfig {
@@ -42,6 +45,7 @@ impl CausalLmConfig {
             tied: true,
             rope_theta: 100.0,
             norm_eps: 1e-5,
+            form: Form::default(),
         };
         match name {
             "tiny" => Some(tiny),
@@ -73,7 +77,7 @@ impl CausalLmConfig {
             }
         }
         let (hidden, heads, kv_heads) = (self.hidden, self.heads, self.kv_heads);
-        if hidden % heads != 0 {
+        if self.form.head_width.is_none() && hidden % heads != 0 {
             let message =
                 format!("`heads` must divide `hidden`, and {heads} does not divide {hidden}");
             return Err(ArgumentError::new("heads", message));
@@ -108,6 +112,6 @@ impl CausalLmConfig {
     }
 
     pub fn head_width(&self) -> i64 {
-        self.hidden / self.heads
+        self.form.head_width.unwrap_or(self.hidden / self.heads)
     }
 }

@@ -33,7 +33,7 @@ impl fmt::Display for FileError {
 
 impl std::error::Error for FileError {}
 
-/// Writes tensors of f32, f64, i64 or bool. The file appears whole or not at all, and one that stood there before
+/// Writes tensors of bf16, f32, f64, i64 or bool. The file appears whole or not at all, and one that stood there before
 /// is replaced only then.
 pub fn write_tensors<'a>(
     path: &Path,
@@ -95,7 +95,8 @@ pub(crate) fn tensors_of(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>, Strin
     Ok(tensors)
 }
 
-const KINDS: [(Kind, Dtype); 4] = [
+const KINDS: [(Kind, Dtype); 5] = [
+    (Kind::BFloat16, Dtype::BF16),
     (Kind::Float, Dtype::F32),
     (Kind::Double, Dtype::F64),
     (Kind::Int64, Dtype::I64),

@@ -6,8 +6,12 @@
 
 use tch::{Device, Tensor};
 
+use super::config::CausalLmConfig;
+use super::trunk::{logits, wide};
+
 /// The last linear map, the tokens in question, and the temperature that divides its logits.
 pub(super) struct Head<'a> {
+    pub(super) config: &'a CausalLmConfig,
     /// `[vocab, hidden]`.
     pub(super) weight: &'a Tensor,
     /// int64 `[position]`.
@@ -46,7 +50,9 @@ impl Head<'_> {
     /// With z the logits over the temperature T, p = softmax(z) and H its entropy:
     /// ∂logp/∂z = onehot − p,  ∂H/∂z = −p (log p + H),  ∂z/∂logits = 1/T.
     pub(super) fn backward(&self, hidden: &Tensor, upstream: &HeadUpstream) -> (Tensor, Tensor) {
-        let mut weight_gradient = self.weight.zeros_like();
+        let kind = hidden.kind();
+        let like = (wide(kind), hidden.device());
+        let mut weight_gradient = Tensor::zeros(self.weight.size(), like);
         let hidden_gradient = hidden.empty_like();
         for (start, length) in self.chunks(hidden) {
             let chunk = |x: &Tensor| x.narrow(0, start, length);
@@ -56,6 +62,12 @@ impl Head<'_> {
             if let Some(logits) = &upstream.logits {
                 logits_gradient += chunk(logits);
             }
+            if let Some(cap) = self.config.form.logit_cap {
+                // The derivative of c · tanh(s / c) by s, from its value.
+                let capped = logits(self.config, &states, self.weight) / cap;
+                logits_gradient *= 1.0 - capped.square();
+            }
+            let logits_gradient = logits_gradient.to_kind(kind);
             chunk(&hidden_gradient).copy_(&logits_gradient.matmul(self.weight));
             weight_gradient += logits_gradient.tr().matmul(&states);
         }
@@ -72,7 +84,7 @@ impl Head<'_> {
         if upstream.logp.is_none() && upstream.entropy.is_none() {
             return Tensor::zeros(
                 [hidden.size()[0], self.weight.size()[0]],
-                (hidden.kind(), hidden.device()),
+                (wide(hidden.kind()), hidden.device()),
             );
         }
         // In place where it can be: fresh memory for every step costs more than the arithmetic.
@@ -101,7 +113,7 @@ impl Head<'_> {
 
     fn map_chunks(&self, hidden: &Tensor, of: impl Fn(&Tensor, &Tensor) -> Tensor) -> Tensor {
         // In place: results that lay between the chunks' logits would keep the allocator from using their memory again.
-        let results = Tensor::empty([hidden.size()[0]], (hidden.kind(), hidden.device()));
+        let results = Tensor::empty([hidden.size()[0]], (wide(hidden.kind()), hidden.device()));
         for (start, length) in self.chunks(hidden) {
             let scaled = self.scaled_logits(&hidden.narrow(0, start, length));
             let of_chunk = of(&scaled, &self.targets.narrow(0, start, length));
@@ -111,9 +123,9 @@ impl Head<'_> {
     }
 
     fn scaled_logits(&self, hidden: &Tensor) -> Tensor {
-        let mut logits = hidden.matmul(&self.weight.tr());
-        logits /= self.temperature;
-        logits
+        let mut scaled = logits(self.config, hidden, self.weight);
+        scaled /= self.temperature;
+        scaled
     }
 
     /// Start and length of each chunk of positions.

@@ -88,9 +88,7 @@ pub(crate) struct Angles<T> {
 impl<T: Number> Angles<T> {
     pub(crate) fn new(config: &CausalLmConfig, positions: usize) -> Angles<T> {
         let half = config.head_width() as usize / 2;
-        // In f64, since an f32 angle at position 10⁵ is off by several thousandths.
-        let frequency = |index: usize| config.rope_theta.powf(-(index as f64) / half as f64);
-        let frequencies: Vec<f64> = (0..half).map(frequency).collect();
+        let frequencies = config.rope_frequencies(false);
         let angles = (0..positions).flat_map(|position| {
             frequencies
                 .iter()

@@ -9,7 +9,7 @@ use std::slice;
 
 use rlp_transformer::{Packed, Real, Scalar};
 use tch::kind::Element;
-use tch::{Device, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 
 /// f32 or f64: what the kernels and libtorch both know.
 pub(crate) trait Number: Real + Element {}
@@ -32,6 +32,32 @@ pub(crate) fn elements<T: Element>(tensor: &Tensor) -> &[T] {
     }
     // SAFETY: a contiguous tensor has `numel` elements of its kind behind its pointer, and lives as long as the borrow.
     unsafe { slice::from_raw_parts(tensor.data_ptr().cast(), count) }
+}
+
+/// A tensor on the CPU whose elements are these bytes, one part after the other.
+///
+/// # Errors
+/// libtorch has no memory for it.
+pub(crate) fn filled<'a>(
+    shape: &[i64],
+    kind: Kind,
+    parts: impl Iterator<Item = &'a [u8]>,
+) -> Result<Tensor, TchError> {
+    let tensor = Tensor::f_empty(shape, (kind, Device::Cpu))?;
+    let length = tensor.numel() * kind.elt_size_in_bytes();
+    ask_for_large_pages(tensor.data_ptr(), length);
+    let mut done = 0;
+    for part in parts {
+        assert!(part.len() <= length - done, "more bytes than elements");
+        // SAFETY: a new tensor is contiguous, nobody else has it, and what is left of it is as long as this part.
+        unsafe {
+            let to = tensor.data_ptr().cast::<u8>().add(done);
+            to.copy_from_nonoverlapping(part.as_ptr(), part.len());
+        }
+        done += part.len();
+    }
+    assert!(done == length, "fewer bytes than elements");
+    Ok(tensor)
 }
 
 /// Large tensors are walked in many places at once: with pages of 4 KiB every step would look one up.

@@ -1,27 +1,32 @@
 //! A decoder-only language model: named parameters, and the pass that reads a batch with them.
 
+mod attention;
 mod batch;
 mod config;
 mod file;
+mod form;
 mod head;
 mod joined;
 mod matrix;
 mod packing;
 mod parameters;
 mod pass;
+mod recompute;
 mod tape;
 mod tiles;
 mod trunk;
 
+pub(crate) use attention::{Sight, attention, causal_attention};
 pub use batch::SequenceBatch;
 pub use config::CausalLmConfig;
 pub(crate) use file::tensors_of;
 pub use file::{FileError, read_tensors, write_tensors};
+pub use form::{Activation, Bias, Form, Local, RopeScaling};
 pub(crate) use joined::{Activations, Angles, Direction, Joined, heads, packed};
-pub(crate) use matrix::{Matrix, Number};
+pub(crate) use matrix::{Matrix, Number, filled};
 pub use parameters::Parameter;
 pub use pass::{Pass, Upstream};
-pub(crate) use trunk::{Rotation, Weights, causal_attention, embed, linear, rms_norm};
+pub(crate) use trunk::{Rotations, Weights, embed, logits, rms_norm};
 
 use std::cell::OnceCell;
 use std::path::Path;
@@ -38,7 +43,10 @@ use crate::random::{Purpose, Stream};
 pub struct CausalLm {
     config: CausalLmConfig,
     parameters: Vec<Parameter>,
+    /// What it computes in.
+    kind: Kind,
     is_plain: bool,
+    recomputes: bool,
 }
 
 impl CausalLm {
@@ -55,7 +63,29 @@ impl CausalLm {
         Ok(CausalLm {
             config,
             parameters,
+            kind,
             is_plain: false,
+            recomputes: false,
+        })
+    }
+
+    /// A model of weights that are there already, in the shapes of [`parameter_shapes`]; it computes in `kind`.
+    pub(crate) fn from_weights<E>(
+        config: CausalLmConfig,
+        kind: Kind,
+        read: impl Fn(&str) -> Result<Tensor, E>,
+    ) -> Result<CausalLm, E> {
+        let names = parameter_shapes(&config).into_iter();
+        let parameter = |(name, _): (String, Vec<i64>)| {
+            let value = read(&name)?;
+            Ok(Parameter { name, value })
+        };
+        Ok(CausalLm {
+            parameters: names.map(parameter).collect::<Result<_, E>>()?,
+            config,
+            kind,
+            is_plain: false,
+            recomputes: false,
         })
     }
 
@@ -65,8 +95,19 @@ impl CausalLm {
         self.is_plain = true;
     }
 
+    /// From now on computes in `kind`; the parameters stay in the kind that they are held in.
+    pub fn compute_in(&mut self, kind: Kind) {
+        self.kind = kind;
+    }
+
+    /// From now on the way back computes what is inside layers again, instead of keeping it.
+    pub fn recompute(&mut self) {
+        self.recomputes = true;
+    }
+
     pub(crate) fn has_kernels(&self) -> bool {
-        self.device() == Device::Cpu && !self.is_plain
+        let are_there = matches!(self.kind, Kind::Float | Kind::Double) && self.config.is_llama();
+        are_there && self.device() == Device::Cpu && !self.is_plain && !self.recomputes
     }
 
     pub fn config(&self) -> &CausalLmConfig {
@@ -103,8 +144,9 @@ impl CausalLm {
     /// Adds a value head that says 0 everywhere, unless there is one.
     pub fn add_value_head(&mut self) {
         if self.value_head().is_none() {
-            let (kind, device) = (self.kind(), self.device());
-            let value = Tensor::zeros([1, self.config.hidden], (kind, device));
+            let like = &self.parameters[0].value;
+            let options = (like.kind(), like.device());
+            let value = Tensor::zeros([1, self.config.hidden], options);
             self.parameters.push(Parameter {
                 name: parameters::VALUE_HEAD.to_owned(),
                 value,
@@ -112,18 +154,19 @@ impl CausalLm {
         }
     }
 
+    /// What it computes in; its parameters may be held in a wider kind.
     pub fn kind(&self) -> Kind {
-        self.parameters[0].value.kind()
+        self.kind
     }
 
     pub fn device(&self) -> Device {
         self.parameters[0].value.device()
     }
 
-    /// A copy that shares no storage with this model.
+    /// A copy that shares no storage with this model, in the kind that it computes in.
     #[must_use]
     pub fn deep_copy(&self) -> CausalLm {
-        self.map_values(Tensor::copy)
+        self.map_values(|value| value.totype(self.kind).copy())
     }
 
     /// The model on another device; the same storage if it is there already.
@@ -140,7 +183,9 @@ impl CausalLm {
         CausalLm {
             config: self.config.clone(),
             parameters: self.parameters.iter().map(copy).collect(),
+            kind: self.kind,
             is_plain: self.is_plain,
+            recomputes: self.recomputes,
         }
     }
 
@@ -236,11 +281,15 @@ impl CausalLm {
         let leaves = self.leaves(grad);
         let (positions, _) = places(batch);
         let length = batch.input_length();
+        let tokens = batch.tokens.narrow(1, 0, length);
+        if grad && self.recomputes {
+            let (hidden, entries) = recompute::read(&self.config, &leaves, &tokens, &positions);
+            return (hidden, Some(Trunk::Recomputed(entries)), leaves);
+        }
         let hidden = || {
             let weights = Weights::new(&self.config, &leaves);
-            let stream = trunk::trunk(&self.config, &weights, &batch.tokens.narrow(1, 0, length));
-            let predicting = stream.flatten(0, 1).index_select(0, &positions);
-            rms_norm(&self.config, &predicting, weights.norm)
+            let stream = trunk::trunk(&self.config, &weights, &tokens);
+            recompute::hidden(&self.config, &weights, &stream, &positions)
         };
         let hidden = if grad { hidden() } else { no_grad(hidden) };
         (hidden, grad.then_some(Trunk::Autograd), leaves)
@@ -274,15 +323,17 @@ impl CausalLm {
 
     /// Logits `[rows, length, vocab]` of token ids, likewise; held in full.
     pub fn logits_with_graph(&self, parameters: &[Tensor], tokens: &Tensor) -> Tensor {
-        linear(
+        logits(
+            &self.config,
             &self.hidden_with_graph(parameters, tokens),
             self.head(parameters),
         )
     }
 
-    /// The parameters' values as fresh tensors over the same storage, that require gradients if `grad`.
+    /// The parameters' values as fresh tensors over the same storage, that require gradients if `grad`; copies where the
+    /// model computes in another kind than it holds them in.
     pub fn leaves(&self, grad: bool) -> Vec<Tensor> {
-        let leaf = |p: &Parameter| p.value.detach().set_requires_grad(grad);
+        let leaf = |p: &Parameter| p.value.detach().to_kind(self.kind).set_requires_grad(grad);
         self.parameters.iter().map(leaf).collect()
     }
 
@@ -295,6 +346,12 @@ impl CausalLm {
             .iter()
             .position(|p| p.name == parameters::VALUE_HEAD)
     }
+}
+
+/// Name and shape of each parameter of a model without a value head, in order.
+pub(crate) fn parameter_shapes(config: &CausalLmConfig) -> Vec<(String, Vec<i64>)> {
+    let layout = parameters::layout(config).into_iter();
+    layout.map(|(name, shape, _)| (name, shape)).collect()
 }
 
 /// For each response token, row by row: the position in flat `[rows, input length]` that predicts it, and its place in

@@ -9,8 +9,10 @@ use tch::{Kind, Tensor, no_grad};
 
 use super::config::CausalLmConfig;
 use super::head::{Head, HeadUpstream};
+use super::recompute::Entries;
 use super::tape::Tape;
 use super::tiles::{self, Prediction};
+use super::trunk::{logits, wide};
 use crate::profile::{self, Label, Work};
 
 /// What a model computed for a batch; `width` is the length of the batch's longest response.
@@ -40,6 +42,7 @@ pub struct Pass {
 /// What remembers the way through the layers.
 pub(super) enum Trunk {
     Autograd,
+    Recomputed(Entries),
     Single(Tape<f32>),
     Double(Tape<f64>),
 }
@@ -83,14 +86,15 @@ impl Pass {
     pub fn value(&self) -> Tensor {
         no_grad(|| {
             let weight = &self.leaves[self.value_index()];
-            self.spread(&self.by_position(|hidden| hidden.matmul(&weight.tr()).squeeze_dim(-1)))
+            let value = |hidden: &Tensor| hidden.matmul(&weight.tr()).squeeze_dim(-1);
+            self.spread(&self.by_position(|hidden| value(hidden).to_kind(self.wide())))
         })
     }
 
     /// `[rows, width, vocab]`: the logits that predict each response token, not divided by the temperature; 0 at
     /// padding. They are held in full, so this is for small vocabularies.
     pub fn logits(&self) -> Tensor {
-        no_grad(|| self.spread(&self.hidden.matmul(&self.leaves[self.head].tr())))
+        no_grad(|| self.spread(&logits(&self.config, &self.hidden, &self.leaves[self.head])))
     }
 
     /// The gradient by each parameter, in their order, of a scalar whose gradient by the outputs is `upstream`.
@@ -100,7 +104,8 @@ impl Pass {
             .trunk
             .take()
             .unwrap_or_else(|| panic!("backward through a pass that was made without gradients"));
-        let zeros = |leaf: &Tensor| leaf.detach().zeros_like();
+        let wide = self.wide();
+        let zeros = |leaf: &Tensor| Tensor::zeros(leaf.size(), (wide, leaf.device()));
         if self.slots.numel() == 0 {
             return self.leaves.iter().map(zeros).collect();
         }
@@ -114,6 +119,9 @@ impl Pass {
                 let surrogate = (&self.hidden * hidden_gradient).sum(None::<Kind>);
                 Tensor::run_backward(&[surrogate], &self.leaves, false, false)
             }
+            Trunk::Recomputed(entries) => {
+                entries.backward(&self.config, &self.leaves, &hidden_gradient)
+            }
             Trunk::Single(tape) => {
                 no_grad(|| tape.backward(&self.config, &self.leaves, &hidden_gradient))
             }
@@ -123,7 +131,7 @@ impl Pass {
         }
         .into_iter()
         // The heads lie beyond the trunk, and come back undefined.
-        .map(|gradient| gradient.defined().then_some(gradient));
+        .map(|gradient| gradient.defined().then(|| gradient.to_kind(wide)));
         let each = self.leaves.iter().zip(by_heads);
         no_grad(|| {
             each.map(
@@ -162,10 +170,10 @@ impl Pass {
             gradients[self.head] = Some(by_weight);
         }
         if let Some(value) = gather(&upstream.value) {
-            let value = value.unsqueeze(-1);
+            let value = value.unsqueeze(-1).to_kind(hidden.kind());
             let index = self.value_index();
             hidden_gradient += value.matmul(&self.leaves[index].detach());
-            gradients[index] = Some(value.tr().matmul(&hidden));
+            gradients[index] = Some(value.tr().matmul(&hidden).to_kind(self.wide()));
         }
         hidden_gradient
     }
@@ -182,11 +190,17 @@ impl Pass {
 
     fn tensor(&self, by_position: impl Iterator<Item = f64>) -> Tensor {
         let values: Vec<f64> = by_position.collect();
-        Tensor::from_slice(&values).to_kind(self.hidden.kind())
+        Tensor::from_slice(&values).to_kind(self.wide())
+    }
+
+    /// What the outputs and gradients of a pass are in.
+    fn wide(&self) -> Kind {
+        wide(self.hidden.kind())
     }
 
     fn head(&self) -> Head<'_> {
         Head {
+            config: &self.config,
             weight: &self.leaves[self.head],
             targets: &self.targets,
             temperature: self.temperature,
@@ -200,7 +214,7 @@ impl Pass {
 
     fn by_position(&self, of: impl Fn(&Tensor) -> Tensor) -> Tensor {
         if self.slots.numel() == 0 {
-            return Tensor::zeros([0], (self.hidden.kind(), self.hidden.device()));
+            return Tensor::zeros([0], (self.wide(), self.hidden.device()));
         }
         of(&self.hidden)
     }

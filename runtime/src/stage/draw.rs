@@ -115,14 +115,17 @@ impl StageHost<'_> {
             "sampler.comparisons" => vec![
                 (
                     "chosen.",
-                    self.written(problems, |problem| &problem.demonstration),
+                    self.written(problems, |problem| &problem.demonstration)?,
                 ),
                 (
                     "rejected.",
-                    self.written(problems, |problem| &problem.answer),
+                    self.written(problems, |problem| &problem.answer)?,
                 ),
             ],
-            _ => vec![("", self.written(problems, |problem| &problem.demonstration))],
+            _ => vec![(
+                "",
+                self.written(problems, |problem| &problem.demonstration)?,
+            )],
         };
         let mut drawn = Drawn {
             fields: Vec::new(),
@@ -155,7 +158,7 @@ impl StageHost<'_> {
             return table::draw(args, table.tensor()?, samples, problems, stream);
         }
         let policy = args.model("policy")?;
-        let tokenizer = self.world.models[policy.model].tokenizer;
+        let tokenizer = &self.world.tokenizer;
         let sampling = Sampling {
             samples,
             max_tokens: args.whole("max_tokens")?,
@@ -163,13 +166,13 @@ impl StageHost<'_> {
             top_k: args.whole("top_k")?,
             top_p: args.number("top_p")?,
         };
-        let prompts: Vec<Vec<i64>> = problems
+        let prompts = problems
             .iter()
-            .map(|problem| tokenizer.encode(&problem.prompt))
-            .collect();
+            .map(|problem| tokenizer.prompt(&problem.prompt))
+            .collect::<Result<Vec<Vec<i64>>, Fault>>()?;
         let lengths: Vec<Option<u64>> = problems.iter().map(|problem| problem.length).collect();
         let end = End {
-            token: tokenizer.end(),
+            tokens: tokenizer.ends(),
             lengths: &lengths,
         };
         let network = self.frozen.resolve(policy, self.world)?;
@@ -186,7 +189,7 @@ impl StageHost<'_> {
             text: responses
                 .iter()
                 .map(|tokens| tokenizer.decode(tokens))
-                .collect(),
+                .collect::<Result<_, Fault>>()?,
             prompt_text: (0..rows).map(|row| of_row(row).prompt.clone()).collect(),
             answer: (0..rows).map(|row| of_row(row).answer.clone()).collect(),
             prompts: (0..rows)
@@ -201,17 +204,21 @@ impl StageHost<'_> {
     }
 
     /// A response that stands in each problem.
-    fn written(&self, problems: &[Problem], of: impl Fn(&Problem) -> &String) -> Batch {
-        // Every model that can be made reads bytes.
-        let tokenizer = crate::tokenizer::Tokenizer::Bytes;
+    fn written(
+        &self,
+        problems: &[Problem],
+        of: impl Fn(&Problem) -> &String,
+    ) -> Result<Batch, Fault> {
+        let tokenizer = &self.world.tokenizer;
+        let prompt = |problem: &Problem| tokenizer.prompt(&problem.prompt);
         let response = |problem: &Problem| {
-            let mut tokens = tokenizer.encode(of(problem));
+            let mut tokens = tokenizer.response(&problem.prompt, of(problem))?;
             if problem.length.is_none() {
-                tokens.push(tokenizer.end());
+                tokens.push(tokenizer.closing());
             }
-            tokens
+            Ok(tokens)
         };
-        Batch {
+        Ok(Batch {
             shape: vec![problems.len() as i64],
             items: problems.iter().map(|problem| problem.id).collect(),
             text: problems.iter().map(|problem| of(problem).clone()).collect(),
@@ -223,16 +230,16 @@ impl StageHost<'_> {
                 .iter()
                 .map(|problem| problem.answer.clone())
                 .collect(),
-            prompts: problems
+            prompts: problems.iter().map(prompt).collect::<Result<_, Fault>>()?,
+            responses: problems
                 .iter()
-                .map(|problem| tokenizer.encode(&problem.prompt))
-                .collect(),
-            responses: problems.iter().map(response).collect(),
+                .map(response)
+                .collect::<Result<_, Fault>>()?,
             temperature: 1.0,
             logp: None,
             finished: vec![true; problems.len()],
             older: vec![0; problems.len()],
-        }
+        })
     }
 }
 

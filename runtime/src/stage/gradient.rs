@@ -63,6 +63,7 @@ pub(crate) fn gradient(
         let network = &host.world.models[call.model].network;
         let read = profile::within(Label::Node(graph, call.nodes[0].0), || {
             let sequences = Sequences::new(&operands)?;
+            sequences.check(network)?;
             Differentiated::forward(network, sequences, clause.plan.micro_batch, &kinds)
         });
         let (pass, values) =

@@ -266,7 +266,9 @@ impl Host for StageHost<'_> {
             "sampler.windowed" => self.windowed(graph, node)?,
             "sampler.dynamic" => self.dynamic(executor, node, operands)?,
             "sampler.predictive_dynamic" => self.predictive_dynamic(executor, node, operands)?,
-            "sampler.outlier_truncation" => Record::of(truncated(executor, node, operands)?),
+            "sampler.outlier_truncation" => {
+                Record::of(truncated(executor, node, operands, &self.world.tokenizer)?)
+            }
             "sampler.once" => Record::of(repeated(executor, node, operands)?),
             other => {
                 return Err(Fault::input(format!(
@@ -314,6 +316,7 @@ impl Host for StageHost<'_> {
         if !self.passes.as_ref().is_some_and(is_same) {
             let sequences = Sequences::new(operands)?;
             let network = self.frozen.resolve(model, self.world)?;
+            sequences.check(network)?;
             let batches = sequences.micro_batches(self.micro_batch);
             let passes = batches
                 .iter()

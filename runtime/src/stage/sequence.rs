@@ -59,6 +59,20 @@ impl Sequences {
         Ok(Sequences { batch, shape })
     }
 
+    /// Whether a model knows all the tokens: what another sampled may lie beyond a smaller vocabulary.
+    pub(crate) fn check(&self, model: &CausalLm) -> Result<(), Fault> {
+        let (tokens, vocab) = (&self.batch.tokens, model.config().vocab);
+        if tokens.numel() > 0 {
+            let most = tokens.f_max()?.f_int64_value(&[])?;
+            if most >= vocab {
+                return Err(Fault::input(format!(
+                    "a model of {vocab} tokens reads the token {most} of another model"
+                )));
+            }
+        }
+        Ok(())
+    }
+
     /// Portions of at most `rows` rows; all in one if absent.
     pub(crate) fn micro_batches(&self, rows: Option<u64>) -> Vec<SequenceBatch> {
         let all: Vec<i64> = (0..self.batch.rows()).collect();

@@ -20,6 +20,7 @@ pub(crate) fn truncated(
     executor: &Executor<'_>,
     node: NodeId,
     operands: &[Value],
+    tokenizer: &Tokenizer,
 ) -> Result<Drawn, Fault> {
     let graph = executor.graph();
     let draw = draw_of(graph, node)?;
@@ -37,7 +38,7 @@ pub(crate) fn truncated(
         let value = match name.as_str() {
             "length" => value.tensor()?.f_minimum(&cut.keep)?.into(),
             "finished" => value.tensor()?.f_logical_and(&cut.is_whole()?)?.into(),
-            "text" => cut.text(value)?,
+            "text" => cut.text(value, tokenizer)?,
             _ => match axis::axis(dims, old) {
                 Ok(axis) => rows::rearrange(value, |tensor| {
                     Ok(tensor.f_narrow(axis as i64, 0, cut.width)?)
@@ -145,7 +146,7 @@ impl<'a> Cut<'a> {
     }
 
     /// What the tokens that stay spell; a response that stays whole keeps its text.
-    fn text(&self, written: &Value) -> Result<Value, Fault> {
+    fn text(&self, written: &Value, tokenizer: &Tokenizer) -> Result<Value, Fault> {
         let Value::Text(written) = written else {
             return Err(Fault::broken("`text` is text"));
         };
@@ -158,19 +159,17 @@ impl<'a> Cut<'a> {
             elements::<i64>(&self.keep)?,
             elements::<i64>(&self.is_whole()?)?,
         );
-        // Every model that can be made reads bytes.
-        let tokenizer = Tokenizer::Bytes;
         let width = tokens.len().checked_div(keep.len()).unwrap_or_default();
         let texts = written.elements.iter().enumerate().map(|(row, text)| {
             if whole[row] == 1 {
-                return text.clone();
+                return Ok(text.clone());
             }
             let left = &tokens[row * width..][..keep[row] as usize];
-            Arc::from(tokenizer.decode(left).as_str())
+            Ok(Arc::from(tokenizer.decode(left)?.as_str()))
         });
         Ok(TextArray {
             shape: written.shape.clone(),
-            elements: texts.collect(),
+            elements: texts.collect::<Result<_, Fault>>()?,
         }
         .into())
     }

@@ -1,6 +1,7 @@
 //! `sampler.windowed`: responses that grow by a window of tokens a step, and make room when they end.
 
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use rlp_compiler::graph::{Graph, NodeId};
 use serde::{Deserialize, Serialize};
@@ -36,7 +37,7 @@ impl StageHost<'_> {
         let shape = vec![args.whole("prompts")?, args.whole("samples")?];
         let (window, most) = (args.whole("window")?, args.whole("max_tokens")? as usize);
         let policy = args.model("policy")?.clone();
-        let tokenizer = self.world.models[policy.model].tokenizer;
+        let tokenizer = Rc::clone(&self.world.tokenizer);
 
         let mut pool = self.pools.remove(&index).unwrap_or_default();
         let n_slots = shape.iter().product::<i64>() as usize;
@@ -50,13 +51,17 @@ impl StageHost<'_> {
             ))
             .into());
         }
-        let mut fresh = problems.into_iter().map(|problem| Slot {
-            prompt: tokenizer.encode(&problem.prompt),
-            problem,
-            tokens: Vec::new(),
-            logp: Vec::new(),
-            finished: false,
-        });
+        let slot = |problem: Problem| {
+            Ok(Slot {
+                prompt: tokenizer.prompt(&problem.prompt)?,
+                problem,
+                tokens: Vec::new(),
+                logp: Vec::new(),
+                finished: false,
+            })
+        };
+        let fresh = problems.into_iter().map(slot);
+        let mut fresh = fresh.collect::<Result<Vec<Slot>, Fault>>()?.into_iter();
         for slot in pool.iter_mut().filter(|slot| slot.finished) {
             if let Some(new) = fresh.next() {
                 *slot = new;
@@ -81,7 +86,7 @@ impl StageHost<'_> {
             .collect();
         let to_come = |slot: &Slot| Some(slot.problem.length? - slot.tokens.len() as u64);
         let end = End {
-            token: tokenizer.end(),
+            tokens: tokenizer.ends(),
             lengths: &pool.iter().map(to_come).collect::<Vec<_>>(),
         };
         let more = rollout(network, &prefixes, &sampling, end, stream)?;
@@ -101,7 +106,7 @@ impl StageHost<'_> {
             text: pool
                 .iter()
                 .map(|slot| tokenizer.decode(&slot.tokens))
-                .collect(),
+                .collect::<Result<_, Fault>>()?,
             prompt_text: pool
                 .iter()
                 .map(|slot| slot.problem.prompt.clone())
