@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use rlp_compiler::graph::{CallId, Graph, NodeId};
 use rlp_grammar::ast::Span;
 
+use crate::exhausted;
 use crate::statistics::Statistics;
 
 pub type Result<T, E = RunError> = std::result::Result<T, E>;
@@ -378,12 +379,7 @@ impl From<tch::TchError> for Fault {
             .trim()
             .trim_end_matches('.')
             .to_string();
-        let words = [
-            "can't allocate memory",
-            "out of memory",
-            "not enough memory",
-        ];
-        if words.iter().any(|words| reason.contains(words)) {
+        if exhausted::says_so(&reason) {
             return Fault::Memory { reason };
         }
         Fault::Torch { reason }

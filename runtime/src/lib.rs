@@ -13,6 +13,7 @@ pub mod data;
 
 pub mod error;
 pub mod executor;
+mod exhausted;
 pub mod extent;
 mod folder;
 pub mod generate;

@@ -22,6 +22,7 @@ use crate::checkpoint::{Checkpoint, Checkpoints};
 use crate::console::Console;
 use crate::error::{Fault, Result, RunError};
 use crate::executor::Kernels;
+use crate::exhausted;
 use crate::folder::{FINAL, RunFolder, STOPPED};
 use crate::profile;
 use crate::progress::{Progress, Style};
@@ -90,7 +91,7 @@ pub(crate) fn follow(
         offence: None,
     };
     let from = from.map(|from| from.state);
-    let ending = run_watched(plan, world, steps, from, &mut follower);
+    let ending = exhausted::told(|| run_watched(plan, world, steps, from, &mut follower));
     let profile = profile::finish();
     let Follower {
         cadence,

@@ -148,3 +148,39 @@ fn an_update_that_is_left_out_changes_neither_weights_nor_states() {
     // Of the first step −10 · 1, of the third −10 · (0.5 + 1).
     assert_eq!(first, -25.0, "{}", said.out);
 }
+
+/// Four terabytes, once the learning is under way.
+#[test]
+fn memory_that_runs_out_ends_the_run_with_a_sentence() {
+    let folder = Folder::new("memory");
+    folder.write(
+        "p.rlp",
+        "pipeline p {
+            param x: real[row: 1000000] = zeros(row)
+            param y: real[col: 1000000] = zeros(col)
+            stage a {
+                train x, y {
+                    minimize sum(x) + sum(y)
+                    with     optimizer.sgd(lr: 0.1)
+                    steps    3
+                }
+                report every 2 largest = max(sort(outer(x, y), over: row))
+            }
+        }",
+    );
+    let said = run(&folder, &["--checkpoint-every", "1", "--run-dir", "out"]);
+    assert_eq!(said.code, Some(3), "{}", said.err);
+    assert!(
+        said.err
+            .contains("error[out-of-memory]: there is no memory left"),
+        "{}",
+        said.err
+    );
+    assert!(!said.err.contains("panicked"), "{}", said.err);
+    assert!(
+        said.out.contains("saved after 1 step: `rlpc resume out`"),
+        "{}",
+        said.out
+    );
+    assert!(folder.0.join("out/checkpoints/1/manifest.json").exists());
+}
