@@ -12,6 +12,7 @@ mod maths;
 mod memory;
 mod operand;
 mod pass;
+mod passes;
 mod rearrange;
 mod scan;
 mod schedule;
@@ -23,7 +24,7 @@ use super::text::Referent;
 use super::{Declined, Precision};
 use crate::kernel::{Kernel, KernelOp};
 use layout::{Layout, OutputPlace};
-use schedule::Schedule;
+use passes::Schedule;
 use total::Total;
 
 pub(super) use jit::Callable;

@@ -7,7 +7,7 @@ use super::compute::{checked, constant, is_constant};
 use super::function::Function;
 use super::lane::{Emit, Held};
 use super::memory::bytes;
-use super::schedule::{Pass, Place};
+use super::passes::{Pass, Place};
 use crate::codegen::{Declined, frame};
 use crate::kernel::{KernelOp, ValueId};
 use crate::ty::Elem;

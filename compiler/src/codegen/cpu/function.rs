@@ -10,7 +10,7 @@ use super::compute::checked;
 use super::lane::{Emit, Held, Lanes};
 use super::layout::{Layout, OutputPlace};
 use super::memory::{bytes, plain};
-use super::schedule::{Home, Pass, Place, Schedule};
+use super::passes::{Home, Pass, Place, Schedule};
 use crate::codegen::frame::{self, Words};
 use crate::codegen::{Declined, Precision};
 use crate::kernel::{Form, Kernel, KernelOp, ValueId};

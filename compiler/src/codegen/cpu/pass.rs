@@ -8,7 +8,7 @@ use super::accumulate::Accumulator;
 use super::cell::At;
 use super::function::Function;
 use super::lane::{Emit, Held, Lanes};
-use super::schedule::Pass;
+use super::passes::Pass;
 use crate::codegen::{Declined, frame};
 use crate::kernel::{KernelOp, ValueId};
 use crate::ty::Elem;

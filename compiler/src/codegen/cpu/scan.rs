@@ -9,7 +9,7 @@ use super::compute::checked;
 use super::function::Function;
 use super::lane::{Emit, Held};
 use super::memory::bytes;
-use super::schedule::Place;
+use super::passes::Place;
 use crate::codegen::{Declined, frame};
 use crate::kernel::KernelOp;
 
