@@ -71,7 +71,10 @@ fn a_sure_judge_chooses_the_better_response_of_the_pairs_kept() {
     assert!(told.metric("gap").iter().all(|gap| *gap < 1e-6));
     let flipped = told.metric("flipped");
     assert!((0.3..0.7).contains(&flipped[0]), "{flipped:?}");
-    assert_eq!(flipped[0], flipped[1], "comparisons of one draw are drawn once");
+    assert_eq!(
+        flipped[0], flipped[1],
+        "comparisons of one draw are drawn once"
+    );
 }
 
 #[test]
@@ -138,7 +141,10 @@ fn comparisons_of_a_file_feed_a_preference_loss() {
 
 #[test]
 fn a_forget_set_and_a_retain_set_are_two_files() {
-    let forget = file("forget.jsonl", "{\"prompt\": \"who?\", \"response\": \"Ann\"}\n");
+    let forget = file(
+        "forget.jsonl",
+        "{\"prompt\": \"who?\", \"response\": \"Ann\"}\n",
+    );
     let retain = file(
         "retain.jsonl",
         "{\"prompt\": \"where?\", \"response\": \"here\", \"answer\": \"there\"}",
@@ -167,9 +173,18 @@ fn a_forget_set_and_a_retain_set_are_two_files() {
 #[test]
 fn a_row_that_does_not_fit_is_named_by_its_line() {
     let cases = [
-        ("{\"prompt\": \"a\", \"chosen\": \"b\", \"rejected\": \"c\"}\n\n{\"prompt\": \"a\", \"chosen\": \"b\"}\n", "line 3: has no `rejected`"),
-        ("{\"prompt\": \"a\", \"chosen\": 1, \"rejected\": \"c\"}", "line 1: `chosen` is no text"),
-        ("{\"prompt\": \"\", \"chosen\": \"b\", \"rejected\": \"c\"}", "line 1: `prompt` is empty"),
+        (
+            "{\"prompt\": \"a\", \"chosen\": \"b\", \"rejected\": \"c\"}\n\n{\"prompt\": \"a\", \"chosen\": \"b\"}\n",
+            "line 3: has no `rejected`",
+        ),
+        (
+            "{\"prompt\": \"a\", \"chosen\": 1, \"rejected\": \"c\"}",
+            "line 1: `chosen` is no text",
+        ),
+        (
+            "{\"prompt\": \"\", \"chosen\": \"b\", \"rejected\": \"c\"}",
+            "line 1: `prompt` is empty",
+        ),
         ("[1]\n", "line 1: is no object"),
         ("{\"prompt\"\n", "line 1: is no JSON"),
         ("\n\n", "has no rows"),
