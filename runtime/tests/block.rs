@@ -14,6 +14,9 @@ use rlp_runtime::error::Result;
 use rlp_runtime::tensor::{Device, Kind, Tensor, Value};
 use serde_json::json;
 
+#[path = "block/long.rs"]
+mod long;
+
 /// The standard library and nothing else.
 struct Library;
 
