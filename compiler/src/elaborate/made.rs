@@ -309,6 +309,7 @@ impl Elaborator<'_> {
                 continue;
             }
             let mut scope = self.scope.clone();
+            scope.bind("self", Value::Poison, function.block.name.span);
             // What a sibling computes depends on its arguments: it is looked at by itself.
             for sibling in &own {
                 let name = &sibling.block.name;

@@ -88,6 +88,12 @@ impl Elaborator<'_> {
         scope.rest.clone_from(&signature.rest);
         let named: HashMap<String, DimId> = signature.dims.clone();
         self.bind_kept(&made.bound, &made.params, of.frozen, &named, &mut scope, span)?;
+        // Its own functions by their names, and itself.
+        let own = match made.fields {
+            Some(_) => Value::Source(*of),
+            None => Value::Network(*of),
+        };
+        scope.bind("self", own, definition.block.name.span);
         for sibling in &made.functions {
             let name = &sibling.block.name;
             let sibling = Method {

@@ -7,7 +7,7 @@ use crate::elaborate::argument::Given;
 use crate::elaborate::call::one_line;
 use crate::elaborate::library::Definition;
 use crate::elaborate::scope::Scope;
-use crate::elaborate::value::Value;
+use crate::elaborate::value::{Record, Value};
 use crate::elaborate::{Elaborator, Reported, Result};
 use crate::ty::{Dim, DimId, Elem, is_ragged_name};
 use rlp_grammar::ast::{DimExpr, Param, Span, TypeKind};
@@ -24,13 +24,15 @@ impl Elaborator<'_> {
     ) -> Result<HashMap<String, Span>> {
         let mut sound = true;
         for (param, value) in definition.block.params.iter().zip(&given) {
-            if let Some((Value::Tensor(tensor), place)) = value
-                && self
+            sound &= match value {
+                Some((Value::Tensor(tensor), place)) => self
                     .bind_dims(definition, param, *tensor, *place, scope)
-                    .is_err()
-            {
-                sound = false;
-            }
+                    .is_ok(),
+                Some((Value::Record(record), place)) => self
+                    .bind_fields(definition, param, record, *place, scope)
+                    .is_ok(),
+                Some(_) | None => true,
+            };
         }
         if !sound {
             return Err(Reported);
@@ -63,6 +65,46 @@ impl Elaborator<'_> {
             }
         }
         if sound { Ok(places) } else { Err(Reported) }
+    }
+
+    /// Matches the dimensions of each field that a signature announces of a record.
+    fn bind_fields(
+        &mut self,
+        definition: &Definition,
+        param: &Param,
+        record: &Record,
+        place: Span,
+        scope: &mut Scope,
+    ) -> Result<()> {
+        let Some(TypeKind::Record(fields)) = param.ty.as_ref().map(|ty| &ty.kind) else {
+            return Ok(());
+        };
+        for (name, ty) in fields {
+            let Some(value) = record.get(&name.name) else {
+                let message = format!(
+                    "`{}` of `{}` has a field `{}`, which this record lacks",
+                    param.name.name, definition.name, name.name
+                );
+                let fields = record.fields.iter().map(|(name, _)| name.as_str());
+                let found = format!("it has {}", fields.collect::<Vec<_>>().join(", "));
+                let diagnostic = Diagnostic::error("type-mismatch", place, message)
+                    .here(found)
+                    .label(name.span, "declared here");
+                return Err(self.report(diagnostic));
+            };
+            if let Value::Tensor(tensor) = value {
+                let field = Param {
+                    trainable: false,
+                    name: name.clone(),
+                    ty: Some(ty.clone()),
+                    default: None,
+                    note: None,
+                    span: name.span,
+                };
+                self.bind_dims(definition, &field, *tensor, place, scope)?;
+            }
+        }
+        Ok(())
     }
 
     /// Matches the dimensions of an argument with those of its parameter, by name.
