@@ -15,6 +15,7 @@ pub mod phase;
 pub mod plan;
 pub mod program;
 pub mod source;
+mod text_op;
 pub mod ty;
 pub mod verify;
 

@@ -50,7 +50,7 @@ impl World {
         for (index, resource) in plan.models.iter().enumerate() {
             let mut model = open_model(resource, stream.at(index as u64).bits(0), (kind, device))
                 .map_err(|fault| RunError::from(fault).at_span(resource.span))?;
-            if reads_value(plan, index) {
+            if resource.block == "model.value_lm" || reads_value(plan, index) {
                 model.network.add_value_head();
             }
             models.push(model);
@@ -145,7 +145,7 @@ fn reads_value(plan: &Plan, index: usize) -> bool {
 fn open_model(resource: &Resource, seed: u64, options: (Kind, Device)) -> Result<Model, Fault> {
     let (kind, device) = options;
     match resource.block.as_str() {
-        "model.causal_lm" => {
+        "model.causal_lm" | "model.value_lm" => {
             let network = CausalLm::new(causal_lm_config(resource)?, seed, kind, device)?;
             let tokenizer = Tokenizer::Bytes;
             let (vocab, needed) = (network.config().vocab, tokenizer.vocab());

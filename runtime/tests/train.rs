@@ -11,6 +11,8 @@ mod executors;
 mod program;
 #[path = "train/samplers.rs"]
 mod samplers;
+#[path = "train/small.rs"]
+mod small;
 #[path = "train/stages.rs"]
 mod stages;
 #[path = "train/trainable.rs"]

@@ -40,6 +40,11 @@ impl Elaborator<'_> {
                 continue;
             };
             let arg = match value {
+                Value::Model(model) if self.models[model.model].block == "model.value_lm" => {
+                    let place = places.get(&name).copied().unwrap_or(span);
+                    let message = "a model of values writes nothing that could be drawn";
+                    return self.error("type-mismatch", place, message);
+                }
                 Value::Model(model) => DrawArg::Model(model),
                 Value::Data(data) => DrawArg::Data(data),
                 Value::Network(policy) => {

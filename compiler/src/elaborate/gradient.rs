@@ -71,20 +71,20 @@ impl Elaborator<'_> {
         let mut params = Vec::new();
         let mut total = 0;
         for (name, kept) in &made.bound {
-            let crate::elaborate::kept::Kept::Tensor(index, _) = kept else {
-                continue;
-            };
-            if !made.params.contains(index) {
+            if !made.trained.contains(&name.name) {
                 continue;
             }
             // A parameter under other dimensions stands behind a `Rename`.
             let Value::Tensor(read) = self.read_kept(kept, of.frozen, name.span)? else {
                 continue;
             };
-            let node = match self.levels[0].graph.op(read.node) {
-                Op::Trainable(_) => read.node,
-                _ => self.levels[0].graph.operands(read.node)[0],
+            let graph = &self.levels[0].graph;
+            let behind = match graph.op(read.node) {
+                Op::Rename(_) => graph.operands(read.node).first().copied(),
+                _ => None,
             };
+            let is_leaf = |node: &NodeId| matches!(graph.op(*node), Op::Trainable(_));
+            let node = behind.filter(is_leaf).unwrap_or(read.node);
             let leaf = Tensor { level: 0, node };
             let sizes = self.ty(leaf).dims.iter();
             let sizes = sizes.map(|&dim| self.graph().dims.get(dim).size.unwrap_or(1));

@@ -329,6 +329,14 @@ impl Elaborator<'_> {
             }
             Value::Source(made) => {
                 let made = self.made[made.made].clone();
+                if let Some(Kept::Record(fields)) = &made.fields {
+                    for (_, kept) in fields {
+                        // In a test the fields stand in the graph itself.
+                        if let Kept::Other(value) = kept {
+                            self.bring_dims(value, scope);
+                        }
+                    }
+                }
                 for dim in made.fields.iter().flat_map(dims) {
                     let id = self.plan_dim(dim);
                     scope.dims.entry(dim.name.clone()).or_insert(id);

@@ -48,8 +48,9 @@ pub(crate) struct Made {
     pub(crate) functions: Vec<Rc<Definition>>,
     /// Its first tensor in the plan, and one past its last.
     pub(crate) tensors: (usize, usize),
-    /// Those that are trained.
+    /// Those that are trained, and the names of all that are.
     pub(crate) params: Vec<usize>,
+    pub(crate) trained: BTreeSet<String>,
 }
 
 /// What a body has bound while it is elaborated.
@@ -67,7 +68,9 @@ impl Elaborator<'_> {
         given: Vec<Given>,
         span: Span,
     ) -> Result<Value> {
-        if self.mode != Mode::Pipeline {
+        // In a test what is made stands in the graph of the test.
+        let is_test = self.mode == Mode::Pure && self.frames.is_empty();
+        if self.mode != Mode::Pipeline && !is_test {
             let message = format!("`{}` may be made in a pipeline only", definition.name);
             return self.error("misplaced-resource", span, message);
         }
@@ -89,6 +92,9 @@ impl Elaborator<'_> {
             let kept = self.kept_argument(definition, &param.name, value, place)?;
             bound.push((param.name.clone(), kept));
         }
+        if is_test {
+            return self.make_in_test(definition, bound, &places, span);
+        }
         let first = self.tensors.len();
         let (body, level) = self.apart(Mode::Pipeline, |this| {
             this.framed(definition, span, |this| {
@@ -100,6 +106,7 @@ impl Elaborator<'_> {
                     let mut tensors = Vec::new();
                     let mut kept = Vec::new();
                     let mut params = Vec::new();
+                    let mut trained = BTreeSet::new();
                     for (name, value, is_param) in bindings.values {
                         if !is_param && !read.contains(name.name.as_str()) {
                             continue;
@@ -107,6 +114,7 @@ impl Elaborator<'_> {
                         let before = tensors.len();
                         let own = this.keep(&owner, &name.name, value, (first, &mut tensors), span)?;
                         if is_param {
+                            trained.insert(name.name.clone());
                             params.extend(first + before..first + tensors.len());
                         }
                         kept.push((name, own));
@@ -117,11 +125,11 @@ impl Elaborator<'_> {
                         }
                         None => None,
                     };
-                    Ok((kept, fields, params, tensors))
+                    Ok((kept, fields, (params, trained), tensors))
                 })
             })
         });
-        let (kept, fields, params, tensors) = body?;
+        let (kept, fields, (params, trained), tensors) = body?;
         let graph = Arc::new(level.finish());
         if graph.ids().any(|id| reads_the_run(graph.op(id))) {
             let message = format!(
@@ -158,16 +166,53 @@ impl Elaborator<'_> {
             functions,
             tensors: (first, self.tensors.len()),
             params,
+            trained,
         }));
-        let made = MadeRef {
-            made: number,
-            frozen: None,
-        };
-        Ok(if is_model {
+        Ok(self.made_value(number, is_model))
+    }
+
+    fn made_value(&self, made: usize, is_model: bool) -> Value {
+        let made = MadeRef { made, frozen: None };
+        if is_model {
             Value::Network(made)
         } else {
             Value::Source(made)
-        })
+        }
+    }
+
+    fn make_in_test(
+        &mut self,
+        definition: &Rc<Definition>,
+        mut bound: Vec<(Ident, Kept)>,
+        places: &HashMap<String, Span>,
+        span: Span,
+    ) -> Result<Value> {
+        let mut inner = Scope::new(definition.file);
+        self.bind_kept(&bound, &[], None, &HashMap::new(), &mut inner, span)?;
+        let bindings = self.framed(definition, span, |this| {
+            this.in_scope(inner, |this| this.made_body(definition, places))
+        })?;
+        let trained = bindings.values.iter().filter(|(.., is_param)| *is_param);
+        let trained = trained.map(|(name, ..)| name.name.clone()).collect();
+        let own = bindings.values.into_iter();
+        bound.extend(own.map(|(name, value, _)| (name, Kept::Other(value))));
+        let fields = bindings.result.map(|(value, _)| match value {
+            Value::Record(record) => {
+                let fields = record.fields.iter().cloned();
+                Kept::Record(fields.map(|(name, value)| (name, Kept::Other(value))).collect())
+            }
+            other => Kept::Other(other),
+        });
+        self.made.push(Rc::new(Made {
+            definition: definition.clone(),
+            bound,
+            fields,
+            functions: functions(definition).collect(),
+            tensors: (0, 0),
+            params: Vec::new(),
+            trained,
+        }));
+        Ok(self.made_value(self.made.len() - 1, definition.kind() == "model"))
     }
 
     /// The name that the pipeline gives what it has made, where it has none yet.

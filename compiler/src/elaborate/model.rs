@@ -41,6 +41,12 @@ impl Elaborator<'_> {
             return self.call_method(&method, &[argument], bound.span);
         }
         let model = self.model_argument(bound)?;
+        if name != "value" && self.models[model.model].block == "model.value_lm" {
+            let message = format!("`model.value_lm` has values and nothing else: it has no `{name}`");
+            let diagnostic = Diagnostic::error("type-mismatch", bound.span, message)
+                .help(format!("value({}, …)", self.models[model.model].name));
+            return Err(self.report(diagnostic));
+        }
         let batch_expr = bound.need("batch")?;
         let batch = self.expr(batch_expr)?;
         let Value::Record(record) = batch else {
