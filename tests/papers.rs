@@ -39,10 +39,14 @@ papers! {
     drpo
     gentle_outliers
     grpo_lambda
+    inpo
+    madpo
+    npo
     p3o
     pressed_weights
     quark_medical
     quark_ties
+    raco
     tppo
 }
 

@@ -8,7 +8,8 @@ use rlp_compiler::graph::{ModelOutput, ModelRef, Op};
 use rlp_compiler::plan::{Plan, Resource, ResourceArg};
 
 use crate::data::{
-    Arithmetic, ChainSum, Columns, Letters, LettersAfter, LettersPeak, Mixture, Rows, RunningSum, Task,
+    Arithmetic, ChainSum, Columns, Letters, LettersAfter, LettersPeak, Mixture, Rows, RunningSum,
+    Task,
 };
 use crate::error::{Fault, Result, RunError};
 use crate::executor::Kernels;

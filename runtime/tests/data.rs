@@ -170,7 +170,8 @@ fn arithmetic_of_six_digits_needs_no_table() {
         task.size(Split::Train) + task.size(Split::HeldOut),
         3_000_000_000_000
     );
-    let problem = task.problem(Split::Train, last, Stream::new(0, Purpose::Problem))
+    let problem = task
+        .problem(Split::Train, last, Stream::new(0, Purpose::Problem))
         .unwrap();
     assert!(problem.prompt.len() <= 14);
 }

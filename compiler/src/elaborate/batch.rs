@@ -14,7 +14,7 @@ impl Elaborator<'_> {
     pub(crate) fn outputs(&mut self, plan: &TrainPlan, loss_span: Span) -> Result<Vec<NodeId>> {
         let graph = &self.levels[0].graph;
         let live = phase::live(graph, plan.loss);
-        let is_output = |node: NodeId, target: &Trained| -> bool { 
+        let is_output = |node: NodeId, target: &Trained| -> bool {
             target.reads(graph.op(node)) && !matches!(graph.op(node), Op::Backward { .. })
         };
         let one = |models: Option<usize>, tensors: Option<usize>| Trained {

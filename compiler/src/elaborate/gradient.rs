@@ -21,7 +21,8 @@ impl Elaborator<'_> {
         span: Span,
     ) -> Result<Tensor> {
         if self.level > 0 {
-            let message = "the gradient with respect to a model may not stand in the step of a scan";
+            let message =
+                "the gradient with respect to a model may not stand in the step of a scan";
             return self.error("misplaced-statement", span, message);
         }
         let dims = self.ty(y).dims.clone();
@@ -37,8 +38,9 @@ impl Elaborator<'_> {
         };
         let Some(count) = self.graph().dims.get(objective).size else {
             let name = self.dim_name(objective).to_string();
-            let message =
-                format!("how many `{name}` there are must be known before the run: each has its gradient");
+            let message = format!(
+                "how many `{name}` there are must be known before the run: each has its gradient"
+            );
             return self.error("not-known-before-run", y_span, message);
         };
         let mut rows = Vec::new();
@@ -95,7 +97,10 @@ impl Elaborator<'_> {
         if !params.iter().any(|(leaf, ..)| live.contains(&leaf.node)) {
             return self.nothing_reaches(span);
         }
-        let key = (DimId(u32::MAX - (1 << 20) - of.made as u32), "parameter".to_string());
+        let key = (
+            DimId(u32::MAX - (1 << 20) - of.made as u32),
+            "parameter".to_string(),
+        );
         let parameter = self.parameter_dim(key, Some(total), &made.definition.name, span);
         let ty = Ty::new(Elem::Real, vec![parameter]);
         let mut whole: Option<Tensor> = None;

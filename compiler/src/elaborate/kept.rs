@@ -116,11 +116,17 @@ impl Elaborator<'_> {
                     let message = format!("`{name}` is text, and a field is of numbers");
                     return self.error("type-mismatch", span, message);
                 }
-                let dims = ty.dims.iter().map(|&dim| self.plan_dim_of(owner, dim, span));
+                let dims = ty
+                    .dims
+                    .iter()
+                    .map(|&dim| self.plan_dim_of(owner, dim, span));
                 let dims = dims.collect::<Result<_>>()?;
                 tensors.push((name.to_string(), tensor));
                 let elem = ty.elem;
-                Ok(Kept::Tensor(first + tensors.len() - 1, PlanTy { elem, dims }))
+                Ok(Kept::Tensor(
+                    first + tensors.len() - 1,
+                    PlanTy { elem, dims },
+                ))
             }
             Value::Record(record) => {
                 let mut fields = Vec::new();
@@ -194,9 +200,8 @@ impl Elaborator<'_> {
     /// The dimension of the graph being built that stands for one of the plan.
     pub(crate) fn plan_dim(&mut self, dim: &PlanDim) -> DimId {
         let known = self.levels[0].plan_dims.iter();
-        let same = |own: &PlanDim| {
-            (&own.owner, &own.name, own.size) == (&dim.owner, &dim.name, dim.size)
-        };
+        let same =
+            |own: &PlanDim| (&own.owner, &own.name, own.size) == (&dim.owner, &dim.name, dim.size);
         if let Some(id) = known.filter(|(_, own)| same(own)).map(|(&id, _)| id).min() {
             return id;
         }
@@ -250,12 +255,7 @@ impl Elaborator<'_> {
                 self.new_dim(dim)
             })
             .collect();
-        let node = self.push(
-            Op::Trainable(tensor),
-            &[],
-            Ty::new(elem, own.clone()),
-            span,
-        )?;
+        let node = self.push(Op::Trainable(tensor), &[], Ty::new(elem, own.clone()), span)?;
         let pairs = own.into_iter().zip(dims.iter().copied()).collect();
         let ty = Ty::new(elem, dims.to_vec());
         self.push(Op::Rename(pairs), &[node], ty, span)
@@ -355,12 +355,7 @@ impl Elaborator<'_> {
     }
 
     /// A tensor with the dimensions that an argument has under the same names.
-    fn over(
-        &mut self,
-        value: Value,
-        dims: &HashMap<String, DimId>,
-        span: Span,
-    ) -> Result<Value> {
+    fn over(&mut self, value: Value, dims: &HashMap<String, DimId>, span: Span) -> Result<Value> {
         let Value::Tensor(x) = value else {
             return Ok(value);
         };
@@ -396,7 +391,8 @@ impl Elaborator<'_> {
             pair.map_or(*dim, |&(_, new)| new)
         };
         let ty = Ty::new(ty.elem, ty.dims.iter().map(renamed).collect());
-        self.push(Op::Rename(pairs), &[x], ty, span).map(Value::Tensor)
+        self.push(Op::Rename(pairs), &[x], ty, span)
+            .map(Value::Tensor)
     }
 }
 

@@ -12,8 +12,8 @@ use rlp_grammar::ast::{Block, Expr, Ident, Span, Stmt, StmtKind, TypeExpr};
 use crate::array::{Array, Elements};
 use crate::diagnostic::Diagnostic;
 use crate::elaborate::argument::Given;
-use crate::elaborate::library::Definition;
 use crate::elaborate::kept::Kept;
+use crate::elaborate::library::Definition;
 use crate::elaborate::scope::{Binding, Scope};
 use crate::elaborate::value::{Tensor, Value};
 use crate::elaborate::{Elaborator, Mode, Reported, Result, walk};
@@ -112,7 +112,8 @@ impl Elaborator<'_> {
                             continue;
                         }
                         let before = tensors.len();
-                        let own = this.keep(&owner, &name.name, value, (first, &mut tensors), span)?;
+                        let own =
+                            this.keep(&owner, &name.name, value, (first, &mut tensors), span)?;
                         if is_param {
                             trained.insert(name.name.clone());
                             params.extend(first + before..first + tensors.len());
@@ -199,7 +200,11 @@ impl Elaborator<'_> {
         let fields = bindings.result.map(|(value, _)| match value {
             Value::Record(record) => {
                 let fields = record.fields.iter().cloned();
-                Kept::Record(fields.map(|(name, value)| (name, Kept::Other(value))).collect())
+                Kept::Record(
+                    fields
+                        .map(|(name, value)| (name, Kept::Other(value)))
+                        .collect(),
+                )
             }
             other => Kept::Other(other),
         });
@@ -344,15 +349,6 @@ impl Elaborator<'_> {
         let body = self.made_body(definition, &HashMap::new());
         let own = functions(definition).collect::<Vec<_>>();
         for function in &own {
-            if function.kind() != "fn" {
-                let message = format!(
-                    "a function in a {} is a `fn`, and this is a `{}`",
-                    definition.kind(),
-                    function.kind()
-                );
-                let _ = self.error::<()>("misplaced-statement", function.block.head, message);
-                continue;
-            }
             let mut scope = self.scope.clone();
             scope.bind("self", Value::Poison, function.block.name.span);
             // What a sibling computes depends on its arguments: it is looked at by itself.
@@ -371,9 +367,8 @@ impl Elaborator<'_> {
                     sound && bound.is_ok()
                 });
                 if sound {
-                    let _ = this.framed_alone(function, |this| {
-                        this.block_body(function, &HashMap::new())
-                    });
+                    let _ = this
+                        .framed_alone(function, |this| this.block_body(function, &HashMap::new()));
                 }
             });
         }

@@ -109,7 +109,8 @@ impl Elaborator<'_> {
             return self.error("type-mismatch", expr.span, message);
         }
         let dim = self.named_dim(expr)?;
-        let is_item = |op: &Op| matches!(op, Op::Field(name) if name.rsplit('.').next() == Some("item"));
+        let is_item =
+            |op: &Op| matches!(op, Op::Field(name) if name.rsplit('.').next() == Some("item"));
         let wanted: &[DimId] = &[dim];
         let graph = &self.levels[0].graph;
         let found = graph
@@ -119,8 +120,9 @@ impl Elaborator<'_> {
             Some(node) => Ok(Tensor { level: 0, node }),
             None => {
                 let name = self.dim_name(dim).to_string();
-                let message =
-                    format!("`{name}` does not number the items of a draw, so that nothing is kept of them");
+                let message = format!(
+                    "`{name}` does not number the items of a draw, so that nothing is kept of them"
+                );
                 self.error("type-mismatch", expr.span, message)
             }
         }

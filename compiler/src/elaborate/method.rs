@@ -87,7 +87,14 @@ impl Elaborator<'_> {
         scope.dims.clone_from(&signature.dims);
         scope.rest.clone_from(&signature.rest);
         let named: HashMap<String, DimId> = signature.dims.clone();
-        self.bind_kept(&made.bound, &made.params, of.frozen, &named, &mut scope, span)?;
+        self.bind_kept(
+            &made.bound,
+            &made.params,
+            of.frozen,
+            &named,
+            &mut scope,
+            span,
+        )?;
         // Its own functions by their names, and itself.
         let own = match made.fields {
             Some(_) => Value::Source(*of),
@@ -143,8 +150,9 @@ impl Elaborator<'_> {
         names.sort_unstable();
         if names != ["action", "prompt"] {
             let shown = self.show_type(logits);
-            let message =
-                format!("a sampler draws from logits over `prompt` and `action`, not from `{shown}`");
+            let message = format!(
+                "a sampler draws from logits over `prompt` and `action`, not from `{shown}`"
+            );
             return self.error("dimension-mismatch", span, message);
         }
         Ok(logits)

@@ -42,7 +42,8 @@ impl Elaborator<'_> {
         }
         let model = self.model_argument(bound)?;
         if name != "value" && self.models[model.model].block == "model.value_lm" {
-            let message = format!("`model.value_lm` has values and nothing else: it has no `{name}`");
+            let message =
+                format!("`model.value_lm` has values and nothing else: it has no `{name}`");
             let diagnostic = Diagnostic::error("type-mismatch", bound.span, message)
                 .help(format!("value({}, …)", self.models[model.model].name));
             return Err(self.report(diagnostic));

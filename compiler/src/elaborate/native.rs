@@ -193,7 +193,11 @@ impl Elaborator<'_> {
         known: &[&str],
     ) -> Reported {
         let message = format!("`{}` has no {what} `{}`", source.name, name.name);
-        let code = if what == "field" { "unknown-field" } else { "unknown-name" };
+        let code = if what == "field" {
+            "unknown-field"
+        } else {
+            "unknown-name"
+        };
         let diagnostic =
             Diagnostic::error(code, name.span, message).label(source.block.head, "declared here");
         let near = nearest(&name.name, known.iter().copied());

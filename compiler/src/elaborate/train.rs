@@ -45,10 +45,7 @@ impl Elaborator<'_> {
                         "a frozen copy is not trained",
                     );
                 }
-                Value::Network(MadeRef {
-                    made,
-                    frozen: None,
-                }) => {
+                Value::Network(MadeRef { made, frozen: None }) => {
                     if networks.contains(&made) {
                         return self.error(
                             "repeated-argument",

@@ -45,9 +45,7 @@ pub(super) fn rule(graph: &Graph, id: NodeId) -> Result<(), String> {
             from_draw(graph, &ids).and_then(|()| is(Ty::new(Elem::Int, vec![*dim])))
         }
         Op::Step | Op::Steps => exactly::<_, 0>(&operands).and_then(|_| is(Ty::scalar(Elem::Int))),
-        Op::State(state) => {
-            is(source::state(graph, *state, &operands)?)
-        }
+        Op::State(state) => is(source::state(graph, *state, &operands)?),
         Op::Draw(draw) => source::draw(graph, *draw, operands.len()),
         Op::Field(name) => is(source::field(graph, name, &ids)?),
         Op::Model { output, .. } => source::model(*output, &operands, ty),

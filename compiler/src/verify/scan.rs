@@ -89,10 +89,8 @@ fn body_rule(
             claim(*ty == expected.without(&[over]), "")
                 .map_err(|_| format!("the body's `{name}` has another type"))?;
         }
-        let outside = matches!(
-            inside.op(id),
-            Op::Draw(_) | Op::Field(_) | Op::State(_)
-        ) || inside.op(id).is_of_a_model();
+        let outside = matches!(inside.op(id), Op::Draw(_) | Op::Field(_) | Op::State(_))
+            || inside.op(id).is_of_a_model();
         claim(!outside, "the body reads what has to be captured")?;
     }
     let carries = given[2].1;

@@ -86,11 +86,7 @@ pub(super) fn field(graph: &Graph, name: &str, ids: &[NodeId]) -> Result<Ty, Str
     Ok(ty.clone())
 }
 
-pub(super) fn backward(
-    outputs: &[ModelOutput],
-    operands: &[&Ty],
-    ty: &Ty,
-) -> Result<(), String> {
+pub(super) fn backward(outputs: &[ModelOutput], operands: &[&Ty], ty: &Ty) -> Result<(), String> {
     let (read, adjoints) = operands.split_at(operands.len().saturating_sub(outputs.len()));
     claim(adjoints.len() == outputs.len(), "an output without adjoint")?;
     for (&output, adjoint) in outputs.iter().zip(adjoints) {

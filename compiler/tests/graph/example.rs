@@ -76,7 +76,14 @@ fn of(op: &Op) -> (Vec<Build>, Option<Op>) {
                 output: ModelOutput::Logp,
             }),
         ),
-        Op::Model { .. } => (source::model(), Some(Op::Trainable(model))),
+        Op::Model { .. } => (
+            source::model(),
+            Some(Op::Backward {
+                model,
+                outputs: Vec::new(),
+            }),
+        ),
+        Op::Backward { .. } => (source::backward(), Some(Op::Trainable(model))),
         Op::Trainable(_) => (
             source::trainable(),
             Some(Op::Random {

@@ -164,6 +164,7 @@ fn a_state_keeps_its_type() {
         ty,
         initial,
         next: initial,
+        is_memory: false,
         span: Span::default(),
     });
     violation(verify(&s.graph), "state count: its next value is not a int");

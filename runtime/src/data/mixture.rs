@@ -47,10 +47,7 @@ impl Mixture {
     }
 
     fn follow(&self, stream: Stream) -> Vec<u64> {
-        let mut letters = vec![
-            stream.below(0, self.symbols),
-            stream.below(1, self.symbols),
-        ];
+        let mut letters = vec![stream.below(0, self.symbols), stream.below(1, self.symbols)];
         while (letters.len() as u64) < self.length {
             let [.., before, last] = letters[..] else {
                 break;

@@ -3,9 +3,9 @@
 //! The file is read through once, so that a row that does not fit is found before the run; after that only the place
 //! of each row is kept, and a row is read again when it is drawn.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
-use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -115,7 +115,9 @@ fn problem(path: &Path, columns: Columns, line: u64, text: &[u8]) -> Result<Prob
         wrong(format!("is no JSON from column {column} on"))
     })?;
     let Value::Object(row) = row else {
-        return Err(wrong("is no object: a row is `{\"prompt\": …}`".to_string()));
+        return Err(wrong(
+            "is no object: a row is `{\"prompt\": …}`".to_string(),
+        ));
     };
     let field = |name: &str| match row.get(name) {
         Some(Value::String(text)) => Ok(text.clone()),
@@ -124,7 +126,9 @@ fn problem(path: &Path, columns: Columns, line: u64, text: &[u8]) -> Result<Prob
     };
     let prompt = field("prompt")?;
     if prompt.is_empty() {
-        return Err(wrong("`prompt` is empty, and a model needs something to go on from".to_string()));
+        return Err(wrong(
+            "`prompt` is empty, and a model needs something to go on from".to_string(),
+        ));
     }
     let (demonstration, answer) = match columns {
         Columns::Comparison => (field("chosen")?, field("rejected")?),

@@ -54,10 +54,9 @@ impl StageHost<'_> {
         };
         let index = draw_index(graph, node)?;
         let stream = self.stream(Purpose::Order, index);
-        let table = table::prompts(graph, node, draw)?;
-        if let Some(prompts) = &table {
+        if let Some(prompts) = table::prompts(graph, node, draw)? {
             let walk = self.walks.entry(index).or_default();
-            return Ok(walk.draw(prompts, Split::Train, stream, count)?);
+            return Ok(walk.draw(&prompts, Split::Train, stream, count)?);
         }
         let data = args.data("task")?;
         let task = self.world.tasks[data.data].as_ref();
@@ -113,8 +112,14 @@ impl StageHost<'_> {
                 vec![("a.", both.one_of(2, 0)?), ("b.", both.one_of(2, 1)?)]
             }
             "sampler.comparisons" => vec![
-                ("chosen.", self.written(problems, |problem| &problem.demonstration)),
-                ("rejected.", self.written(problems, |problem| &problem.answer)),
+                (
+                    "chosen.",
+                    self.written(problems, |problem| &problem.demonstration),
+                ),
+                (
+                    "rejected.",
+                    self.written(problems, |problem| &problem.answer),
+                ),
             ],
             _ => vec![("", self.written(problems, |problem| &problem.demonstration))],
         };
@@ -208,10 +213,7 @@ impl StageHost<'_> {
         Batch {
             shape: vec![problems.len() as i64],
             items: problems.iter().map(|problem| problem.id).collect(),
-            text: problems
-                .iter()
-                .map(|problem| of(problem).clone())
-                .collect(),
+            text: problems.iter().map(|problem| of(problem).clone()).collect(),
             prompt_text: problems
                 .iter()
                 .map(|problem| problem.prompt.clone())
@@ -425,12 +427,10 @@ impl<'a> Args<'a> {
 
     /// The value of an argument that is computed while the stage runs; `None` if it is known otherwise.
     pub(crate) fn computed(&self, name: &str) -> Result<Option<&'a Value>, Fault> {
-        match self.get(name)? {
-            DrawArg::Operand(operand) => Ok(self.operands.get(*operand)),
-            DrawArg::Static(_) | DrawArg::Model(_) | DrawArg::Data(_) | DrawArg::Record(_) => {
-                Ok(None)
-            }
-        }
+        Ok(match self.get(name)? {
+            DrawArg::Operand(operand) => self.operands.get(*operand),
+            DrawArg::Static(_) | DrawArg::Model(_) | DrawArg::Data(_) | DrawArg::Record(_) => None,
+        })
     }
 
     pub(crate) fn model(&self, name: &str) -> Result<&ModelRef, Fault> {

@@ -50,9 +50,7 @@ impl Fused {
         kernels: &Rc<Kernels>,
     ) -> Option<Fused> {
         // What models compute without gradient is given as well: they are no part of any kernel.
-        let models = late
-            .iter()
-            .filter(|&&id| graph.op(id).is_of_a_model());
+        let models = late.iter().filter(|&&id| graph.op(id).is_of_a_model());
         let given: BTreeSet<NodeId> = given
             .iter()
             .chain(models)

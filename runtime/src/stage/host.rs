@@ -332,21 +332,18 @@ impl StageHost<'_> {
         let network = self.frozen.resolve(model, self.world)?;
         let (read, adjoints) = operands.split_at(operands.len() - outputs.len());
         let adjoints = outputs.iter().zip(adjoints);
-        let adjoints = adjoints.map(|(&output, adjoint)| {
-            Ok((output, adjoint.tensor()?.f_detach()?))
-        });
+        let adjoints =
+            adjoints.map(|(&output, adjoint)| Ok((output, adjoint.tensor()?.f_detach()?)));
         let adjoints = adjoints.collect::<Result<Vec<_>, Fault>>()?;
         let gradients = with_gradient(|| {
-            let (pass, _) = Differentiated::forward(
-                network,
-                Sequences::new(read)?,
-                self.micro_batch,
-                outputs,
-            )?;
+            let (pass, _) =
+                Differentiated::forward(network, Sequences::new(read)?, self.micro_batch, outputs)?;
             pass.backward(network, &adjoints)
         })?;
         let flat = gradients.iter().map(|own| own.f_reshape([-1]));
-        let flat = flat.collect::<std::result::Result<Vec<_>, _>>().map_err(Fault::from)?;
+        let flat = flat
+            .collect::<std::result::Result<Vec<_>, _>>()
+            .map_err(Fault::from)?;
         Ok(Tensor::f_cat(&flat, 0).map_err(Fault::from)?.into())
     }
 }

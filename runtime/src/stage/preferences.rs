@@ -57,7 +57,8 @@ pub(crate) fn preferred(
             Some(("rejected", field)) => (&rejected, field),
             _ => {
                 let flipped: Vec<bool> = verdicts.kept.iter().map(|kept| kept.1).collect();
-                let flipped = Tensor::from_slice(&flipped).f_to_device(executor.context().device)?;
+                let flipped =
+                    Tensor::from_slice(&flipped).f_to_device(executor.context().device)?;
                 drawn.fields.push(flipped.into());
                 continue;
             }

@@ -37,9 +37,7 @@ impl Steady {
             let stays = if let Op::Draw(index) = op {
                 match graph.draws[*index].block.as_str() {
                     "sampler.once" => true,
-                    "sampler.preferences" => {
-                        operands.iter().all(|operand| steady[operand.index()])
-                    }
+                    "sampler.preferences" => operands.iter().all(|operand| steady[operand.index()]),
                     _ => false,
                 }
             } else if let Op::Model { model, .. }

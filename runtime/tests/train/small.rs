@@ -93,7 +93,10 @@ fn a_gradient_of_a_small_model_is_differentiated_again() {
     let (low, here, high) = (run(0.3 - 1e-4), run(0.3), run(0.3 + 1e-4));
     let difference = (high.metric("steep")[0] - low.metric("steep")[0]) / 2e-4;
     let norm = here.steps[0].trained[0].grad_norm;
-    assert!((norm - difference.abs()).abs() < 1e-6 * (1.0 + norm), "{norm} {difference}");
+    assert!(
+        (norm - difference.abs()).abs() < 1e-6 * (1.0 + norm),
+        "{norm} {difference}"
+    );
 }
 
 /// Of five items two are drawn a step, each twice in five steps.

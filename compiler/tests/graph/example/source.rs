@@ -75,6 +75,7 @@ pub(crate) fn state() -> Vec<Build> {
             ty,
             initial,
             next: initial,
+            is_memory: false,
             span: Span::default(),
         });
         let state = s.add(Op::State(0), &[], Elem::Real, &[prompt]);
@@ -159,6 +160,23 @@ pub(crate) fn model() -> Vec<Build> {
     ]
     .map(with)
     .into()
+}
+
+pub(crate) fn backward() -> Vec<Build> {
+    vec![build("backward", |s| {
+        let dims = [s.prompt, s.sample, s.token];
+        let (tokens, context) = (s.integers(&dims, 5), s.integers(&dims, 5));
+        let (mask, temperature) = (s.mask(&dims).unwrap(), s.literal(1.0));
+        let adjoint = s.constant(&dims, -1.0, 1.0);
+        let op = Op::Backward {
+            model: MODEL,
+            outputs: vec![ModelOutput::Logp],
+        };
+        let operands = [tokens, context, temperature, mask, mask, adjoint];
+        let feature = s.feature;
+        let gradient = s.add(op, &operands, Elem::Real, &[feature]);
+        s.give(gradient, &[feature])
+    })]
 }
 
 pub(crate) fn trainable() -> Vec<Build> {
