@@ -57,12 +57,21 @@ pub fn verify(graph: &Graph) -> Vec<String> {
         }
     }
     for state in &graph.states {
-        for (which, id) in [("initial", state.initial), ("next", state.next)] {
-            if !has(graph, id) || *graph.ty(id) != state.ty {
+        // Every item of a memory starts alike.
+        let initial = match state.is_memory {
+            true => Ty::scalar(state.ty.elem),
+            false => state.ty.clone(),
+        };
+        let values = [
+            ("initial", state.initial, &initial),
+            ("next", state.next, &state.ty),
+        ];
+        for (which, id, ty) in values {
+            if !has(graph, id) || graph.ty(id) != ty {
                 violations.push(format!(
                     "state {}: its {which} value is not a {}",
                     state.name,
-                    graph.dims.show(&state.ty)
+                    graph.dims.show(ty)
                 ));
             }
         }

@@ -133,10 +133,7 @@ impl Stage<'_> {
             .targets
             .iter()
             .map(|&own| world.models[own].name.as_str());
-        let tensors = plan
-            .tensors
-            .iter()
-            .map(|&own| world.tensors[own].target());
+        let tensors = plan.tensors.iter().map(|&own| world.tensors[own].target());
         let mut names: Vec<&str> = models.chain(tensors).collect();
         names.dedup();
         names.join("+")
