@@ -57,18 +57,21 @@ pub fn verify(graph: &Graph) -> Vec<String> {
         }
     }
     for state in &graph.states {
-        for (which, id) in [("initial", state.initial), ("next", state.next)] {
-            // Every item of a memory starts alike.
-            let wanted = if state.is_memory && which == "initial" {
-                Ty::scalar(state.ty.elem)
-            } else {
-                state.ty.clone()
-            };
-            if !has(graph, id) || *graph.ty(id) != wanted {
+        // Every item of a memory starts alike.
+        let initial = match state.is_memory {
+            true => Ty::scalar(state.ty.elem),
+            false => state.ty.clone(),
+        };
+        let values = [
+            ("initial", state.initial, &initial),
+            ("next", state.next, &state.ty),
+        ];
+        for (which, id, ty) in values {
+            if !has(graph, id) || graph.ty(id) != ty {
                 violations.push(format!(
                     "state {}: its {which} value is not a {}",
                     state.name,
-                    graph.dims.show(&wanted)
+                    graph.dims.show(ty)
                 ));
             }
         }

@@ -54,10 +54,9 @@ impl StageHost<'_> {
         };
         let index = draw_index(graph, node)?;
         let stream = self.stream(Purpose::Order, index);
-        let table = table::prompts(graph, node, draw)?;
-        if let Some(prompts) = &table {
+        if let Some(prompts) = table::prompts(graph, node, draw)? {
             let walk = self.walks.entry(index).or_default();
-            return Ok(walk.draw(prompts, Split::Train, stream, count)?);
+            return Ok(walk.draw(&prompts, Split::Train, stream, count)?);
         }
         let data = args.data("task")?;
         let task = self.world.tasks[data.data].as_ref();
@@ -435,12 +434,10 @@ impl<'a> Args<'a> {
 
     /// The value of an argument that is computed while the stage runs; `None` if it is known otherwise.
     pub(crate) fn computed(&self, name: &str) -> Result<Option<&'a Value>, Fault> {
-        match self.get(name)? {
-            DrawArg::Operand(operand) => Ok(self.operands.get(*operand)),
-            DrawArg::Static(_) | DrawArg::Model(_) | DrawArg::Data(_) | DrawArg::Record(_) => {
-                Ok(None)
-            }
-        }
+        Ok(match self.get(name)? {
+            DrawArg::Operand(operand) => self.operands.get(*operand),
+            DrawArg::Static(_) | DrawArg::Model(_) | DrawArg::Data(_) | DrawArg::Record(_) => None,
+        })
     }
 
     pub(crate) fn model(&self, name: &str) -> Result<&ModelRef, Fault> {
