@@ -88,6 +88,8 @@ pub struct TrainPlan {
     pub micro_batch: Option<u64>,
     /// The gradient's global norm is scaled down to this.
     pub clip_norm: Option<f64>,
+    /// How many minibatches with a number that is not finite may be left out before the run ends.
+    pub skips: u64,
     pub batches: Vec<BatchPlan>,
     pub evaluations: Vec<ReportPlan>,
     /// The assertions, by index in the graph, that the loss stands under.

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use rlp_compiler::graph::{CallId, Graph, NodeId};
 use rlp_grammar::ast::Span;
 
+use crate::statistics::Statistics;
+
 pub type Result<T, E = RunError> = std::result::Result<T, E>;
 
 /// A fault, and the place in the program where it showed.
@@ -28,7 +30,7 @@ pub struct Place {
 #[derive(Clone, PartialEq, Debug)]
 pub enum Fault {
     /// What should be a number is none, or is infinite: "a value here", "the gradient through this".
-    NotFinite { what: String },
+    NotFinite { what: String, numbers: Numbers },
     /// An assertion of a block does not hold: "`loss.x` needs `c >= 0`", where, and what it read there.
     Assertion {
         claim: String,
@@ -71,13 +73,37 @@ pub enum Fault {
     File { path: PathBuf, reason: String },
     /// A device is not there, or refuses.
     Device { reason: String },
-    /// libtorch refuses an operation (a matrix that is not positive definite, memory that is exhausted).
+    /// There is no memory left, of the processor or of the GPU.
+    Memory { reason: String },
+    /// libtorch refuses an operation: a matrix that is not positive definite.
     Torch { reason: String },
     /// An assumption of the runtime does not hold: a defect of rlpc.
     Broken { assumption: String },
 }
 
+/// What is known of a number that is not finite.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Numbers {
+    /// What stands there.
+    pub found: Option<Statistics>,
+    /// What it came from: its name, or its place in the program.
+    pub from: Vec<(Origin, Statistics)>,
+}
+
+#[derive(Clone, PartialEq, Debug)]
+pub enum Origin {
+    Name(String),
+    Span(Span),
+}
+
 impl Fault {
+    pub fn not_finite(what: impl Into<String>, numbers: Numbers) -> Fault {
+        Fault::NotFinite {
+            what: what.into(),
+            numbers,
+        }
+    }
+
     pub fn input(message: impl Into<String>) -> Fault {
         Fault::Input {
             message: message.into(),
@@ -121,6 +147,7 @@ impl Fault {
             Fault::Argument(_) => "bad-argument",
             Fault::File { .. } => "file",
             Fault::Device { .. } => "device",
+            Fault::Memory { .. } => "out-of-memory",
             Fault::Torch { .. } => "libtorch",
             Fault::Broken { .. } => "defect",
         }
@@ -129,8 +156,24 @@ impl Fault {
     /// How to mend it, where there is a way.
     pub fn help(&self) -> Option<String> {
         match self {
-            Fault::NotFinite { .. } => Some(
-                "look at the values that enter here: `rlpc why FILE NODE` lists them".to_string(),
+            Fault::NotFinite { numbers, .. } => {
+                let named = numbers
+                    .from
+                    .iter()
+                    .filter_map(|(origin, own)| match origin {
+                        Origin::Name(name) => Some(format!("{name}: {own}")),
+                        Origin::Span(_) => None,
+                    });
+                let named: Vec<String> = named.collect();
+                Some(match named.is_empty() {
+                    false => named.join("\n"),
+                    true => "look at the values that enter here: `rlpc why FILE NODE` lists them"
+                        .to_string(),
+                })
+            }
+            Fault::Memory { .. } => Some(
+                "a smaller `micro_batch` or `minibatch`, or fewer rollouts at once, take less"
+                    .to_string(),
             ),
             Fault::Index { size: 0, .. } => Some("the dimension is empty".to_string()),
             Fault::Index { size, .. } => {
@@ -159,7 +202,7 @@ impl Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Fault::NotFinite { what } => write!(f, "{what} is not finite"),
+            Fault::NotFinite { what, .. } => write!(f, "{what} is not finite"),
             Fault::Assertion {
                 claim,
                 at,
@@ -191,6 +234,7 @@ impl fmt::Display for Fault {
             Fault::Argument(argument) => argument.fmt(f),
             Fault::File { path, reason } => write!(f, "`{}`: {reason}", path.display()),
             Fault::Device { reason } => write!(f, "{reason}"),
+            Fault::Memory { reason } => write!(f, "there is no memory left: {reason}"),
             Fault::Torch { reason } => write!(f, "libtorch refuses this: {reason}"),
             Fault::Broken { assumption } => write!(f, "the runtime assumed that {assumption}"),
         }
@@ -334,6 +378,14 @@ impl From<tch::TchError> for Fault {
             .trim()
             .trim_end_matches('.')
             .to_string();
+        let words = [
+            "can't allocate memory",
+            "out of memory",
+            "not enough memory",
+        ];
+        if words.iter().any(|words| reason.contains(words)) {
+            return Fault::Memory { reason };
+        }
         Fault::Torch { reason }
     }
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rlp_frontend::files::{reason, write_file};
 use serde::Serialize;
 
+use crate::block;
 use crate::checkpoint::manifest::{Manifest, sum};
 use crate::checkpoint::{Aside, sync};
 use crate::error::{Fault, Result};
@@ -180,8 +181,14 @@ impl RunFolder {
         write(&self.path, name, text)
     }
 
-    /// Adds a line to `metrics.jsonl`.
+    /// Adds a line to `metrics.jsonl`, and keeps the minibatch that it may tell of.
     pub(crate) fn record(&mut self, event: Event<'_>) -> Result<(), Fault> {
+        if let Event::NotFinite(offence) = event {
+            let path = self.path.join(offence.file());
+            let folder = path.parent().unwrap_or(&self.path);
+            fs::create_dir_all(folder).map_err(|error| Fault::file(folder, reason(&error)))?;
+            block::write(&path, &offence.minibatch).map_err(|error| error.fault)?;
+        }
         let Some(metrics) = &mut self.metrics else {
             return Ok(());
         };

@@ -26,6 +26,7 @@ pub mod resource;
 pub mod run;
 mod stage;
 pub mod state;
+pub mod statistics;
 mod summary;
 mod table;
 pub mod tensor;

@@ -6,7 +6,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::console::Console;
 use crate::error::Fault;
-use crate::report::{EvaluationRecord, Event, StepRecord};
+use crate::report::{EvaluationRecord, Event, Offence, Skip, StepRecord};
 use crate::summary::{Summary, number};
 
 /// How a run is shown.
@@ -56,6 +56,15 @@ impl Progress {
         match (self.style, event) {
             (Style::Nothing, _) => Ok(()),
             (Style::Json, _) => console.line(&event.to_json().to_string()),
+            (Style::Bar | Style::Lines { .. }, Event::NotFinite(offence)) => {
+                if let Some(left_out) = left_out(offence) {
+                    match &self.bar {
+                        Some(bar) => bar.println(left_out),
+                        None => console.line(&left_out)?,
+                    }
+                }
+                Ok(())
+            }
             (Style::Bar, Event::Step(step)) => {
                 self.step_bar(step);
                 Ok(())
@@ -139,6 +148,18 @@ impl Progress {
         ));
         numbers.join("  ")
     }
+}
+
+/// A minibatch without which the run goes on; an error is told by itself.
+fn left_out(offence: &Offence) -> Option<String> {
+    let Offence {
+        stage, step, error, ..
+    } = offence;
+    let Skip { number, most } = offence.skip?;
+    Some(format!(
+        "{stage} {step}  a minibatch is left out, {number} of at most {most}: {error} ({})",
+        offence.file()
+    ))
 }
 
 fn evaluated(evaluation: &EvaluationRecord) -> String {

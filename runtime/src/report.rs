@@ -4,8 +4,9 @@ use std::ops::ControlFlow;
 
 use serde_json::{Map, Value as Json, json};
 
-use crate::error::Result;
+use crate::error::{Result, RunError};
 use crate::state::{Position, State};
+use crate::tensor::Value;
 
 /// One step of a stage, once its updates are done.
 #[derive(Clone, PartialEq, Debug)]
@@ -49,9 +50,46 @@ pub struct EvaluationRecord {
     pub seconds: f64,
 }
 
+/// A minibatch in which a number was not finite: no weight changed.
+#[derive(Debug)]
+pub struct Offence {
+    pub stage: String,
+    pub step: u64,
+    /// The names of the models that its clause trains, joined by `+`.
+    pub targets: String,
+    /// Which number, and where.
+    pub error: RunError,
+    /// Which of the minibatches it is that may be left out; absent if the run ends here.
+    pub skip: Option<Skip>,
+    /// Which of this step it is, from 1.
+    pub number: u64,
+    /// What it holds, by name.
+    pub minibatch: Vec<(String, Value)>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Skip {
+    pub number: u64,
+    pub most: u64,
+}
+
+impl Offence {
+    /// Where it is kept in the folder of a run: `not-finite/rl-7-1.safetensors`.
+    pub(crate) fn file(&self) -> String {
+        let Offence {
+            stage,
+            step,
+            number,
+            ..
+        } = self;
+        format!("not-finite/{stage}-{step}-{number}.safetensors")
+    }
+}
+
 /// News of a run, in order.
 #[derive(Clone, Copy, Debug)]
 pub enum Event<'a> {
+    NotFinite(&'a Offence),
     Step(&'a StepRecord),
     Evaluation(&'a EvaluationRecord),
 }
@@ -173,6 +211,13 @@ impl Event<'_> {
                 if let Some(gap) = step.logp_gap {
                     object.extend([named("logp_gap", json!(gap))]);
                 }
+            }
+            Event::NotFinite(offence) => {
+                return json!({
+                    "event": "not_finite", "stage": offence.stage, "step": offence.step, "targets": offence.targets,
+                    "message": offence.error.to_string(), "skipped": offence.skip.map(|skip| skip.number),
+                    "minibatch": offence.file(),
+                });
             }
             Event::Evaluation(evaluation) => {
                 let EvaluationRecord {

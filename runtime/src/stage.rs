@@ -4,6 +4,7 @@ mod carried;
 mod clause;
 mod draw;
 mod elementwise;
+mod epochs;
 mod fused;
 mod gap;
 mod gradient;
@@ -13,6 +14,7 @@ mod host;
 mod kept;
 mod leaves;
 mod minibatch;
+mod named;
 mod redraw;
 mod rows;
 mod sequence;
@@ -30,19 +32,18 @@ use rlp_compiler::graph::{Graph, NodeId, Op};
 use rlp_compiler::phase::upstream;
 use rlp_compiler::plan::StagePlan;
 
-use crate::error::{Result, RunError};
+use crate::error::Result;
 use crate::executor::Executor;
 use crate::profile::{self, Label, Phase};
 use crate::random::{Purpose, Stream};
-use crate::report::{EvaluationRecord, Event, Moment, StepRecord, Trained, Watch, is_due};
+use crate::report::{EvaluationRecord, Event, Moment, Offence, StepRecord, Watch, is_due};
 use crate::resource::World;
 use crate::state::{Archive, Position, State};
-use crate::tensor::{Value, without_gradient};
+use crate::tensor::without_gradient;
 use crate::torch::Context;
 pub(crate) use carried::Carried;
 use clause::Clause;
 pub(crate) use gradient::Gradient;
-use gradient::gradient;
 pub(crate) use host::StageHost;
 use steady::Steady;
 pub(crate) use update::Optimizer;
@@ -77,7 +78,11 @@ pub(crate) fn run_stage(
         None => 0,
     };
     for step in done + 1..=stage.steps {
-        let (record, evaluations) = stage.step(step)?;
+        let stepped = stage.step(step);
+        for offence in stage.offences.drain(..) {
+            watch.hear(Event::NotFinite(&offence));
+        }
+        let (record, evaluations) = stepped?;
         watch.hear(Event::Step(&record));
         for evaluation in &evaluations {
             watch.hear(Event::Evaluation(evaluation));
@@ -122,6 +127,8 @@ struct Stage<'s> {
     host: StageHost<'s>,
     steady: Steady,
     clauses: Vec<(Clause<'s>, Optimizer<'s>)>,
+    /// The minibatches of the current step in which a number was not finite.
+    offences: Vec<Offence>,
 }
 
 impl<'s> Stage<'s> {
@@ -153,6 +160,7 @@ impl<'s> Stage<'s> {
             host,
             steady,
             clauses,
+            offences: Vec::new(),
         };
         let initial: Vec<NodeId> = graph.states.iter().map(|state| state.initial).collect();
         let context = stage.context(1);
@@ -169,6 +177,8 @@ impl<'s> Stage<'s> {
             host,
             steady,
             clauses,
+            // Of one step only.
+            offences: _,
         } = self;
         let mut archive = Archive::default();
         archive.put("step", &step)?;
@@ -274,7 +284,11 @@ impl<'s> Stage<'s> {
             match given {
                 Some(given) => {
                     let trained = self.train(index, &batch, given, step, &mut record.logp_gap)?;
-                    record.trained.push(trained);
+                    if trained.updates > 0 {
+                        record.trained.push(trained);
+                    } else {
+                        record.without_update.push(trained.targets);
+                    }
                 }
                 None => record.without_update.push(self.targets(index)),
             }
@@ -372,80 +386,6 @@ impl<'s> Stage<'s> {
             && upstream(self.graph, &[node])
                 .iter()
                 .any(|id| draws.contains(id))
-    }
-
-    /// All epochs and minibatches of one clause.
-    fn train(
-        &mut self,
-        index: usize,
-        batch: &Executor<'_>,
-        given: &[Value],
-        step: u64,
-        logp_gap: &mut Option<f64>,
-    ) -> Result<Trained> {
-        let plan = self.clauses[index].0.plan;
-        let stream = Stream::new(self.host.world.seed, Purpose::Shuffle)
-            .at(self.host.stage)
-            .at(step)
-            .at(index as u64);
-        let n_minibatches =
-            minibatch::count(&self.clauses[index].0.rows, batch.extents(), plan.minibatch)?;
-        let total = plan.steps.min(self.steps) * plan.epochs * n_minibatches as u64;
-        let mut trained = Trained {
-            targets: self.targets(index),
-            loss: 0.0,
-            grad_norm: 0.0,
-            updates: 0,
-        };
-        for epoch in 0..plan.epochs {
-            let rows = &self.clauses[index].0.rows;
-            for portions in
-                minibatch::deal(rows, batch.extents(), plan.minibatch, stream.at(epoch))?
-            {
-                let (clause, optimizer) = &mut self.clauses[index];
-                let host = &mut self.host;
-                let (gradient, norm) = profile::within(Label::Phase(Phase::Update), || {
-                    let mut minibatch = clause.minibatch(batch, given, &portions)?;
-                    let gradient = gradient(clause, &mut minibatch, host)?;
-                    if trained.updates == 0 {
-                        let found = gap::logp_gap(host, &minibatch, &gradient, &portions)?;
-                        *logp_gap = logp_gap.iter().copied().chain(found).reduce(f64::max);
-                    }
-                    let norm = gradient.norm()?;
-                    Ok::<_, RunError>((gradient, norm))
-                })?;
-                if !norm.is_finite() {
-                    return Err(guard::not_finite(
-                        "the norm of the gradient",
-                        self.graph,
-                        plan.loss,
-                    ));
-                }
-                profile::within(Label::Phase(Phase::Optimizer), || {
-                    optimizer.update(&gradient, norm, total, self.graph, host)
-                })?;
-                trained.updates += 1;
-                trained.loss += gradient.loss;
-                trained.grad_norm += norm;
-            }
-        }
-        trained.loss /= trained.updates as f64;
-        trained.grad_norm /= trained.updates as f64;
-        Ok(trained)
-    }
-
-    fn targets(&self, index: usize) -> String {
-        let (plan, world) = (self.clauses[index].0.plan, &self.host.world);
-        let models = plan
-            .targets
-            .iter()
-            .map(|&own| world.models[own].name.as_str());
-        let tensors = plan
-            .tensors
-            .iter()
-            .map(|&own| world.tensors[own].name.as_str());
-        let names: Vec<&str> = models.chain(tensors).collect();
-        names.join("+")
     }
 
     /// Every next value reads the old ones; a state that depends on an empty draw stays.

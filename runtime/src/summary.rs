@@ -42,6 +42,7 @@ impl Summary {
                     .chain(&step.metrics)
                     .for_each(|(name, value)| stage.add(name, *value));
             }
+            Event::NotFinite(_) => {}
             Event::Evaluation(evaluation) => {
                 let stage = self.stage(&evaluation.stage);
                 let shown = |name: &str| format!("{name} (evaluated)");

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rlp_compiler::graph::{Graph, ModelRef, Op};
 use rlp_compiler::plan::{Plan, TensorPlan};
 
-use crate::error::{Fault, Result};
+use crate::error::{Fault, Numbers, Result};
 use crate::executor::{Executor, NoHost};
 use crate::random::{Purpose, Stream};
 use crate::state::{Archive, replace};
@@ -45,7 +45,7 @@ fn start(plan: &TensorPlan, context: Context) -> Result<Trainable> {
     };
     if value.f_isfinite()?.f_all()?.f_int64_value(&[])? == 0 {
         let what = format!("the initial value of `{}`", plan.name);
-        return Err(Fault::NotFinite { what }.into());
+        return Err(Fault::not_finite(what, Numbers::default()).into());
     }
     Ok(Trainable {
         name: plan.name.clone(),

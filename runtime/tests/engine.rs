@@ -5,6 +5,8 @@
 mod bench;
 #[path = "engine/explain.rs"]
 mod explain;
+#[path = "engine/guard.rs"]
+mod guard;
 #[path = "engine/resume.rs"]
 mod resume;
 #[path = "engine/run.rs"]

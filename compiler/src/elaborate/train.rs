@@ -77,6 +77,7 @@ impl Elaborator<'_> {
             minibatch: None,
             micro_batch: None,
             clip_norm: None,
+            skips: 0,
             batches: Vec::new(),
             evaluations: Vec::new(),
             asserts: Vec::new(),
@@ -304,6 +305,7 @@ impl Elaborator<'_> {
                     }
                 }
             }
+            "on_nonfinite" => plan.skips = self.skips(value)?,
             _ => {
                 return self.error(
                     "not-supported-yet",
@@ -313,5 +315,25 @@ impl Elaborator<'_> {
             }
         }
         Ok(())
+    }
+
+    /// `stop`, or `skip(3)`: how many minibatches may be left out.
+    fn skips(&mut self, value: &Expr) -> Result<u64> {
+        let is =
+            |expr: &Expr, word: &str| matches!(&expr.kind, ExprKind::Name(name) if name == word);
+        match &value.kind {
+            ExprKind::Call { callee, args } if is(callee, "skip") => {
+                if let [most] = args.as_slice()
+                    && most.name.is_none()
+                {
+                    return self.whole(&most.value, "skip", 1);
+                }
+            }
+            _ if is(value, "stop") => return Ok(0),
+            _ => {}
+        }
+        let message =
+            "`on_nonfinite` is `stop` or `skip(3)`, which leaves out at most 3 minibatches";
+        self.error("value-out-of-range", value.span, message)
     }
 }

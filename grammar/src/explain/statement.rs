@@ -55,7 +55,7 @@ impl Stop<'_> {
             Around::Train => (
                 "clause",
                 TRAIN,
-                "the clauses are `minimize`, `with`, `steps`, `epochs`, `minibatch`, `micro_batch`, `clip_norm`, `evaluate`",
+                "the clauses are `minimize`, `with`, `steps`, `epochs`, `minibatch`, `micro_batch`, `clip_norm`, `on_nonfinite`, `evaluate`",
             ),
             Around::Test => ("statement", TEST, "a test holds `let …` and `assert …`"),
             Around::Statements => (

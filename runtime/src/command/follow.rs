@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal};
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -87,6 +87,7 @@ pub(crate) fn follow(
         kernels: world.kernels.clone().filter(|_| watching.verbose),
         is_stopped,
         lost: None,
+        offence: None,
     };
     let from = from.map(|from| from.state);
     let ending = run_watched(plan, world, steps, from, &mut follower);
@@ -97,6 +98,7 @@ pub(crate) fn follow(
         mut progress,
         console,
         lost,
+        offence,
         ..
     } = follower;
     progress.end();
@@ -155,6 +157,9 @@ pub(crate) fn follow(
             console.line(&line)?;
         }
         console.line(&format!("\nweights: {weights}"))?;
+        if let (Some(offence), "failed") = (offence, ending) {
+            console.line(&format!("minibatch: {}", offence.display()))?;
+        }
         if ending != "done" {
             tell_checkpoint(&cadence, &path, watching, console)?;
         }
@@ -203,11 +208,16 @@ struct Follower<'a> {
     is_stopped: Arc<AtomicBool>,
     /// Why something told could not be kept or shown.
     lost: Option<Fault>,
+    /// Where the latest minibatch is that had a number that is not finite.
+    offence: Option<PathBuf>,
 }
 
 impl Watch for Follower<'_> {
     fn hear(&mut self, event: Event<'_>) {
         self.cadence.hear(event);
+        if let Event::NotFinite(offence) = event {
+            self.offence = Some(self.folder.path().join(offence.file()));
+        }
         let told = self
             .folder
             .record(event)

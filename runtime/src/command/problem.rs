@@ -11,7 +11,7 @@ use serde_json::json;
 use super::arguments::{Device, Machine, Output};
 use crate::console::Console;
 use crate::cuda::open_cuda;
-use crate::error::{Fault, RunError};
+use crate::error::{Fault, Numbers, Origin, RunError};
 use crate::tensor;
 
 /// The exit codes of the engine.
@@ -48,6 +48,7 @@ impl Exit {
             | Fault::UnknownSize { .. }
             | Fault::DivisionByZero
             | Fault::NegativeExponent
+            | Fault::Memory { .. }
             | Fault::Torch { .. }
             | Fault::Broken { .. } => Exit::Failed,
         }
@@ -109,6 +110,9 @@ pub(crate) fn show_error(
                 Diagnostic::error(error.fault.code(), place.span, error.fault.to_string());
             diagnostic.help = error.fault.help();
             diagnostic.calls = place.calls.clone();
+            if let Fault::NotFinite { numbers, .. } = &error.fault {
+                diagnostic = with_numbers(diagnostic, numbers);
+            }
             show(&[diagnostic], sources, output, console);
         }
         None => refuse(
@@ -120,6 +124,32 @@ pub(crate) fn show_error(
         ),
     }
     Exit::of(&error.fault)
+}
+
+/// The numbers under their places.
+fn with_numbers(mut diagnostic: Diagnostic, numbers: &Numbers) -> Diagnostic {
+    if let Some(found) = &numbers.found {
+        diagnostic = diagnostic.here(found.to_string());
+    }
+    let (mut labelled, mut told) = (vec![diagnostic.span()], false);
+    for (origin, own) in &numbers.from {
+        match origin {
+            Origin::Span(span) if !labelled.contains(span) => {
+                diagnostic = diagnostic.label(*span, format!("it was given {own}"));
+                labelled.push(*span);
+                told = true;
+            }
+            Origin::Span(_) | Origin::Name(_) => {}
+        }
+    }
+    if told {
+        // The labels show what enters, unless something has only a name.
+        let is_named = |(origin, _): &(Origin, _)| matches!(origin, Origin::Name(_));
+        diagnostic.help = diagnostic
+            .help
+            .filter(|_| numbers.from.iter().any(is_named));
+    }
+    diagnostic
 }
 
 /// Says what has no place in a program.

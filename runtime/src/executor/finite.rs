@@ -1,11 +1,12 @@
 //! Where a value that is not finite comes from.
 
-use rlp_compiler::graph::{Graph, NodeId};
+use rlp_compiler::graph::{Graph, NodeId, Op};
 use rlp_compiler::ty::Elem;
 
 use super::{Executor, Host};
-use crate::error::{Fault, Result};
+use crate::error::{Fault, Numbers, Origin, Result};
 use crate::extent::Extents;
+use crate::statistics::Statistics;
 use crate::tensor::{Value, keep};
 
 impl Executor<'_> {
@@ -37,6 +38,47 @@ impl Executor<'_> {
             first = Some(earlier);
         }
         Ok(first)
+    }
+}
+
+impl Executor<'_> {
+    /// The numbers at a node, and those of its operands, without what has no numbers.
+    pub(crate) fn numbers(&self, node: NodeId, host: &mut dyn Host) -> Result<Numbers> {
+        let graph = self.graph;
+        let mut afresh = self.clone();
+        afresh.keep_given();
+        let mut numbers = Numbers::default();
+        numbers.found = afresh.statistics(node, host)?;
+        for operand in graph.operands(node) {
+            // A value that is only repeated is shown as it was.
+            let mut from = operand;
+            while let (Op::Broadcast | Op::Cast(_), Some(&inner)) =
+                (graph.op(from), graph.operands(from).first())
+            {
+                from = inner;
+            }
+            let found = afresh.statistics(from, host)?;
+            let span = graph.node(from).span;
+            numbers
+                .from
+                .extend(found.map(|own| (Origin::Span(span), own)));
+        }
+        Ok(numbers)
+    }
+
+    fn statistics(&mut self, node: NodeId, host: &mut dyn Host) -> Result<Option<Statistics>> {
+        let graph = self.graph;
+        let ty = graph.ty(node);
+        if matches!(graph.op(node), Op::Draw(_)) || !matches!(ty.elem, Elem::Real | Elem::Int) {
+            return Ok(None);
+        }
+        let values = self.evaluate(&[node], host)?;
+        let [Value::Tensor(tensor)] = values.as_slice() else {
+            return Ok(None);
+        };
+        let names = ty.dims.iter().map(|&dim| graph.dims.name(dim).to_string());
+        let real = self.extents.real(&ty.dims)?;
+        Ok(Some(Statistics::of(tensor, names, real.as_ref())?))
     }
 }
 

@@ -112,8 +112,10 @@ pub(crate) fn gradient(
             pass.backward(network, &upstream)
         })?;
         if !guard::all_finite(&gradients)? {
+            let numbers = guard::entering(&upstream)?;
             return Err(guard::not_finite(
                 "the gradient through the model",
+                numbers,
                 graph,
                 call.nodes[0].0,
             ));

@@ -4,17 +4,18 @@ use std::mem;
 use std::rc::Rc;
 
 use rlp_compiler::pass::RuleGraph;
-use rlp_compiler::plan::{ParameterGroup, RulePlan, TrainPlan, UpdatePlan, UpdateState};
+use rlp_compiler::plan::{RulePlan, TrainPlan, UpdatePlan, UpdateState};
 
 use super::carried::{Carried, Key, Left};
 use super::elementwise::is_elementwise;
 use super::gradient::Gradient;
 use super::guard;
-use crate::error::Fault;
+use super::named::{belongs, names_tensor};
+use crate::error::{Fault, Numbers, Origin};
 use crate::executor::{Executor, Steps};
-use crate::model::CausalLm;
 use crate::resource::World;
 use crate::state::Archive;
+use crate::statistics::Statistics;
 use crate::tensor::{Device, Tensor, Value};
 
 /// Rules that treat every element alike update many parameters at once, up to this many elements: more would only
@@ -179,7 +180,8 @@ fn join<'p>(
             members: vec![member],
             steps,
             states: None,
-            reuses: is_elementwise && runs_on_cpu,
+            // After an update that fails and is left out, the old states are asked for.
+            reuses: is_elementwise && runs_on_cpu && plan.skips == 0,
             spare: None,
         }),
     }
@@ -325,12 +327,27 @@ impl Group<'_> {
         Ok(())
     }
 
-    /// Which of the new values are not finite.
-    pub(crate) fn not_finite(&self, parameters: &Tensor) -> Result<Fault, Fault> {
+    /// Which of the new values are not finite, and what they came from.
+    pub(crate) fn not_finite(
+        &self,
+        parameters: &Tensor,
+        gradients: &Tensor,
+        updated: &Tensor,
+    ) -> Result<Fault, Fault> {
         for (place, member) in self.members.iter().enumerate() {
-            if !guard::all_finite(&[self.part(parameters, place)?])? {
+            let own = |whole: &Tensor| Statistics::of(&self.part(whole, place)?, [], None);
+            if !guard::all_finite(&[self.part(updated, place)?])? {
                 let what = format!("`{}` after an update by `{}`", member.name, self.rule.block);
-                return Ok(Fault::NotFinite { what });
+                let named =
+                    |name: &str, whole| Ok::<_, Fault>((Origin::Name(name.into()), own(whole)?));
+                let numbers = Numbers {
+                    found: Some(own(updated)?),
+                    from: vec![
+                        named("before", parameters)?,
+                        named("its gradient", gradients)?,
+                    ],
+                };
+                return Ok(Fault::not_finite(what, numbers));
             }
         }
         Err(Fault::broken("every element belongs to a parameter"))
@@ -444,42 +461,4 @@ impl Member {
     fn elements(&self) -> i64 {
         self.shape.iter().product()
     }
-}
-
-fn belongs(group: &ParameterGroup, network: &CausalLm, parameter: usize) -> bool {
-    match group {
-        ParameterGroup::All => true,
-        ParameterGroup::Matrices => network.matrices().contains(&parameter),
-        ParameterGroup::Others => !network.matrices().contains(&parameter),
-        ParameterGroup::Named(pattern) => matches(pattern, &network.parameters()[parameter].name),
-    }
-}
-
-/// Whether a group names a trainable tensor by itself, which is none of a model's matrices.
-fn names_tensor(group: &ParameterGroup, name: &str) -> bool {
-    match group {
-        ParameterGroup::All | ParameterGroup::Others => true,
-        ParameterGroup::Matrices => false,
-        ParameterGroup::Named(pattern) => matches(pattern, name),
-    }
-}
-
-/// Whether a name is as the pattern says, in which `*` stands for any characters.
-fn matches(pattern: &str, name: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let first = parts.next().unwrap_or_default();
-    let Some(mut rest) = name.strip_prefix(first) else {
-        return false;
-    };
-    let parts: Vec<&str> = parts.collect();
-    let Some((last, middle)) = parts.split_last() else {
-        return rest.is_empty();
-    };
-    for part in middle {
-        match rest.find(part) {
-            Some(place) => rest = &rest[place + part.len()..],
-            None => return false,
-        }
-    }
-    rest.ends_with(last)
 }

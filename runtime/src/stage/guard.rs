@@ -1,21 +1,37 @@
 //! Where a number that is not finite came from.
 
-use rlp_compiler::graph::{Graph, NodeId};
+use rlp_compiler::graph::{Graph, ModelOutput, NodeId};
 use rlp_compiler::phase::live;
 
 use super::clause::Clause;
 use super::host::StageHost;
 use crate::asserted;
-use crate::error::{Fault, Result, RunError};
+use crate::error::{Fault, Numbers, Origin, Result, RunError};
 use crate::executor::Executor;
+use crate::statistics::Statistics;
 use crate::tensor::{Tensor, gradients};
 
 /// `what` is not finite, at a node.
-pub(crate) fn not_finite(what: &str, graph: &Graph, node: NodeId) -> RunError {
-    RunError::from(Fault::NotFinite {
-        what: what.to_string(),
+pub(crate) fn not_finite(what: &str, numbers: Numbers, graph: &Graph, node: NodeId) -> RunError {
+    RunError::from(Fault::not_finite(what, numbers)).at(graph, node)
+}
+
+/// The gradients that enter a model.
+pub(crate) fn entering(upstream: &[(ModelOutput, Tensor)]) -> Result<Numbers, Fault> {
+    let own = |(output, gradient): &(ModelOutput, Tensor)| {
+        let name = match output {
+            ModelOutput::Logp => "logp",
+            ModelOutput::Entropy => "entropy",
+            ModelOutput::Value => "value",
+            ModelOutput::Logits => "logits",
+        };
+        let name = format!("the gradient by `{name}`");
+        Ok((Origin::Name(name), Statistics::of(gradient, [], None)?))
+    };
+    Ok(Numbers {
+        found: None,
+        from: upstream.iter().map(own).collect::<Result<_, Fault>>()?,
     })
-    .at(graph, node)
 }
 
 pub(crate) fn all_finite(tensors: &[Tensor]) -> Result<bool, Fault> {
@@ -49,16 +65,19 @@ pub(crate) fn loss_not_finite(
     host: &mut StageHost<'_>,
 ) -> Result<RunError> {
     let graph = minibatch.graph();
-    let mut first = minibatch
+    let what = "a value here";
+    let first = minibatch
         .first_not_finite(&[clause.plan.loss], host)?
         .unwrap_or(clause.plan.loss);
     if clause.given.contains(&first) {
         // What the minibatch was given has a history on the whole batch.
         host.forget_passes();
         let batch = host.batch(graph, *minibatch.context())?;
-        first = batch.first_not_finite(&[first], host)?.unwrap_or(first);
+        let first = batch.first_not_finite(&[first], host)?.unwrap_or(first);
+        return Ok(not_finite(what, batch.numbers(first, host)?, graph, first));
     }
-    Ok(not_finite("a value here", graph, first))
+    let numbers = minibatch.numbers(first, host)?;
+    Ok(not_finite(what, numbers, graph, first))
 }
 
 /// The error of a finite loss whose gradient is not finite: the primitive whose own gradient is finite, but not that of
@@ -92,6 +111,15 @@ pub(crate) fn gradient_not_finite(
         &traced.iter().map(|(_, value)| value).collect::<Vec<_>>(),
         false,
     )?;
+    let through = |node: NodeId, host: &mut StageHost<'_>| {
+        let numbers = minibatch.numbers(node, host)?;
+        Ok(not_finite(
+            "the gradient through this",
+            numbers,
+            graph,
+            node,
+        ))
+    };
     // The latest: the gradients of all that read it are finite.
     for ((node, _), gradient) in traced.iter().zip(by_node).rev() {
         let gradient = minibatch
@@ -102,12 +130,8 @@ pub(crate) fn gradient_not_finite(
                 .users(*node)
                 .into_iter()
                 .find(|user| nodes.contains(user));
-            return Ok(not_finite(
-                "the gradient through this",
-                graph,
-                reader.unwrap_or(*node),
-            ));
+            return through(reader.unwrap_or(*node), host);
         }
     }
-    Ok(not_finite("the gradient through this", graph, loss))
+    through(loss, host)
 }

@@ -6,8 +6,9 @@ use rlp_compiler::ty::DimId;
 use super::draw::Args;
 use super::host::renew;
 use super::rows;
-use crate::error::Fault;
+use crate::error::{Fault, Numbers};
 use crate::executor::{Drawn, Executor};
+use crate::statistics::Statistics;
 use crate::tensor::{Device, Kind, Tensor, Value};
 use crate::torch::axis;
 
@@ -170,9 +171,14 @@ fn varying(score: &Tensor, dims: &[DimId], group: DimId) -> Result<Tensor, Fault
         .f_int64_value(&[])
         .is_ok_and(|all| all == 1)
     {
-        return Err(Fault::NotFinite {
-            what: "a score".to_string(),
-        });
+        let found = Statistics::of(score, [], None)?;
+        return Err(Fault::not_finite(
+            "a score",
+            Numbers {
+                found: Some(found),
+                ..Numbers::default()
+            },
+        ));
     }
     let axis = axis::axis(dims, group)? as i64;
     let count = score.size()[axis as usize];

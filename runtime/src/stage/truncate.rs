@@ -8,8 +8,9 @@ use rlp_compiler::ty::DimId;
 use super::draw::Args;
 use super::host::{draw_of, renew};
 use super::rows;
-use crate::error::Fault;
+use crate::error::{Fault, Numbers};
 use crate::executor::{Drawn, Executor};
+use crate::statistics::Statistics;
 use crate::tensor::{Kind, Tensor, TextArray, Value, elements};
 use crate::tokenizer::Tokenizer;
 use crate::torch::axis;
@@ -97,9 +98,14 @@ impl<'a> Cut<'a> {
         }
         let asked = args.operands[asked].tensor()?;
         if asked.f_isnan()?.f_any()?.f_int64_value(&[])? == 1 {
-            return Err(Fault::NotFinite {
-                what: "a length to keep".to_string(),
-            });
+            let found = Statistics::of(asked, [], None)?;
+            return Err(Fault::not_finite(
+                "a length to keep",
+                Numbers {
+                    found: Some(found),
+                    ..Numbers::default()
+                },
+            ));
         }
         let whole = asked.f_floor()?.f_clamp_min(0)?;
         let keep = whole.f_minimum(&length.f_to_kind(whole.kind())?)?;

@@ -27,6 +27,8 @@ pub(crate) struct Optimizer<'p> {
     groups: Vec<Group<'p>>,
     /// Updates done, by earlier stages too if their states are kept.
     updates: u64,
+    /// Minibatches that were left out in this stage.
+    pub(super) skipped: u64,
     /// What an earlier stage left, if it is to be kept.
     carried: Carried,
 }
@@ -55,6 +57,7 @@ impl<'p> Optimizer<'p> {
             plan,
             groups,
             updates,
+            skipped: 0,
             carried,
         })
     }
@@ -122,7 +125,8 @@ impl<'p> Optimizer<'p> {
         let mut executor = Executor::fused(&update.graph, context, group.steps.as_ref());
         let parameters = group.parameters(world)?;
         executor.give_input("param", &parameters.shallow_clone().into())?;
-        executor.give_input("grad", &group.gradients(gradient)?.into())?;
+        let gradients = group.gradients(gradient)?;
+        executor.give_input("grad", &gradients.shallow_clone().into())?;
         if let Some(clip) = clip {
             let clip = Tensor::f_full([0i64; 0], clip, (context.kind, context.device))?;
             executor.give_input(CLIP, &clip.into())?;
@@ -149,13 +153,13 @@ impl<'p> Optimizer<'p> {
         let next = update.states.iter().map(|state| state.next);
         let wanted: Vec<NodeId> = [*finite, update.param].into_iter().chain(next).collect();
         let values = executor.evaluate(&wanted, &mut NoHost)?;
-        let [finite, Value::Tensor(parameters), states @ ..] = values.as_slice() else {
+        let [finite, Value::Tensor(updated), states @ ..] = values.as_slice() else {
             return Err(Fault::broken("a rule gives a parameter").into());
         };
         if finite.tensor()?.f_int64_value(&[])? == 0 {
-            return Err(group.not_finite(parameters)?.into());
+            return Err(group.not_finite(&parameters, &gradients, updated)?.into());
         }
-        Ok((parameters.shallow_clone(), states.to_vec()))
+        Ok((updated.shallow_clone(), states.to_vec()))
     }
 
     /// Saves what changes from update to update, under names that begin with `name`.
@@ -164,10 +168,11 @@ impl<'p> Optimizer<'p> {
             plan: _,
             groups,
             updates,
+            skipped,
             // What an earlier stage left is saved by itself.
             carried: _,
         } = self;
-        archive.put(&format!("{name}.updates"), updates)?;
+        archive.put(&format!("{name}.updates"), &(updates, skipped))?;
         for (place, group) in groups.iter().enumerate() {
             group.save(&format!("{name}.group.{place}"), archive)?;
         }
@@ -180,7 +185,7 @@ impl<'p> Optimizer<'p> {
         archive: &mut Archive,
         device: Device,
     ) -> Result<(), Fault> {
-        self.updates = archive.take(&format!("{name}.updates"))?;
+        (self.updates, self.skipped) = archive.take(&format!("{name}.updates"))?;
         for (place, group) in self.groups.iter_mut().enumerate() {
             group.restore(&format!("{name}.group.{place}"), archive, device)?;
         }

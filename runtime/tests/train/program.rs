@@ -58,6 +58,8 @@ pub(crate) fn compile(text: &str) -> (Plan, SourceMap) {
 pub(crate) struct Told {
     pub(crate) steps: Vec<StepRecord>,
     pub(crate) evaluations: Vec<EvaluationRecord>,
+    /// The steps of minibatches with a number that is not finite.
+    pub(crate) left_out: Vec<u64>,
     /// Name and values of every parameter of every model.
     pub(crate) weights: Vec<(String, Tensor)>,
 }
@@ -99,6 +101,7 @@ pub(crate) fn told_by(executor: ExecutorChoice, text: &str, seed: u64, kind: Kin
     let ending = run(&plan, &mut world, None, &mut |event| {
         match event {
             Event::Step(step) => told.steps.push(step.clone()),
+            Event::NotFinite(offence) => told.left_out.push(offence.step),
             Event::Evaluation(evaluation) => told.evaluations.push(evaluation.clone()),
         }
         ControlFlow::Continue(())
