@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::error::Fault;
-use crate::summary::number;
+use rlp_record::number::number;
 use crate::tensor::{Kind, Tensor};
 
 /// Counts and bounds of the elements that are real.
