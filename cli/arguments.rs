@@ -36,6 +36,10 @@ pub(crate) enum Task {
     Explain(Explain),
     /// Makes the folder of a new project that runs
     New(New),
+    /// Lists the runs that were kept, and shows, compares and plots them
+    Runs(RunsTask),
+    /// Writes a page about runs, for a browser
+    Report(Report),
     /// Writes completions for a shell
     Completions { shell: clap_complete::Shell },
 
@@ -170,6 +174,64 @@ pub(crate) struct Explain {
     /// Everything about all codes
     #[arg(long, conflicts_with = "code")]
     pub(crate) all: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Report {
+    /// Folders of runs: one, or several side by side
+    #[arg(required = true, value_name = "RUN")]
+    pub(crate) runs: Vec<PathBuf>,
+    /// Where the page goes; `report.html` in the folder of a single run, or here for several, if absent
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct RunsTask {
+    #[command(subcommand)]
+    pub(crate) what: Option<RunsWhat>,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum RunsWhat {
+    /// The runs below a folder, the oldest first; what `rlpc runs` alone does
+    List {
+        #[arg(default_value = "runs")]
+        folder: PathBuf,
+        /// For programs
+        #[arg(long)]
+        json: bool,
+    },
+    /// What a run was started with, how far it came, and its numbers at first and at last
+    Show {
+        run: PathBuf,
+        /// For programs
+        #[arg(long)]
+        json: bool,
+    },
+    /// What differs in meaning between runs: in what they compute, in their settings, in what came of them
+    Diff {
+        #[arg(required = true, num_args = 2.., value_name = "RUN")]
+        runs: Vec<PathBuf>,
+        /// For programs
+        #[arg(long)]
+        json: bool,
+    },
+    /// Curves in the terminal
+    Plot {
+        #[arg(required = true, value_name = "RUN")]
+        runs: Vec<PathBuf>,
+        /// Which numbers: `loss`, `accuracy`; what is evaluated, or else the loss, if absent
+        #[arg(long = "number", short, value_name = "NAME,…", value_delimiter = ',')]
+        number: Vec<String>,
+        /// Columns of the terminal
+        #[arg(long, value_name = "N")]
+        width: Option<usize>,
+        /// Rows of a picture
+        #[arg(long, value_name = "N", default_value_t = 10)]
+        height: usize,
+    },
 }
 
 #[derive(Args, Debug)]

@@ -12,6 +12,8 @@ mod found;
 mod graph;
 mod inputs;
 mod new;
+mod report;
+mod runs;
 mod why;
 
 use std::ffi::{OsStr, OsString};
@@ -61,6 +63,8 @@ fn obey(task: &Task) -> Answer {
         Task::Why(arguments) => why::run(arguments),
         Task::Explain(arguments) => explain::run(arguments),
         Task::New(arguments) => new::run(arguments),
+        Task::Runs(arguments) => runs::run(arguments),
+        Task::Report(arguments) => report::run(arguments),
         Task::Completions { shell } => completions(*shell),
         Task::Run(handed) => hand_over("run", handed),
         Task::Resume(handed) => hand_over("resume", handed),

@@ -14,6 +14,7 @@ pub mod pass;
 pub mod phase;
 pub mod plan;
 pub mod program;
+pub mod resolved;
 pub mod source;
 mod text_op;
 pub mod ty;

@@ -1,8 +1,10 @@
 //! The folder of a run: its pipeline, its metrics, its weights. Nothing that stands in a folder is ever overwritten.
 
+mod lines;
+
 use std::collections::BTreeMap;
-use std::fs::{self, File, TryLockError};
-use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -18,14 +20,15 @@ use crate::pretrained;
 use crate::report::Event;
 use crate::resource::World;
 use crate::tensor::Tensor;
+use lines::Lines;
 
 /// A folder that belongs to one run, and to one process at a time.
 pub(crate) struct RunFolder {
     path: PathBuf,
     /// The sum of the description of the run.
     sum: String,
-    /// Gone once a line could not be written.
-    metrics: Option<BufWriter<File>>,
+    metrics: Lines,
+    samples: Lines,
 }
 
 /// What describes the run; it is written last, so that a folder that has it has all that a run begins with.
@@ -35,6 +38,7 @@ pub(crate) const FINAL: &str = "final";
 pub(crate) const STOPPED: &str = "stopped";
 const PIPELINE: &str = "pipeline.rlp";
 const METRICS: &str = "metrics.jsonl";
+const SAMPLES: &str = "samples.jsonl";
 
 /// Where weights stand until they are all written.
 const UNFINISHED: &str = "weights.part";
@@ -88,11 +92,11 @@ impl RunFolder {
         manifest.expect(PIPELINE, pipeline);
         manifest.expect(DESCRIPTION, &description);
         manifest.write(&path)?;
-        let metrics = open_metrics(&path)?;
         let folder = RunFolder {
-            path,
             sum: sum([description.as_str()]),
-            metrics: Some(BufWriter::new(metrics)),
+            metrics: Lines::open(&path, METRICS)?,
+            samples: Lines::open(&path, SAMPLES)?,
+            path,
         };
         folder.write_weights(world)?;
         write(&folder.path, DESCRIPTION, &description)?;
@@ -117,43 +121,29 @@ impl RunFolder {
         let folder = RunFolder {
             path: path.to_path_buf(),
             sum: manifest.sum(DESCRIPTION).map_err(is_none)?.to_string(),
-            metrics: Some(BufWriter::new(open_metrics(path)?)),
+            metrics: Lines::open(path, METRICS)?,
+            samples: Lines::open(path, SAMPLES)?,
         };
         Ok((folder, description))
     }
 
-    /// Cuts what grows back to what a checkpoint knew of it, nothing without one. The lines that are left, and whether some
-    /// that should be there are not.
+    /// Cuts what grows back to what a checkpoint knew of it, nothing without one. The lines of metrics that are left, and
+    /// whether some that should be there are not.
     pub(crate) fn cut(&mut self, aside: Option<&Aside>) -> Result<(String, bool), Fault> {
-        let path = self.path.join(METRICS);
-        let known = aside.and_then(|aside| aside.lengths.get(METRICS));
-        let known = known.copied().unwrap_or(0);
-        let Some(metrics) = &mut self.metrics else {
-            return Ok((String::new(), true));
-        };
-        let file = metrics.get_mut();
-        let mut cut = || {
-            let length = file.metadata()?.len();
-            file.set_len(known.min(length))?;
-            let mut text = String::new();
-            file.seek(SeekFrom::Start(0))?;
-            file.read_to_string(&mut text)?;
-            Ok((text, length < known))
-        };
-        cut().map_err(|error: io::Error| Fault::file(&path, reason(&error)))
+        let known = |name: &str| aside.and_then(|aside| aside.lengths.get(name).copied());
+        // Those of another version of the program may not know of them.
+        if let Some(known) = known(SAMPLES).or(aside.is_none().then_some(0)) {
+            self.samples.cut(known)?;
+        }
+        self.metrics.cut(known(METRICS).unwrap_or(0))
     }
 
     /// What a checkpoint is to know of the run: how long its files are, now that they are safe on the disk.
     pub(crate) fn aside(&mut self, stage: &str) -> Result<Aside, Fault> {
         let mut lengths = BTreeMap::new();
-        if let Some(metrics) = &mut self.metrics {
-            let length = metrics.flush().and_then(|()| {
-                metrics.get_ref().sync_all()?;
-                Ok(metrics.get_ref().metadata()?.len())
-            });
-            let length =
-                length.map_err(|error| Fault::file(&self.path.join(METRICS), reason(&error)))?;
-            lengths.insert(METRICS.to_string(), length);
+        for lines in [&mut self.metrics, &mut self.samples] {
+            let length = lines.length()?;
+            lengths.extend(length.map(|length| (lines.name.to_string(), length)));
         }
         Ok(Aside {
             stage: stage.to_string(),
@@ -182,7 +172,7 @@ impl RunFolder {
         write(&self.path, name, text)
     }
 
-    /// Adds a line to `metrics.jsonl`, and keeps the minibatch that it may tell of.
+    /// Adds a line to `metrics.jsonl`, and keeps the samples or the minibatch that it may tell of.
     pub(crate) fn record(&mut self, event: Event<'_>) -> Result<(), Fault> {
         if let Event::NotFinite(offence) = event {
             let path = self.path.join(offence.file());
@@ -190,25 +180,20 @@ impl RunFolder {
             fs::create_dir_all(folder).map_err(|error| Fault::file(folder, reason(&error)))?;
             block::write(&path, &offence.minibatch).map_err(|error| error.fault)?;
         }
-        let Some(metrics) = &mut self.metrics else {
-            return Ok(());
-        };
-        let written = writeln!(metrics, "{}", event.to_json()).and_then(|()| metrics.flush());
-        written.map_err(|error| {
-            // What is left in the buffer cannot be written either.
-            drop(self.metrics.take().map(BufWriter::into_parts));
-            Fault::file(&self.path.join(METRICS), reason(&error))
-        })
+        if let Event::Step(step) = event {
+            for sample in &step.samples {
+                self.samples.add(&sample.to_json().to_string())?;
+            }
+        }
+        self.metrics.add(&event.to_json().to_string())
     }
 
     /// Leaves the weights under `name`, whole or not at all: `MODEL.safetensors` each. Those that an earlier process left
     /// there are replaced.
     pub(crate) fn finish(mut self, name: &str, world: &World) -> Result<PathBuf> {
         self.write_weights(world)?;
-        if let Some(mut metrics) = self.metrics.take() {
-            let synced = metrics.flush().and_then(|()| metrics.get_ref().sync_all());
-            synced.map_err(|error| Fault::file(&self.path.join(METRICS), reason(&error)))?;
-        }
+        self.metrics.length()?;
+        self.samples.length()?;
         let (from, to) = (self.path.join(UNFINISHED), self.path.join(name));
         let removed = match fs::remove_dir_all(&to) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -249,25 +234,6 @@ impl RunFolder {
     }
 }
 
-/// The metrics of a run, which no other process may have.
-fn open_metrics(folder: &Path) -> Result<File, Fault> {
-    let path = folder.join(METRICS);
-    let file = File::options()
-        .read(true)
-        .append(true)
-        .create(true)
-        .open(&path)
-        .map_err(|error| Fault::file(&path, reason(&error)))?;
-    match file.try_lock() {
-        Err(TryLockError::WouldBlock) => Err(Fault::input(format!(
-            "another process has the run in `{}`",
-            folder.display()
-        ))),
-        // Some file systems know no locks.
-        Ok(()) | Err(TryLockError::Error(_)) => Ok(file),
-    }
-}
-
 fn write(folder: &Path, name: &str, text: &str) -> Result<(), Fault> {
     let path = folder.join(name);
     write_file(&path, text).map_err(|reason| Fault::file(&path, reason))
@@ -298,6 +264,11 @@ fn new_folder(parent: &Path, name: &str) -> Result<PathBuf, Fault> {
 
 /// `20261124-095759`, in UTC.
 fn stamp(seconds: u64) -> String {
+    moment(seconds).replace(['-', ':'], "").replace(' ', "-")
+}
+
+/// `2026-11-24 09:57:59`, in UTC.
+pub(crate) fn moment(seconds: u64) -> String {
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     // Days are counted from March 1st of year 0, in years that end with February (Hinnant, "chrono-compatible
     // low-level date algorithms", civil_from_days).
@@ -312,7 +283,7 @@ fn stamp(seconds: u64) -> String {
         if month < 10 { month + 3 } else { month - 9 },
     );
     format!(
-        "{year:04}{month:02}{day:02}-{:02}{:02}{:02}",
+        "{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}",
         second / 3_600,
         second / 60 % 60,
         second % 60

@@ -61,9 +61,18 @@ thread_local! {
     static RECORDER: RefCell<Option<Recorder>> = const { RefCell::new(None) };
 }
 
+/// How closely a profile looks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Detail {
+    /// Phases, and the work of models in them: a few spans a step, which cost nothing.
+    Phases,
+    /// Also every call of a block, and what a trace shows.
+    Calls,
+}
+
 /// Begins a profile of what this thread does, on the device where it does it.
-pub(crate) fn start(device: Device) {
-    RECORDER.set(Some(Recorder::new(device)));
+pub(crate) fn start(device: Device, detail: Detail) {
+    RECORDER.set(Some(Recorder::new(device, detail)));
     IS_ON.set(true);
 }
 
@@ -160,6 +169,7 @@ const MOST_EVENTS: usize = 500_000;
 
 struct Recorder {
     device: Device,
+    detail: Detail,
     start: Instant,
     stages: Vec<String>,
     rows: Vec<Row>,
@@ -169,10 +179,11 @@ struct Recorder {
 }
 
 impl Recorder {
-    fn new(device: Device) -> Recorder {
+    fn new(device: Device, detail: Detail) -> Recorder {
         let start = Instant::now();
         let mut recorder = Recorder {
             device,
+            detail,
             start,
             stages: Vec::new(),
             rows: Vec::new(),
@@ -189,7 +200,8 @@ impl Recorder {
         let Some(around) = self.frames.last() else {
             return false;
         };
-        if around.is_rule {
+        let is_call = matches!(label, Label::Node(..));
+        if around.is_rule || is_call && self.detail == Detail::Phases {
             return false;
         }
         let outer = self.rows[around.row].key.clone();
@@ -294,7 +306,8 @@ impl Recorder {
             around.inner += length;
             around.inner_cpu += cpu;
         }
-        if length >= SHORTEST_EVENT && self.events.len() < MOST_EVENTS {
+        let is_traced = self.detail == Detail::Calls && length >= SHORTEST_EVENT;
+        if is_traced && self.events.len() < MOST_EVENTS {
             self.events.push(Event {
                 row: frame.row,
                 start: frame.start - self.start,

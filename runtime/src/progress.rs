@@ -3,11 +3,12 @@
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use rlp_record::number::number;
 
 use crate::console::Console;
 use crate::error::Fault;
-use crate::report::{EvaluationRecord, Event, Offence, Skip, StepRecord};
-use crate::summary::{Summary, number};
+use crate::report::{EvaluationRecord, Event, Offence, Skip, StepRecord, Warning};
+use crate::summary::Summary;
 
 /// How a run is shown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,8 +55,15 @@ impl Progress {
     pub(crate) fn tell(&mut self, event: Event<'_>, console: &mut Console) -> Result<(), Fault> {
         self.summary.add(event);
         match (self.style, event) {
-            (Style::Nothing, _) => Ok(()),
             (Style::Json, _) => console.line(&event.to_json().to_string()),
+            (Style::Bar | Style::Lines { .. } | Style::Nothing, Event::Warning(warning)) => {
+                let text = warned(warning);
+                match &self.bar {
+                    Some(bar) => bar.suspend(|| console.complain(&text)),
+                    None => console.complain(&text),
+                }
+                Ok(())
+            }
             (Style::Bar | Style::Lines { .. }, Event::NotFinite(offence)) => {
                 if let Some(left_out) = left_out(offence) {
                     match &self.bar {
@@ -65,6 +73,7 @@ impl Progress {
                 }
                 Ok(())
             }
+            (Style::Nothing, Event::Step(_) | Event::Evaluation(_) | Event::NotFinite(_)) => Ok(()),
             (Style::Bar, Event::Step(step)) => {
                 self.step_bar(step);
                 Ok(())
@@ -148,6 +157,18 @@ impl Progress {
         ));
         numbers.join("  ")
     }
+}
+
+fn warned(warning: &Warning) -> String {
+    let Warning {
+        code,
+        stage,
+        step,
+        message,
+    } = warning;
+    format!(
+        "warning[{code}]: {message}\nin step {step} of {stage}; `rlpc explain {code}` tells what to do"
+    )
 }
 
 /// A minibatch without which the run goes on; an error is told by itself.

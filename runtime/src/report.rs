@@ -27,6 +27,87 @@ pub struct StepRecord {
     /// The largest difference between the recorded log-probability of a token and the one computed again before the
     /// first update, nats; absent where none was recorded for this step.
     pub logp_gap: Option<f64>,
+    pub vitals: Vitals,
+    /// A few of what was sampled, at some steps.
+    pub samples: Vec<SampleRecord>,
+}
+
+/// What tells whether a step can teach anything.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Vitals {
+    /// The mean of −logp of the sampled tokens, nats: an estimate of the policy's entropy.
+    pub entropy: Option<f64>,
+    /// The share of responses that were cut at their length, in [0, 1].
+    pub cut: Option<f64>,
+    /// In the last update of the step, the share of tokens whose ratio to the policy that sampled is outside 0.8 to 1.2;
+    /// absent where there was one update only.
+    pub outside: Option<f64>,
+    pub rewards: Vec<RewardVitals>,
+}
+
+/// What a reward said of the responses of a step.
+#[derive(Clone, PartialEq, Debug)]
+pub struct RewardVitals {
+    pub name: String,
+    pub mean: f64,
+    pub least: f64,
+    pub most: f64,
+    /// Absent where there is one response to each prompt.
+    pub groups: Option<Groups>,
+}
+
+/// Groups of responses to one prompt.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Groups {
+    /// Those in which all responses have the same reward.
+    pub constant: u64,
+    pub all: u64,
+}
+
+/// A response that was sampled. Long texts are cut short.
+#[derive(Clone, PartialEq, Debug)]
+pub struct SampleRecord {
+    pub stage: String,
+    pub step: u64,
+    /// What the pipeline calls the draw.
+    pub draw: String,
+    pub prompt: String,
+    pub text: String,
+    pub answer: String,
+    /// Whether it ended by itself.
+    pub finished: bool,
+    /// Its rewards and advantages, and what the record of the draw holds of it.
+    pub numbers: Vec<(String, f64)>,
+}
+
+impl SampleRecord {
+    /// One flat object.
+    pub fn to_json(&self) -> Json {
+        let SampleRecord {
+            stage,
+            step,
+            draw,
+            prompt,
+            text,
+            answer,
+            finished,
+            numbers,
+        } = self;
+        json!({
+            "stage": stage, "step": step, "draw": draw, "prompt": prompt, "text": text, "answer": answer,
+            "finished": finished, "numbers": metrics(numbers),
+        })
+    }
+}
+
+/// What silently wastes a run.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Warning {
+    /// `rlpc explain CODE` tells more.
+    pub code: &'static str,
+    pub stage: String,
+    pub step: u64,
+    pub message: String,
 }
 
 /// The updates of one `train` clause in one step.
@@ -90,6 +171,7 @@ impl Offence {
 #[derive(Clone, Copy, Debug)]
 pub enum Event<'a> {
     NotFinite(&'a Offence),
+    Warning(&'a Warning),
     Step(&'a StepRecord),
     Evaluation(&'a EvaluationRecord),
 }
@@ -158,6 +240,11 @@ impl StepRecord {
         self.of_clauses("loss", |trained| trained.loss)
     }
 
+    /// The norms of the gradients, named as the losses are: `grad_norm`, or `grad_norm.policy`.
+    pub(crate) fn grad_norms(&self) -> Vec<(String, f64)> {
+        self.of_clauses("grad_norm", |trained| trained.grad_norm)
+    }
+
     fn of_clauses(&self, name: &str, of: impl Fn(&Trained) -> f64) -> Vec<(String, f64)> {
         let is_one = self.trained.len() + self.without_update.len() == 1;
         let named = |trained: &Trained| {
@@ -187,7 +274,7 @@ impl Event<'_> {
                     named("step", json!(step.step)),
                     named("steps", json!(step.steps)),
                 ]);
-                let norms = step.of_clauses("grad_norm", |trained| trained.grad_norm);
+                let norms = step.grad_norms();
                 let updates = step.of_clauses("updates", |trained| trained.updates as f64);
                 object.extend(
                     step.losses()
@@ -211,6 +298,24 @@ impl Event<'_> {
                 if let Some(gap) = step.logp_gap {
                     object.extend([named("logp_gap", json!(gap))]);
                 }
+                let Vitals {
+                    entropy,
+                    cut,
+                    outside,
+                    rewards: _,
+                } = &step.vitals;
+                for (name, value) in [("entropy", entropy), ("cut", cut), ("outside", outside)] {
+                    object.extend(value.map(|value| named(name, json!(value))));
+                }
+            }
+            Event::Warning(warning) => {
+                let Warning {
+                    code,
+                    stage,
+                    step,
+                    message,
+                } = warning;
+                return json!({ "event": "warning", "code": code, "stage": stage, "step": step, "message": message });
             }
             Event::NotFinite(offence) => {
                 return json!({

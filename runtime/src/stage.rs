@@ -25,6 +25,7 @@ mod table;
 mod tell;
 mod truncate;
 mod update;
+mod vitals;
 mod window;
 
 use std::collections::BTreeSet;
@@ -39,7 +40,7 @@ use crate::error::Result;
 use crate::executor::Executor;
 use crate::profile::{self, Label, Phase};
 use crate::random::{Purpose, Stream};
-use crate::report::{EvaluationRecord, Event, Moment, Offence, StepRecord, Watch, is_due};
+use crate::report::{EvaluationRecord, Event, Moment, Offence, StepRecord, Vitals, Watch, is_due};
 use crate::resource::World;
 use crate::state::{Archive, Position, State};
 use crate::tensor::without_gradient;
@@ -50,6 +51,7 @@ pub(crate) use gradient::Gradient;
 pub(crate) use host::StageHost;
 use steady::Steady;
 pub(crate) use update::Optimizer;
+use vitals::Score;
 
 /// How far a stage is to go.
 #[derive(Clone, Copy, Debug)]
@@ -141,6 +143,7 @@ struct Stage<'s> {
     clauses: Vec<(Clause<'s>, Optimizer<'s>)>,
     /// The minibatches of the current step in which a number was not finite.
     offences: Vec<Offence>,
+    scores: Vec<Score>,
 }
 
 impl<'s> Stage<'s> {
@@ -173,6 +176,7 @@ impl<'s> Stage<'s> {
             steady,
             clauses,
             offences: Vec::new(),
+            scores: vitals::scores(graph, &plan.phases, &plan.names),
         };
         let initial: Vec<NodeId> = graph.states.iter().map(|state| state.initial).collect();
         let context = stage.context(1);
@@ -196,6 +200,7 @@ impl<'s> Stage<'s> {
             clauses,
             // Of one step only.
             offences: _,
+            scores: _,
         } = self;
         let mut archive = Archive::default();
         archive.put("step", &step)?;
@@ -260,6 +265,8 @@ impl<'s> Stage<'s> {
             seconds: 0.0,
             logp_gap: None,
             without_update: Vec::new(),
+            vitals: Vitals::default(),
+            samples: Vec::new(),
         };
         let rollout = Label::Phase(Phase::Rollout);
         let empty = profile::within(rollout, || without_gradient(|| self.draw(&mut batch, step)))?;
@@ -269,17 +276,24 @@ impl<'s> Stage<'s> {
             .filter(|&index| step <= self.clauses[index].0.plan.steps)
             .collect();
         let mut given = Vec::new();
+        let mut scored = BTreeSet::new();
         for &index in &active {
             let clause = &self.clauses[index].0;
             let is_empty = clause.draws.iter().any(|draw| empty.contains(draw));
             given.push(if is_empty {
                 None
             } else {
-                let evaluate = || {
-                    self.steady
-                        .evaluate(&mut batch, &clause.given, &mut self.host)
-                };
-                Some(profile::within(rollout, || without_gradient(evaluate))?)
+                // Scores on the way are told of; they are computed here, or would be once more.
+                let own = self.scored(&clause.given, &empty);
+                let scores = own.iter().map(|&index| self.scores[index].node);
+                let wanted: Vec<NodeId> = clause.given.iter().copied().chain(scores).collect();
+                let (count, evaluate) = (clause.given.len(), || {
+                    self.steady.evaluate(&mut batch, &wanted, &mut self.host)
+                });
+                let mut values = profile::within(rollout, || without_gradient(evaluate))?;
+                values.truncate(count);
+                scored.extend(own);
+                Some(values)
             });
         }
         let early: Vec<NodeId> = self
@@ -296,11 +310,16 @@ impl<'s> Stage<'s> {
             without_gradient(|| self.check_early(&active, step, &mut batch, &empty))
         })?;
         record.tokens = self.host.tokens;
+        scored.extend(self.scored(&early, &empty));
+        let scored: Vec<usize> = scored.into_iter().collect();
+        (record.vitals, record.samples) = profile::within(Label::Phase(Phase::Report), || {
+            without_gradient(|| self.look(&mut batch, step, &scored))
+        })?;
 
         for (&index, given) in active.iter().zip(&given) {
             match given {
                 Some(given) => {
-                    let trained = self.train(index, &batch, given, step, &mut record.logp_gap)?;
+                    let trained = self.train(index, &batch, given, step, &mut record)?;
                     if trained.updates > 0 {
                         record.trained.push(trained);
                     } else {

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use crate::error::Fault;
-use crate::summary::number;
 use crate::tensor::{Kind, Tensor};
+use rlp_record::number::number;
 
 /// Counts and bounds of the elements that are real.
 #[derive(Clone, PartialEq, Debug)]

@@ -1,16 +1,19 @@
 //! What a run came to: for each stage, every number that was told, at first and at last.
 
-use std::time::Duration;
+use std::collections::BTreeSet;
 
+use rlp_record::number::{duration, number};
+use rlp_record::table::table;
 use serde_json::{Map, Value as Json, json};
 
 use crate::report::Event;
-use crate::table::table;
 
 /// The numbers of a run so far.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub(crate) struct Summary {
     stages: Vec<Stage>,
+    /// The codes of warnings.
+    warned: BTreeSet<String>,
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -43,6 +46,9 @@ impl Summary {
                     .for_each(|(name, value)| stage.add(name, *value));
             }
             Event::NotFinite(_) => {}
+            Event::Warning(warning) => {
+                self.warned.insert(warning.code.to_string());
+            }
             Event::Evaluation(evaluation) => {
                 let stage = self.stage(&evaluation.stage);
                 let shown = |name: &str| format!("{name} (evaluated)");
@@ -78,8 +84,16 @@ impl Summary {
                     stage.add(&format!("{name} (evaluated)"), number(value));
                 });
             }
+            "warning" => {
+                self.warned.insert(text("code").to_string());
+            }
             _ => {}
         }
+    }
+
+    /// The codes of the warnings that were given.
+    pub(crate) fn warned(&self) -> &BTreeSet<String> {
+        &self.warned
     }
 
     /// Tokens a second of the latest stage.
@@ -111,7 +125,7 @@ impl Summary {
             let mut head = [
                 stage.name.clone(),
                 stage.steps.to_string(),
-                time(stage.seconds),
+                duration(stage.seconds),
             ];
             for Number { name, first, last } in &stage.numbers {
                 let [name_of_stage, steps, seconds] = std::mem::take(&mut head);
@@ -164,32 +178,5 @@ impl Stage {
                 last: value,
             }),
         }
-    }
-}
-
-/// Four significant digits, without zeros at the end.
-pub(crate) fn number(value: f64) -> String {
-    if value == 0.0 || !value.is_finite() {
-        return value.to_string();
-    }
-    let magnitude = value.abs().log10().floor() as i32;
-    if !(-4..6).contains(&magnitude) {
-        return format!("{value:.3e}");
-    }
-    let text = format!("{value:.*}", (3 - magnitude).max(0) as usize);
-    if text.contains('.') {
-        text.trim_end_matches('0').trim_end_matches('.').to_string()
-    } else {
-        text
-    }
-}
-
-/// `12.3 s`, `4 min 5 s`, `2 h 3 min`.
-fn time(seconds: f64) -> String {
-    let whole = Duration::from_secs_f64(seconds.max(0.0)).as_secs();
-    match whole {
-        0..60 => format!("{seconds:.1} s"),
-        60..3_600 => format!("{} min {} s", whole / 60, whole % 60),
-        _ => format!("{} h {} min", whole / 3_600, whole / 60 % 60),
     }
 }

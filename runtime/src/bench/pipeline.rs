@@ -8,7 +8,7 @@ use rlp_compiler::plan::Plan;
 use super::{Times, median};
 use crate::clock::{Elapsed, Moment};
 use crate::error::{Fault, Result};
-use crate::profile::{self, Phase, Totals, Work};
+use crate::profile::{self, Detail, Phase, Totals, Work};
 use crate::report::Event;
 use crate::resource::World;
 use crate::run::run;
@@ -41,7 +41,7 @@ struct Step {
 pub(crate) fn pipeline(plan: &Plan, world: &mut World, most_steps: u64) -> Result<Vec<StageTimes>> {
     let mut stages: Vec<(String, Vec<Step>)> = Vec::new();
     let device = world.device;
-    profile::start(device);
+    profile::start(device, Detail::Calls);
     let (mut start, mut before) = (Moment::now(), Totals::new());
     let done = run(plan, world, Some(most_steps), &mut |event: Event<'_>| {
         let Event::Step(record) = event else {

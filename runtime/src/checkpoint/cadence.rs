@@ -157,7 +157,7 @@ impl Cadence {
         };
         let told = match event {
             Event::Step(step) => [step.losses(), step.metrics.clone()].concat(),
-            Event::NotFinite(_) => return,
+            Event::NotFinite(_) | Event::Warning(_) => return,
             Event::Evaluation(evaluation) => evaluation.metrics.clone(),
         };
         let found = told.iter().find(|(name, _)| *name == metric.name);

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use clap::ValueEnum;
-use rlp_compiler::array::{Array, Elements};
 use rlp_compiler::plan::Plan;
+use rlp_compiler::resolved::plain;
 use rlp_compiler::source::SourceMap;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Map, Value as Json};
 
 use super::arguments::{Device, Executor, Run};
 use crate::checkpoint::cadence::{Every, Metric, Wishes};
@@ -106,18 +106,4 @@ fn is_standard(path: &str) -> bool {
 
 fn name_of(device: Device) -> String {
     format!("{device:?}").to_lowercase()
-}
-
-fn plain(value: &Array) -> Json {
-    let list: Vec<Json> = match &value.elements {
-        Elements::Real(values) => values.iter().map(|value| json!(value)).collect(),
-        Elements::Int(values) => values.iter().map(|value| json!(value)).collect(),
-        Elements::Bool(values) => values.iter().map(|value| json!(value)).collect(),
-        Elements::Text(values) => values.iter().map(|value| json!(value)).collect(),
-    };
-    match <[Json; 1]>::try_from(list) {
-        Ok([only]) if value.shape.is_empty() => only,
-        Ok(list) => json!(list),
-        Err(list) => json!(list),
-    }
 }

@@ -10,13 +10,13 @@ use std::time::Instant;
 
 use rlp_compiler::plan::Plan;
 use rlp_compiler::source::SourceMap;
-use rlp_frontend::files::reason;
+use rlp_frontend::files::{reason, write_file};
 use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
 use super::arguments::Watching;
-use super::problem::{Exit, show_error};
+use super::problem::{Exit, show_error, warn};
 use crate::checkpoint::cadence::{Cadence, Wishes};
 use crate::checkpoint::{Checkpoint, Checkpoints};
 use crate::console::Console;
@@ -24,12 +24,14 @@ use crate::error::{Fault, Result, RunError};
 use crate::executor::Kernels;
 use crate::exhausted;
 use crate::folder::{FINAL, RunFolder, STOPPED};
-use crate::profile;
+use crate::profile::{self, Detail};
 use crate::progress::{Progress, Style};
 use crate::report::{Event, Moment, Watch};
 use crate::resource::World;
 use crate::run::{Ending, run_watched};
 use crate::summary::Summary;
+use crate::tensorboard::EventFile;
+use crate::watchdog::Watchdog;
 
 /// A run that is about to begin or to go on.
 pub(crate) struct Course<'a> {
@@ -74,13 +76,18 @@ pub(crate) fn follow(
         console.line(&start.to_string())?;
     }
     let start = Instant::now();
-    if watching.profile {
-        profile::start(world.device);
-    }
+    let detail = if watching.profile {
+        Detail::Calls
+    } else {
+        Detail::Phases
+    };
+    profile::start(world.device, detail);
     let known = from
         .as_ref()
         .map(|from| (from.state.position.done, &from.aside));
     let mut follower = Follower {
+        events: EventFile::create(&path, known.map(|(done, _)| done))?,
+        watchdog: Watchdog::new(summary.warned().clone()),
         cadence: Cadence::new(Checkpoints::of(&path), wishes, known),
         folder,
         progress: Progress::new(style(watching), summary),
@@ -120,8 +127,12 @@ pub(crate) fn follow(
     };
     let profiled = profile.iter().try_for_each(|profile| {
         folder.write("profile.json", &format!("{:#}\n", profile.to_json(sources)))?;
-        folder.write("trace.json", &profile.to_trace(sources).to_string())
+        if watching.profile {
+            folder.write("trace.json", &profile.to_trace(sources).to_string())?;
+        }
+        Ok::<(), Fault>(())
     });
+    let profile = profile.filter(|_| watching.profile);
     let saved = cadence.done();
     let finished = match (ending, saved) {
         ("done", _) => folder.finish(FINAL, world),
@@ -139,6 +150,11 @@ pub(crate) fn follow(
             return Ok(Exit::Failed);
         }
     };
+    let report = write_report(&path).map(|()| path.join(REPORT));
+    if let Err(reason) = &report {
+        let message = format!("there is no `{REPORT}`: {reason}");
+        warn("report", &message, None, watching.output, console);
+    }
     if watching.json {
         let seconds = start.elapsed().as_secs_f64();
         let stages = progress.summary().to_json();
@@ -158,6 +174,9 @@ pub(crate) fn follow(
             console.line(&line)?;
         }
         console.line(&format!("\nweights: {weights}"))?;
+        if let Ok(report) = &report {
+            console.line(&format!("report:  {}", report.display()))?;
+        }
         if let (Some(offence), "failed") = (offence, ending) {
             console.line(&format!("minibatch: {}", offence.display()))?;
         }
@@ -199,8 +218,19 @@ fn signals() -> Result<Arc<AtomicBool>, Fault> {
     Ok(is_stopped)
 }
 
+/// The page about a run, in its folder.
+const REPORT: &str = "report.html";
+
+/// Writes the page from what the folder tells.
+fn write_report(folder: &Path) -> std::result::Result<(), String> {
+    let run = rlp_record::Run::read(folder)?;
+    write_file(&folder.join(REPORT), &rlp_record::page(&[run]))
+}
+
 struct Follower<'a> {
     folder: RunFolder,
+    events: EventFile,
+    watchdog: Watchdog,
     cadence: Cadence,
     progress: Progress,
     console: &'a mut Console,
@@ -222,8 +252,14 @@ impl Watch for Follower<'_> {
         let told = self
             .folder
             .record(event)
+            .and_then(|()| self.events.hear(event))
             .and_then(|()| self.progress.tell(event, self.console));
         self.lost = self.lost.take().or(told.err());
+        if let Event::Step(step) = event {
+            for warning in self.watchdog.hear(step) {
+                self.hear(Event::Warning(&warning));
+            }
+        }
     }
 
     fn rest(&mut self, moment: &Moment<'_>) -> Result<ControlFlow<()>> {

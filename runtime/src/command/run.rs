@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 
 use rlp_compiler::plan::Plan;
+use rlp_compiler::resolved::resolved;
 use rlp_compiler::{Settings, check, pass};
 use rlp_frontend::Files;
 use rlp_frontend::files::read_text;
@@ -14,6 +15,7 @@ use super::follow::{Course, follow};
 use super::problem::{Exit, choose, cores, open, refuse, show, show_error};
 use crate::checkpoint::cadence::Wishes;
 use crate::console::Console;
+use crate::environment::environment;
 use crate::executor::ExecutorChoice;
 use crate::folder::RunFolder;
 use crate::resource::World;
@@ -41,13 +43,14 @@ pub(crate) fn run(arguments: &Run) -> Exit {
     if show(&checked.diagnostics, &checked.sources, output, &mut console) {
         return Exit::Problems;
     }
-    let mut plan = match choose(&checked.plans, arguments.pipeline.as_deref()) {
-        Ok(plan) => plan.clone(),
+    let whole = match choose(&checked.plans, arguments.pipeline.as_deref()) {
+        Ok(plan) => plan,
         Err((exit, message)) => {
             refuse("which-pipeline", &message, None, output, &mut console);
             return exit;
         }
     };
+    let mut plan = whole.clone();
     pass::run_pipeline(&mut plan);
     if let Some(best) = arguments
         .best
@@ -73,6 +76,10 @@ pub(crate) fn run(arguments: &Run) -> Exit {
             &description,
             &world,
         )?;
+        let resolved = format!("{:#}\n", resolved(whole));
+        folder.write("resolved.json", &resolved)?;
+        let environment = format!("{:#}\n", environment(device));
+        folder.write("environment.json", &environment)?;
         let course = Course {
             plan: &plan,
             world: &mut world,

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use rlp_compiler::source::SourceMap;
+use rlp_record::number::time;
+use rlp_record::table::table;
 use serde_json::{Value as Json, json};
 
 use super::{Key, Phase, Place, Recorder, Work};
-use crate::table::{table, time};
 
 /// The times of a run.
 #[derive(Clone, PartialEq, Debug)]

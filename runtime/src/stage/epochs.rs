@@ -6,7 +6,7 @@ use rlp_compiler::ty::DimId;
 
 use super::Stage;
 use super::clause::Clause;
-use super::gap;
+use super::gap::{self, Gap};
 use super::gradient::gradient;
 use super::guard;
 use super::host::{StageHost, draw_of};
@@ -16,7 +16,7 @@ use crate::error::{Fault, Numbers, Result, RunError};
 use crate::executor::Executor;
 use crate::profile::{self, Label, Phase};
 use crate::random::{Purpose, Stream};
-use crate::report::{Offence, Skip, Trained};
+use crate::report::{Offence, Skip, StepRecord, Trained};
 use crate::tensor::Value;
 
 impl Stage<'_> {
@@ -27,7 +27,7 @@ impl Stage<'_> {
         batch: &Executor<'_>,
         given: &[Value],
         step: u64,
-        logp_gap: &mut Option<f64>,
+        record: &mut StepRecord,
     ) -> Result<Trained> {
         let plan = self.clauses[index].0.plan;
         let stream = Stream::new(self.host.world.seed, Purpose::Shuffle)
@@ -45,19 +45,29 @@ impl Stage<'_> {
         };
         for epoch in 0..plan.epochs {
             let rows = &self.clauses[index].0.rows;
-            for portions in
-                minibatch::deal(rows, batch.extents(), plan.minibatch, stream.at(epoch))?
-            {
+            let dealt = minibatch::deal(rows, batch.extents(), plan.minibatch, stream.at(epoch))?;
+            for (number, portions) in dealt.iter().enumerate() {
                 let is_first = trained.updates == 0;
-                let gap = is_first.then_some(&mut *logp_gap);
-                match self.minibatch(index, (batch, given, &portions), total, gap) {
-                    Ok((loss, norm)) => {
+                let is_last = epoch + 1 == plan.epochs && number + 1 == dealt.len();
+                let compares = is_first || is_last;
+                match self.minibatch(index, (batch, given, portions), total, compares) {
+                    Ok((loss, norm, gap)) => {
                         trained.updates += 1;
                         trained.loss += loss;
                         trained.grad_norm += norm;
+                        let most = |known: Option<f64>, new: Option<f64>| {
+                            known.into_iter().chain(new).reduce(f64::max)
+                        };
+                        if is_first {
+                            let largest = gap.map(|gap| gap.largest);
+                            record.logp_gap = most(record.logp_gap, largest);
+                        } else {
+                            let outside = gap.map(|gap| gap.outside);
+                            record.vitals.outside = most(record.vitals.outside, outside);
+                        }
                     }
                     Err(error) if matches!(error.fault, Fault::NotFinite { .. }) => {
-                        self.leave_out(index, (given, &portions), step, error)?;
+                        self.leave_out(index, (given, portions), step, error)?;
                     }
                     Err(error) => return Err(error),
                 }
@@ -69,25 +79,26 @@ impl Stage<'_> {
         Ok(trained)
     }
 
-    /// One update; the loss and the norm of its gradient.
+    /// One update; the loss, the norm of its gradient, and how far the policy is from the one that sampled, if that is asked.
     fn minibatch(
         &mut self,
         index: usize,
         (batch, given, portions): (&Executor<'_>, &[Value], &[Portion]),
         total: u64,
-        logp_gap: Option<&mut Option<f64>>,
-    ) -> Result<(f64, f64)> {
+        compares: bool,
+    ) -> Result<(f64, f64, Option<Gap>)> {
         let (graph, host) = (self.graph, &mut self.host);
         let (clause, optimizer) = &mut self.clauses[index];
-        let (gradient, norm) = profile::within(Label::Phase(Phase::Update), || {
+        let (gradient, norm, gap) = profile::within(Label::Phase(Phase::Update), || {
             let mut minibatch = clause.minibatch(batch, given, portions)?;
             let gradient = gradient(clause, &mut minibatch, host)?;
-            if let Some(logp_gap) = logp_gap {
-                let found = gap::logp_gap(host, &minibatch, &gradient, portions)?;
-                *logp_gap = logp_gap.iter().copied().chain(found).reduce(f64::max);
-            }
+            let gap = if compares {
+                gap::logp_gap(host, &minibatch, &gradient, portions)?
+            } else {
+                None
+            };
             let norm = gradient.norm()?;
-            Ok::<_, RunError>((gradient, norm))
+            Ok::<_, RunError>((gradient, norm, gap))
         })?;
         if !norm.is_finite() {
             let what = "the norm of the gradient";
@@ -97,7 +108,7 @@ impl Stage<'_> {
         profile::within(Label::Phase(Phase::Optimizer), || {
             optimizer.update(&gradient, norm, total, graph, host)
         })?;
-        Ok((gradient.loss, norm))
+        Ok((gradient.loss, norm, gap))
     }
 
     /// Keeps a minibatch with a number that is not finite for whoever hears of the run, and goes on if the clause may.

@@ -7,17 +7,29 @@ use super::host::{StageHost, draw_of};
 use super::minibatch::Portion;
 use crate::error::Result;
 use crate::executor::Executor;
+use crate::tensor::Kind;
 
-/// The largest difference at a real token between what a rollout of this step recorded and what the first minibatch
-/// computed with the same weights; `None` if no output of the clause was recorded.
+/// Between what a rollout of this step recorded and what a minibatch computed.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) struct Gap {
+    /// The largest difference at a real token, nats.
+    pub(crate) largest: f64,
+    /// The share of tokens whose ratio is outside [`RANGE`].
+    pub(crate) outside: f64,
+}
+
+/// The ratios that clipped losses leave alone by default.
+const RANGE: (f64, f64) = (0.8, 1.2);
+
+/// How far the policy of a minibatch is from the one that sampled; `None` if no output of the clause was recorded.
 pub(crate) fn logp_gap(
     host: &StageHost<'_>,
     minibatch: &Executor<'_>,
     gradient: &Gradient,
     portions: &[Portion],
-) -> Result<Option<f64>> {
+) -> Result<Option<Gap>> {
     let graph = minibatch.graph();
-    let mut gap = None;
+    let (mut largest, mut outside, mut count) = (0.0f64, 0.0, 0.0);
     for (node, computed) in &gradient.outputs {
         let Op::Model {
             model,
@@ -42,17 +54,27 @@ pub(crate) fn logp_gap(
         let recorded = portions
             .iter()
             .try_fold(recorded.clone(), |value, portion| portion.cut(&value, dims))?;
-        let difference = minibatch
-            .extents()
-            .keep_real((computed - recorded.tensor()?).abs(), dims)?;
+        let difference = computed - recorded.tensor()?;
+        let mask = dims.iter().find(|&&dim| graph.dims.is_ragged(dim));
+        let extents = minibatch.extents();
+        let difference = match mask {
+            Some(&dim) => difference.f_masked_select(&extents.mask(dim, difference.device())?)?,
+            None => difference,
+        };
         if difference.numel() > 0 {
-            gap = gap
-                .into_iter()
-                .chain([difference.f_max()?.f_double_value(&[])?])
-                .reduce(f64::max);
+            largest = largest.max(difference.f_abs()?.f_max()?.f_double_value(&[])?);
+            let (low, high) = (RANGE.0.ln(), RANGE.1.ln());
+            let left = difference
+                .f_lt(low)?
+                .f_logical_or(&difference.f_gt(high)?)?;
+            outside += left.f_sum(Kind::Int64)?.f_int64_value(&[])? as f64;
+            count += difference.numel() as f64;
         }
     }
-    Ok(gap)
+    Ok((count > 0.0).then(|| Gap {
+        largest,
+        outside: outside / count,
+    }))
 }
 
 /// The draw of this step whose tokens an output reads, if `model` sampled them.

@@ -102,6 +102,7 @@ pub(crate) fn told_by(executor: ExecutorChoice, text: &str, seed: u64, kind: Kin
         match event {
             Event::Step(step) => told.steps.push(step.clone()),
             Event::NotFinite(offence) => told.left_out.push(offence.step),
+            Event::Warning(_) => {}
             Event::Evaluation(evaluation) => told.evaluations.push(evaluation.clone()),
         }
         ControlFlow::Continue(())

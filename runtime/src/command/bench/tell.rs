@@ -8,7 +8,8 @@ use crate::bench::{BlockTimes, RuleTimes, StageTimes, Times, part_name};
 use crate::clock::{Elapsed, peak_mib};
 use crate::command::arguments::Executor;
 use crate::error::Result;
-use crate::table::{table, time};
+use rlp_record::number::time;
+use rlp_record::table::table;
 
 impl Command<'_> {
     pub(super) fn tell_block(

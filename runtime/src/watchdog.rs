@@ -1,0 +1,177 @@
+//! What silently wastes a run, noticed while it goes on: each warned of once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::report::{StepRecord, Vitals, Warning};
+
+/// After so many steps in a row.
+const PATIENCE: u32 = 5;
+/// A ratio that is 1 in theory, and this far from it in nats, trains on another policy than the one that sampled.
+const MOST_GAP: f64 = 0.1;
+/// With more tokens than this outside the usual range, a clipped loss has nearly no gradient left.
+const MOST_OUTSIDE: f64 = 0.5;
+/// Entropy has collapsed below this share of what it was at first.
+const LEAST_ENTROPY: f64 = 0.02;
+
+/// Hears of every step.
+#[derive(Default)]
+pub(crate) struct Watchdog {
+    stage: String,
+    /// In how many steps in a row something was so.
+    streaks: BTreeMap<&'static str, u32>,
+    told: BTreeSet<String>,
+    /// Least and greatest of each reward so far.
+    ranges: BTreeMap<String, (f64, f64)>,
+    /// Entropy and mean rewards of the first step.
+    first: Option<(Option<f64>, BTreeMap<String, f64>)>,
+}
+
+impl Watchdog {
+    /// One that an earlier process of the run has warned with these codes.
+    pub(crate) fn new(told: BTreeSet<String>) -> Watchdog {
+        Watchdog {
+            told,
+            ..Watchdog::default()
+        }
+    }
+
+    pub(crate) fn hear(&mut self, step: &StepRecord) -> Vec<Warning> {
+        if self.stage != step.stage {
+            *self = Watchdog {
+                stage: step.stage.clone(),
+                told: std::mem::take(&mut self.told),
+                ..Watchdog::default()
+            };
+        }
+        let vitals = &step.vitals;
+        let (constant, collapsed) = (self.constant(vitals), self.collapsed(vitals));
+        let mut found = Vec::new();
+        let mut note = |code: &'static str, is_so: bool, patience: u32, message: String| {
+            let streak = self.streaks.entry(code).or_default();
+            *streak = if is_so { *streak + 1 } else { 0 };
+            if *streak >= patience {
+                found.push((code, message));
+            }
+        };
+
+        let first_empty = step.without_update.first();
+        note(
+            "empty-batch",
+            first_empty.is_some(),
+            1,
+            format!(
+                "nothing is left to train `{}` on, and its step made no update",
+                first_empty.map_or("", String::as_str)
+            ),
+        );
+        let gap = step.logp_gap.unwrap_or(0.0);
+        note(
+            "ratio-not-one",
+            gap > MOST_GAP,
+            1,
+            format!(
+                "before the first update of a step, a token's probability is {:.2} times or 1/{0:.2} of what was recorded when it was sampled",
+                gap.exp()
+            ),
+        );
+        let outside = vitals.outside.unwrap_or(0.0);
+        note(
+            "ratio-outside",
+            outside > MOST_OUTSIDE,
+            PATIENCE,
+            format!(
+                "in the last update of each step, {:.0} % of the tokens have left the range that losses clip to",
+                100.0 * outside
+            ),
+        );
+        note(
+            "rollouts-cut",
+            vitals.cut == Some(1.0),
+            PATIENCE,
+            "every response is cut at `max_tokens`, and none ends by itself".to_string(),
+        );
+        note(
+            "constant-reward",
+            constant.is_some(),
+            PATIENCE,
+            constant.unwrap_or_default(),
+        );
+        let alike = alike(vitals);
+        note(
+            "constant-groups",
+            alike.is_some(),
+            PATIENCE,
+            alike.unwrap_or_default(),
+        );
+        note(
+            "entropy-collapsed",
+            collapsed.is_some(),
+            PATIENCE,
+            collapsed.unwrap_or_default(),
+        );
+        // A reward that never varies makes constant groups, and is the better reason.
+        let is_constant = found.iter().any(|(code, _)| *code == "constant-reward");
+        found.retain(|(code, _)| !(is_constant && *code == "constant-groups"));
+        found.retain(|(code, _)| self.told.insert((*code).to_string()));
+        let warning = |(code, message)| Warning {
+            code,
+            stage: step.stage.clone(),
+            step: step.step,
+            message,
+        };
+        found.into_iter().map(warning).collect()
+    }
+
+    /// Says so if a reward has been the same for every response of every step.
+    fn constant(&mut self, vitals: &Vitals) -> Option<String> {
+        let mut said = None;
+        for reward in &vitals.rewards {
+            let name = reward.name.clone();
+            let range = self
+                .ranges
+                .entry(name)
+                .or_insert((reward.least, reward.most));
+            *range = (range.0.min(reward.least), range.1.max(reward.most));
+            if range.0 == range.1 {
+                said = said.or(Some(format!(
+                    "`{}` is {} for every response so far: there is nothing to learn from it",
+                    reward.name, range.0
+                )));
+            }
+        }
+        said
+    }
+
+    /// Says so if the policy has become sure of its tokens without having become better.
+    fn collapsed(&mut self, vitals: &Vitals) -> Option<String> {
+        let means = || {
+            let rewards = vitals.rewards.iter();
+            rewards.map(|reward| (reward.name.clone(), reward.mean))
+        };
+        let (entropy, rewards) = self
+            .first
+            .get_or_insert_with(|| (vitals.entropy, means().collect()));
+        let (first, now) = (entropy.as_ref()?, vitals.entropy?);
+        let is_better =
+            means().any(|(name, mean)| rewards.get(&name).is_some_and(|first| mean > *first));
+        let is_so = now < LEAST_ENTROPY * first && !rewards.is_empty() && !is_better;
+        is_so.then(|| {
+            format!(
+                "the entropy of the sampled tokens fell from {first:.3} to {now:.4} nats, and no reward is higher than at first"
+            )
+        })
+    }
+}
+
+/// Says so if some reward tells no response of any group from the others.
+fn alike(vitals: &Vitals) -> Option<String> {
+    let is_alike = |reward: &&crate::report::RewardVitals| {
+        let groups = reward.groups.as_ref();
+        groups.is_some_and(|groups| groups.all > 0 && groups.constant == groups.all)
+    };
+    let reward = vitals.rewards.iter().find(is_alike)?;
+    Some(format!(
+        "`{}` is the same for all responses to a prompt, for every prompt: what compares them with each other is 0",
+        reward.name
+    ))
+}
