@@ -64,6 +64,7 @@ primitives! {
     draw: Op::Draw(_) => { a_draw_is_made_once_and_can_be_redrawn(); }
     field: Op::Field(_) => { a_draw_is_made_once_and_can_be_redrawn(); }
     model: Op::Model { .. } => { models_are_asked_of_the_host(); }
+    backward: Op::Backward { .. } => { models_are_asked_of_the_host(); }
     trainable: Op::Trainable(_) => { models_are_asked_of_the_host(); }
     random: Op::Random { .. } => { random_numbers_repeat(); }
 

@@ -80,6 +80,7 @@ pub(crate) fn states_are_given() {
         ty,
         initial: state,
         next: twice,
+        is_memory: false,
         span: Span::default(),
     });
     let mut executor = Executor::new(&graph, CONTEXT);
@@ -168,10 +169,19 @@ pub(crate) fn models_are_asked_of_the_host() {
     let output = add(
         &mut graph,
         Op::Model {
-            model,
+            model: model.clone(),
             output: ModelOutput::Logp,
         },
         &[vector],
+        &[objective],
+    );
+    let gradient = add(
+        &mut graph,
+        Op::Backward {
+            model,
+            outputs: vec![ModelOutput::Logp],
+        },
+        &[output],
         &[objective],
     );
     let twice = add(
@@ -190,6 +200,11 @@ pub(crate) fn models_are_asked_of_the_host() {
         [4.0, 6.0]
     );
     assert_eq!(host.models, 2);
+    assert_eq!(
+        reals(&executor.evaluate(&[gradient], &mut host).unwrap()[0]),
+        [3.0, 4.0]
+    );
+    assert_eq!(host.models, 3);
     assert!(
         Executor::new(&graph, CONTEXT)
             .evaluate(&[twice], &mut NoHost)
