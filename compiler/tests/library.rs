@@ -152,6 +152,12 @@ fn every_test_holds() {
         let checked = check(&Standard, &format!("std/{path}"), &Settings::default());
         for mut test in checked.tests {
             rlp_compiler::pass::run(&mut test);
+            // Random numbers are the executors' own: `rlpc test --std` has those tests.
+            let is_random =
+                |id| matches!(test.graph.op(id), rlp_compiler::graph::Op::Random { .. });
+            if test.graph.ids().any(is_random) {
+                continue;
+            }
             for assert in &test.asserts {
                 count += 1;
                 if let Err(why) = holds(&test.graph, assert) {

@@ -1,5 +1,6 @@
 //! The loop of a stage: draw, then minibatches and updates, then reports.
 
+mod args;
 mod carried;
 mod clause;
 mod draw;
@@ -74,7 +75,7 @@ pub(crate) fn run_stage(
     saved: Option<Archive>,
     watch: &mut dyn Watch,
 ) -> Result<ControlFlow<(), u64>> {
-    let graph = open(&plan.graph);
+    let graph = open(&plan.graph, world);
     let mut stage = Stage::new(plan, &graph, limits, world, carried)?;
     let done = match saved {
         Some(mut archive) => stage.restore(&mut archive)?,
@@ -110,8 +111,17 @@ pub(crate) fn run_stage(
 }
 
 /// The graph with the sizes of drawn dimensions left open: a minibatch has others than the batch.
-fn open(graph: &Graph) -> Graph {
+///
+/// How many parameters a model has is known here, where it is made.
+fn open(graph: &Graph, world: &World) -> Graph {
     let mut graph = graph.clone();
+    for id in graph.ids() {
+        if let (Op::Backward { model, .. }, &[dim]) = (graph.op(id), graph.ty(id).dims.as_slice()) {
+            let parameters = world.models[model.model].network.parameters().iter();
+            let count: usize = parameters.map(|own| own.value.numel()).sum();
+            graph.dims.get_mut(dim).size = Some(count as u64);
+        }
+    }
     for draw in &graph.draws {
         for &dim in &draw.fresh {
             graph.dims.get_mut(dim).size = None;

@@ -109,7 +109,11 @@ impl Elaborator<'_> {
                 value,
                 lazy,
             } => {
-                let state = self.declare_state(name, ty.as_ref(), value, *lazy)?;
+                let state = self.declare_state(name, ty.as_ref(), value, *lazy);
+                if state.is_err() {
+                    self.scope.bind(&name.name, Value::Poison, name.span);
+                }
+                let state = state?;
                 self.scope
                     .bind(&name.name, Value::Tensor(state.old), name.span);
                 states.push(state);

@@ -349,15 +349,6 @@ impl Elaborator<'_> {
         let body = self.made_body(definition, &HashMap::new());
         let own = functions(definition).collect::<Vec<_>>();
         for function in &own {
-            if function.kind() != "fn" {
-                let message = format!(
-                    "a function in a {} is a `fn`, and this is a `{}`",
-                    definition.kind(),
-                    function.kind()
-                );
-                let _ = self.error::<()>("misplaced-statement", function.block.head, message);
-                continue;
-            }
             let mut scope = self.scope.clone();
             scope.bind("self", Value::Poison, function.block.name.span);
             // What a sibling computes depends on its arguments: it is looked at by itself.

@@ -120,6 +120,8 @@ impl Elaborator<'_> {
             return Ok(());
         }
         let Some(index) = states.iter().position(|state| state.name == name.name) else {
+            // Of one that could not be declared nothing more is said.
+            self.bound(&name.name, name.span)?;
             let names: Vec<&str> = states.iter().map(|state| state.name.as_str()).collect();
             let near = crate::diagnostic::nearest(&name.name, names.iter().copied());
             let mut diagnostic = Diagnostic::error(
