@@ -1,5 +1,6 @@
 //! The loop of a stage: draw, then minibatches and updates, then reports.
 
+mod args;
 mod carried;
 mod clause;
 mod draw;

@@ -3,7 +3,7 @@
 use rlp_compiler::graph::{Draw, Graph, NodeId};
 use rlp_compiler::ty::DimId;
 
-use super::draw::Args;
+use super::args::Args;
 use super::host::renew;
 use super::rows;
 use crate::error::{Fault, Numbers};

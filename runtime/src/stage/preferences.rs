@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use rlp_compiler::graph::{DrawArg, Graph, NodeId};
 use rlp_compiler::ty::{DimId, Ty};
 
-use super::draw::Args;
+use super::args::Args;
 use super::host::{Record, draw_of};
 use super::kept::same_sizes;
 use super::rows;

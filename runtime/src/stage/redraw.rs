@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use rlp_compiler::graph::{Graph, NodeId};
 
-use super::draw::Args;
+use super::args::Args;
 use super::host::{Record, StageHost, draw_index, draw_of};
 use super::kept::Groups;
 use crate::error::{Fault, Result};

@@ -2,7 +2,8 @@
 
 use rlp_compiler::graph::{Draw, DrawArg, Graph, NodeId};
 
-use super::draw::{Args, Batch};
+use super::args::Args;
+use super::draw::Batch;
 use crate::data::{Problem, Split, Task};
 use crate::error::{Fault, Result};
 use crate::generate::{Sampling, drawn_token};

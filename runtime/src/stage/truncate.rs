@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rlp_compiler::graph::NodeId;
 use rlp_compiler::ty::DimId;
 
-use super::draw::Args;
+use super::args::Args;
 use super::host::{draw_of, renew};
 use super::rows;
 use crate::error::{Fault, Numbers};

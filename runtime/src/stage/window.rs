@@ -6,7 +6,8 @@ use std::rc::Rc;
 use rlp_compiler::graph::{Graph, NodeId};
 use serde::{Deserialize, Serialize};
 
-use super::draw::{Args, Batch};
+use super::args::Args;
+use super::draw::Batch;
 use super::host::{Record, StageHost, draw_index, draw_of};
 use crate::data::Problem;
 use crate::error::{Fault, Result};
