@@ -479,7 +479,8 @@ fn an_argument_of_a_rule_may_depend_on_a_draw() {
     let name = "model.norm.weight";
     let constant = told(&text("0.1"), 0, Kind::Double);
     let computed = told(&text("0.1 + 0 * mean(other.length)"), 0, Kind::Double);
-    assert!(weight(&constant, name).equal(weight(&computed, name)));
+    // A constant step is multiplied and added in one rounding, a computed one in two.
+    assert!(weight(&constant, name).allclose(weight(&computed, name), 1e-12, 1e-12, false));
     assert!(computed.steps[0].tokens > constant.steps[0].tokens);
 }
 
