@@ -99,6 +99,8 @@ fn commands_and_files_are_there() {
         "completions",
         "run",
         "resume",
+        "runs",
+        "report",
         "test",
         "eval",
         "bench",

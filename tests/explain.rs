@@ -12,13 +12,25 @@ use rlp_frontend::{Files, Format, Look, render};
 use crate::disk;
 
 /// Codes that a run raises; the tests of the engine run their examples.
-const OF_RUNS: [&str; 3] = ["assertion-failed", "not-finite", "sizes-disagree"];
+const OF_RUNS: [&str; 10] = [
+    "assertion-failed",
+    "constant-groups",
+    "constant-reward",
+    "empty-batch",
+    "entropy-collapsed",
+    "not-finite",
+    "ratio-not-one",
+    "ratio-outside",
+    "rollouts-cut",
+    "sizes-disagree",
+];
 
-/// Codes that no file of a few lines raises; [`limits_and_commands_raise_the_rest`] does.
-const WITHOUT_EXAMPLE: [&str; 6] = [
+/// Codes that no file of a few lines raises; [`limits_and_commands_raise_the_rest`], or a test of the engine, does.
+const WITHOUT_EXAMPLE: [&str; 7] = [
     "file-too-large",
     "no-derivative",
     "not-evaluable",
+    "ratio-not-one",
     "too-deep",
     "too-large",
     "too-many-files",
@@ -66,7 +78,7 @@ fn examples_fail_and_work_as_they_say() {
                 );
             }
         }
-        for example in page.examples("stops") {
+        for example in [page.examples("stops"), page.examples("warns")].concat() {
             let checked = checked(&example);
             if !checked.diagnostics.is_empty() {
                 let said = shown(&checked);
@@ -103,7 +115,7 @@ fn pages_have_a_title_a_meaning_and_both_kinds_of_example() {
             page.code
         );
         let failing = match OF_RUNS.contains(&page.code) {
-            true => page.examples("stops"),
+            true => [page.examples("stops"), page.examples("warns")].concat(),
             false => page.examples("fails"),
         };
         let has_example = !failing.is_empty() && !page.examples("works").is_empty();

@@ -9,12 +9,13 @@ use rlp_compiler::doc;
 use crate::disk;
 
 /// The crates, and the tests of the command.
-const CODE: [&str; 11] = [
+const CODE: [&str; 12] = [
     "grammar",
     "stdlib",
     "text",
     "compiler",
     "frontend",
+    "record",
     "locate",
     "transformer",
     "runtime",
@@ -84,7 +85,7 @@ fn occurrences(folders: &[&str], pattern: &str) -> Vec<String> {
 #[test]
 fn only_the_runtime_names_libtorch() {
     let others = [
-        "grammar", "stdlib", "text", "compiler", "frontend", "locate", "cli",
+        "grammar", "stdlib", "text", "compiler", "frontend", "record", "locate", "cli",
     ];
     none("names `tch`", occurrences(&others, r"\btch::|\btch\b *="));
 }

@@ -5,7 +5,7 @@
 pub struct Explanation {
     pub code: &'static str,
     /// `# CODE: title`, the meaning, then examples fenced by ```` ```rlp fails ````
-    /// (on checking), ```` ```rlp stops ```` (while running) and ```` ```rlp works ````.
+    /// (on checking), ```` ```rlp stops ```` or ```` ```rlp warns ```` (while running) and ```` ```rlp works ````.
     pub text: &'static str,
 }
 
@@ -23,7 +23,7 @@ impl Explanation {
         heading.split_once(": ").map_or(heading, |(_, title)| title)
     }
 
-    /// The examples of a kind, `fails`, `stops` or `works`.
+    /// The examples of a kind, `fails`, `stops`, `warns` or `works`.
     pub fn examples(&self, kind: &str) -> Vec<Example> {
         let fenced = self
             .text
@@ -51,7 +51,7 @@ impl Explanation {
 }
 
 /// A whole file, and what it is checked with.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Example {
     /// Those of `--set`: ```` ```rlp fails --set lr=fast ````
     pub settings: Vec<(&'static str, &'static str)>,
@@ -80,6 +80,14 @@ pub const EXPLANATIONS: &[Explanation] = &[
         include_str!("explain/chained-comparison.md"),
     ),
     page(
+        "constant-groups",
+        include_str!("explain/constant-groups.md"),
+    ),
+    page(
+        "constant-reward",
+        include_str!("explain/constant-reward.md"),
+    ),
+    page(
         "cyclic-definition",
         include_str!("explain/cyclic-definition.md"),
     ),
@@ -98,6 +106,11 @@ pub const EXPLANATIONS: &[Explanation] = &[
     page(
         "duplicate-dimension",
         include_str!("explain/duplicate-dimension.md"),
+    ),
+    page("empty-batch", include_str!("explain/empty-batch.md")),
+    page(
+        "entropy-collapsed",
+        include_str!("explain/entropy-collapsed.md"),
     ),
     page("file-too-large", include_str!("explain/file-too-large.md")),
     page("foreign", include_str!("explain/foreign.md")),
@@ -177,6 +190,8 @@ pub const EXPLANATIONS: &[Explanation] = &[
     ),
     page("outer-product", include_str!("explain/outer-product.md")),
     page("ragged-size", include_str!("explain/ragged-size.md")),
+    page("ratio-not-one", include_str!("explain/ratio-not-one.md")),
+    page("ratio-outside", include_str!("explain/ratio-outside.md")),
     page(
         "recursive-block",
         include_str!("explain/recursive-block.md"),
@@ -194,6 +209,7 @@ pub const EXPLANATIONS: &[Explanation] = &[
         "result-not-last",
         include_str!("explain/result-not-last.md"),
     ),
+    page("rollouts-cut", include_str!("explain/rollouts-cut.md")),
     page(
         "shadowed-function",
         include_str!("explain/shadowed-function.md"),

@@ -13,6 +13,7 @@ use serde_json::{Map, Value as Json, json};
 use crate::array::{Array, Elements};
 use crate::dump;
 use crate::graph::{DataRef, DrawArg, Graph, ModelOutput, ModelRef, NodeId, Op};
+use crate::phase::upstream;
 use crate::plan::{ParameterGroup, Plan, ReportPlan, Resource, ResourceArg, StagePlan, TrainPlan};
 
 /// What the value of a node belongs to, among the values of a stage.
@@ -69,7 +70,8 @@ fn resource(own: &Resource, plan: &Plan) -> Json {
 fn stage<'p>(own: &'p StagePlan, plan: &'p Plan) -> Stage<'p> {
     let graph = &own.graph;
     let mut owners = vec![None; graph.len()];
-    for id in graph.ids() {
+    // What only an assertion reads is no part of the picture.
+    for id in upstream(graph, &sinks(own)) {
         owners[id.index()] = match graph.op(id) {
             Op::Draw(draw) => Some(Owner::Draw(*draw)),
             Op::Field(_) => graph
@@ -77,6 +79,8 @@ fn stage<'p>(own: &'p StagePlan, plan: &'p Plan) -> Stage<'p> {
                 .first()
                 .and_then(|draw| owners[draw.index()]),
             Op::Model { .. } => Some(Owner::Model(id)),
+            // Nothing is computed; that no gradient flows through it is its phase's to say.
+            Op::StopGrad => graph.operands(id).first().and_then(|of| owners[of.index()]),
             // Constants, and what is real of a draw, belong to whatever reads them.
             Op::Literal(_) | Op::Mask(_) | Op::Size(_) | Op::Position(_) => None,
             _ => match outermost(graph, id) {
@@ -93,6 +97,21 @@ fn stage<'p>(own: &'p StagePlan, plan: &'p Plan) -> Stage<'p> {
         names: BTreeMap::new(),
     }
     .named()
+}
+
+/// What a stage is for.
+fn sinks(own: &StagePlan) -> Vec<NodeId> {
+    let mut sinks: Vec<NodeId> = own.graph.states.iter().map(|state| state.next).collect();
+    let mut told: Vec<&ReportPlan> = own.reports.iter().collect();
+    for train in &own.trains {
+        sinks.push(train.loss);
+        let args = train.rules.iter().flat_map(|rule| &rule.args);
+        sinks.extend(args.map(|(_, node)| *node));
+        told.extend(&train.evaluations);
+    }
+    let entries = told.iter().flat_map(|report| &report.entries);
+    sinks.extend(entries.map(|(_, node)| *node));
+    sinks
 }
 
 struct Stage<'p> {

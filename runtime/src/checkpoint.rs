@@ -17,6 +17,7 @@ use serde_json::{Map, Value as Json};
 use crate::error::{Fault, Result};
 use crate::model::{tensors_of, write_tensors};
 use crate::state::{Archive, Named, Position, State};
+use crate::watchdog::Watchdog;
 use cadence::Best;
 use manifest::Manifest;
 
@@ -48,6 +49,9 @@ pub(crate) struct Aside {
     /// How many bytes of each file that grows were written then.
     pub(crate) lengths: BTreeMap<String, u64>,
     pub(crate) best: Option<Best>,
+    /// What the watchdog knows; one that knows nothing, if another version of the program saved it.
+    #[serde(default)]
+    pub(crate) watchdog: Watchdog,
 }
 
 #[derive(Serialize, Deserialize)]

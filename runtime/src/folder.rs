@@ -20,6 +20,7 @@ use crate::pretrained;
 use crate::report::Event;
 use crate::resource::World;
 use crate::tensor::Tensor;
+use crate::watchdog::Watchdog;
 use lines::Lines;
 
 /// A folder that belongs to one run, and to one process at a time.
@@ -150,6 +151,7 @@ impl RunFolder {
             run: self.sum.clone(),
             lengths,
             best: None,
+            watchdog: Watchdog::default(),
         })
     }
 

@@ -1,7 +1,5 @@
 //! What a run came to: for each stage, every number that was told, at first and at last.
 
-use std::collections::BTreeSet;
-
 use rlp_record::number::{duration, number};
 use rlp_record::table::table;
 use serde_json::{Map, Value as Json, json};
@@ -12,8 +10,6 @@ use crate::report::Event;
 #[derive(Clone, PartialEq, Debug, Default)]
 pub(crate) struct Summary {
     stages: Vec<Stage>,
-    /// The codes of warnings.
-    warned: BTreeSet<String>,
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -45,10 +41,7 @@ impl Summary {
                     .chain(&step.metrics)
                     .for_each(|(name, value)| stage.add(name, *value));
             }
-            Event::NotFinite(_) => {}
-            Event::Warning(warning) => {
-                self.warned.insert(warning.code.to_string());
-            }
+            Event::NotFinite(_) | Event::Warning(_) => {}
             Event::Evaluation(evaluation) => {
                 let stage = self.stage(&evaluation.stage);
                 let shown = |name: &str| format!("{name} (evaluated)");
@@ -84,16 +77,8 @@ impl Summary {
                     stage.add(&format!("{name} (evaluated)"), number(value));
                 });
             }
-            "warning" => {
-                self.warned.insert(text("code").to_string());
-            }
             _ => {}
         }
-    }
-
-    /// The codes of the warnings that were given.
-    pub(crate) fn warned(&self) -> &BTreeSet<String> {
-        &self.warned
     }
 
     /// Tokens a second of the latest stage.

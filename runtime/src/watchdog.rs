@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::report::{StepRecord, Vitals, Warning};
+use serde::{Deserialize, Serialize};
+
+use crate::report::{RewardVitals, StepRecord, Vitals, Warning};
 
 /// After so many steps in a row.
 const PATIENCE: u32 = 5;
@@ -13,12 +15,12 @@ const MOST_OUTSIDE: f64 = 0.5;
 /// Entropy has collapsed below this share of what it was at first.
 const LEAST_ENTROPY: f64 = 0.02;
 
-/// Hears of every step.
-#[derive(Default)]
+/// Hears of every step; what it knows is saved with a run.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Watchdog {
     stage: String,
     /// In how many steps in a row something was so.
-    streaks: BTreeMap<&'static str, u32>,
+    streaks: BTreeMap<String, u32>,
     told: BTreeSet<String>,
     /// Least and greatest of each reward so far.
     ranges: BTreeMap<String, (f64, f64)>,
@@ -27,14 +29,6 @@ pub(crate) struct Watchdog {
 }
 
 impl Watchdog {
-    /// One that an earlier process of the run has warned with these codes.
-    pub(crate) fn new(told: BTreeSet<String>) -> Watchdog {
-        Watchdog {
-            told,
-            ..Watchdog::default()
-        }
-    }
-
     pub(crate) fn hear(&mut self, step: &StepRecord) -> Vec<Warning> {
         if self.stage != step.stage {
             *self = Watchdog {
@@ -47,7 +41,7 @@ impl Watchdog {
         let (constant, collapsed) = (self.constant(vitals), self.collapsed(vitals));
         let mut found = Vec::new();
         let mut note = |code: &'static str, is_so: bool, patience: u32, message: String| {
-            let streak = self.streaks.entry(code).or_default();
+            let streak = self.streaks.entry(code.to_string()).or_default();
             *streak = if is_so { *streak + 1 } else { 0 };
             if *streak >= patience {
                 found.push((code, message));
@@ -125,7 +119,10 @@ impl Watchdog {
     /// Says so if a reward has been the same for every response of every step.
     fn constant(&mut self, vitals: &Vitals) -> Option<String> {
         let mut said = None;
-        for reward in &vitals.rewards {
+        // A number that is not finite has no place in what is saved.
+        let is_finite =
+            |reward: &&RewardVitals| reward.least.is_finite() && reward.most.is_finite();
+        for reward in vitals.rewards.iter().filter(is_finite) {
             let name = reward.name.clone();
             let range = self
                 .ranges
@@ -146,12 +143,15 @@ impl Watchdog {
     fn collapsed(&mut self, vitals: &Vitals) -> Option<String> {
         let means = || {
             let rewards = vitals.rewards.iter();
-            rewards.map(|reward| (reward.name.clone(), reward.mean))
+            rewards
+                .filter(|reward| reward.mean.is_finite())
+                .map(|reward| (reward.name.clone(), reward.mean))
         };
+        let entropy_now = vitals.entropy.filter(|entropy| entropy.is_finite());
         let (entropy, rewards) = self
             .first
-            .get_or_insert_with(|| (vitals.entropy, means().collect()));
-        let (first, now) = (entropy.as_ref()?, vitals.entropy?);
+            .get_or_insert_with(|| (entropy_now, means().collect()));
+        let (first, now) = (entropy.as_ref()?, entropy_now?);
         let is_better =
             means().any(|(name, mean)| rewards.get(&name).is_some_and(|first| mean > *first));
         let is_so = now < LEAST_ENTROPY * first && !rewards.is_empty() && !is_better;
@@ -165,7 +165,7 @@ impl Watchdog {
 
 /// Says so if some reward tells no response of any group from the others.
 fn alike(vitals: &Vitals) -> Option<String> {
-    let is_alike = |reward: &&crate::report::RewardVitals| {
+    let is_alike = |reward: &&RewardVitals| {
         let groups = reward.groups.as_ref();
         groups.is_some_and(|groups| groups.all > 0 && groups.constant == groups.all)
     };
@@ -174,4 +174,57 @@ fn alike(vitals: &Vitals) -> Option<String> {
         "`{}` is the same for all responses to a prompt, for every prompt: what compares them with each other is 0",
         reward.name
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn step(number: u64, logp_gap: f64, cut: f64) -> StepRecord {
+        StepRecord {
+            stage: "rl".to_string(),
+            step: number,
+            steps: 20,
+            trained: Vec::new(),
+            without_update: Vec::new(),
+            metrics: Vec::new(),
+            tokens: 0,
+            seconds: 0.0,
+            logp_gap: Some(logp_gap),
+            vitals: Vitals {
+                cut: Some(cut),
+                ..Vitals::default()
+            },
+            samples: Vec::new(),
+        }
+    }
+
+    fn codes(watchdog: &mut Watchdog, step: &StepRecord) -> Vec<&'static str> {
+        let warnings = watchdog.hear(step);
+        warnings.iter().map(|warning| warning.code).collect()
+    }
+
+    #[test]
+    fn a_ratio_that_is_not_one_is_told_at_once_and_once() {
+        let mut watchdog = Watchdog::default();
+        assert_eq!(codes(&mut watchdog, &step(1, 1e-4, 0.0)), [""; 0]);
+        assert_eq!(codes(&mut watchdog, &step(2, 0.2, 0.0)), ["ratio-not-one"]);
+        assert_eq!(codes(&mut watchdog, &step(3, 0.2, 0.0)), [""; 0]);
+        let saved = serde_json::to_string(&watchdog).unwrap();
+        let mut resumed: Watchdog = serde_json::from_str(&saved).unwrap();
+        assert_eq!(codes(&mut resumed, &step(4, 0.2, 0.0)), [""; 0]);
+    }
+
+    #[test]
+    fn only_steps_in_a_row_count() {
+        let mut watchdog = Watchdog::default();
+        for number in 1..=12 {
+            // The fifth is another one.
+            let cut = if number == 5 { 0.9 } else { 1.0 };
+            let expected: &[&str] = if number == 10 { &["rollouts-cut"] } else { &[] };
+            assert_eq!(codes(&mut watchdog, &step(number, 0.0, cut)), expected);
+        }
+    }
 }

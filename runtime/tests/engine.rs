@@ -7,6 +7,8 @@ mod bench;
 mod explain;
 #[path = "engine/guard.rs"]
 mod guard;
+#[path = "engine/kept.rs"]
+mod kept;
 #[path = "engine/pretrained.rs"]
 mod pretrained;
 #[path = "engine/resume.rs"]

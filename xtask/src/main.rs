@@ -27,6 +27,7 @@ usage: cargo xtask COMMAND
   quickstart   train the quickstart with three seeds, and check what it promises (about four minutes)
   papers [P]   run the comparisons of the papers, or of those named, with three seeds, and write docs/papers.md (about half an hour)
   kills [N]    kill a run N times (50 if absent), while it saves and while it does not, and check that it ends in the same bits
+  browser      open the page of a run in headless Chromium, in light and dark, with pictures in target/browser (needs chromium and node)
   bench        measure rlpc beside others, and write the table of benches/RESULTS.md (`bench --help` says more)";
 
 fn main() -> ExitCode {
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         ["quickstart"] => quickstart_seeds(checkout),
         ["kills"] => kills(checkout, "50"),
         ["kills", number] => kills(checkout, number),
+        ["browser"] => browser(checkout),
         ["papers", ref named @ ..] => compare_papers(checkout, named),
         ["bench", "--help"] => {
             println!("{}", bench::USAGE);
@@ -137,6 +139,57 @@ fn kills(checkout: &Path, number: &str) -> Result<(), String> {
         Ok(_) => Err("a run that was killed did not end in the same bits".to_string()),
         Err(error) => Err(format!("cargo cannot be started: {error}")),
     }
+}
+
+/// Two short runs, each page alone and both side by side.
+fn browser(checkout: &Path) -> Result<(), String> {
+    setup::setup(checkout)?;
+    build(checkout)?;
+    let done = |command: &mut Command| match command.status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(_) => Err(format!("{command:?} failed")),
+        Err(error) => Err(format!("{command:?} cannot be started: {error}")),
+    };
+    if Command::new("chromium").arg("--version").output().is_err() {
+        done(Command::new("apt-get").args([
+            "install",
+            "-y",
+            "--no-install-recommends",
+            "chromium",
+        ]))?;
+    }
+    let folder = checkout.join("target/browser");
+    let _ = std::fs::remove_dir_all(&folder);
+    let runs = ["a", "b"].map(|name| folder.join(name));
+    for (run, lr) in runs.iter().zip(["lr=15e-4", "lr=3e-3"]) {
+        let mut short = rlpc(checkout);
+        short.args([
+            "run",
+            "examples/quickstart.rlp",
+            "--quiet",
+            "--steps",
+            "6",
+            "--set",
+            lr,
+        ]);
+        done(short.arg("--run-dir").arg(run))?;
+    }
+    let both = folder.join("both.html");
+    done(
+        rlpc(checkout)
+            .arg("report")
+            .args(&runs)
+            .arg("--out")
+            .arg(&both),
+    )?;
+    let pages = runs.iter().map(|run| run.join("report.html"));
+    done(
+        Command::new("node")
+            .arg(checkout.join("tests/browser/check.mjs"))
+            .arg(&folder)
+            .args(pages)
+            .arg(&both),
+    )
 }
 
 fn compare_papers(checkout: &Path, named: &[&str]) -> Result<(), String> {

@@ -12,7 +12,7 @@ use crate::run::{Run, members, text};
 const BOX_HEIGHT: f64 = 42.0;
 const ROW_GAP: f64 = 16.0;
 const COLUMN_GAP: f64 = 54.0;
-const LETTER: f64 = 6.7;
+const LETTER: f64 = 7.5;
 const MARGIN: f64 = 8.0;
 /// Longer names are cut in their boxes; the whole stands in the tooltip.
 const MOST_LETTERS: usize = 30;
@@ -122,12 +122,15 @@ fn boxes(stage: &Json) -> Vec<Placed> {
     for train in stage["trains"].as_array().into_iter().flatten() {
         let targets = strings(&train["trains"]).join("+");
         let rules = train["rules"].as_array().into_iter().flatten();
-        let rules: Vec<String> = rules.map(|rule| text(rule, "block")).collect();
-        sink(
-            format!("train {targets}"),
-            rules.join(", "),
-            strings(&train["loss"]["reads"]),
-        );
+        let mut of = strings(&train["loss"]["reads"]);
+        let mut names: Vec<String> = Vec::new();
+        for rule in rules {
+            names.push(text(rule, "block"));
+            of.extend(members(rule, "args").flat_map(|(_, arg)| strings(&arg["reads"])));
+        }
+        of.sort();
+        of.dedup();
+        sink(format!("train {targets}"), names.join(", "), of);
         for report in train["evaluations"].as_array().into_iter().flatten() {
             for entry in report["entries"].as_array().into_iter().flatten() {
                 sink(

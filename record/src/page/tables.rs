@@ -83,6 +83,7 @@ pub(super) fn facts(page: &mut Markup, runs: &[Run]) {
         .as_object()
         .into_iter()
         .flatten()
+        .filter(|(_, value)| !value.is_null())
         .map(|(name, value)| (name.clone(), shown(value)))
         .collect();
     list(page, "Machine and versions", &environment);

@@ -48,7 +48,7 @@ pub(crate) enum Task {
     Bench(Bench),
 }
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct Run {
     /// A file with a pipeline, or `-` for standard input
     pub(crate) file: PathBuf,
@@ -67,6 +67,10 @@ pub(crate) struct Run {
     /// At most so many steps of each stage
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) steps: Option<u64>,
+    /// One step of every stage, with its evaluations, reports, checkpoint and page, in a folder that is removed: what can fail
+    /// fails now
+    #[arg(long, conflicts_with_all = ["run_dir", "steps"])]
+    pub(crate) dry_run: bool,
     /// Where the weights, the metrics and the pipeline go; a new folder below `runs` if absent
     #[arg(long, value_name = "FOLDER")]
     pub(crate) run_dir: Option<PathBuf>,
@@ -95,8 +99,11 @@ pub(crate) struct Resume {
 }
 
 /// How a run is shown.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct Watching {
+    /// Whether all that is kept is removed at the end.
+    #[arg(skip)]
+    pub(crate) is_dry: bool,
     /// One JSON object a line: steps, evaluations, results
     #[arg(long)]
     pub(crate) json: bool,

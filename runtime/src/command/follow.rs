@@ -18,7 +18,7 @@ use signal_hook::flag;
 use super::arguments::Watching;
 use super::problem::{Exit, show_error, warn};
 use crate::checkpoint::cadence::{Cadence, Wishes};
-use crate::checkpoint::{Checkpoint, Checkpoints};
+use crate::checkpoint::{Aside, Checkpoint, Checkpoints};
 use crate::console::Console;
 use crate::error::{Fault, Result, RunError};
 use crate::executor::Kernels;
@@ -87,7 +87,7 @@ pub(crate) fn follow(
         .map(|from| (from.state.position.done, &from.aside));
     let mut follower = Follower {
         events: EventFile::create(&path, known.map(|(done, _)| done))?,
-        watchdog: Watchdog::new(summary.warned().clone()),
+        watchdog: known.map_or_else(Watchdog::default, |(_, aside)| aside.watchdog.clone()),
         cadence: Cadence::new(Checkpoints::of(&path), wishes, known),
         folder,
         progress: Progress::new(style(watching), summary),
@@ -172,6 +172,9 @@ pub(crate) fn follow(
             .chain(profile.iter().flatten().cloned())
         {
             console.line(&line)?;
+        }
+        if watching.is_dry {
+            return Ok(exit);
         }
         console.line(&format!("\nweights: {weights}"))?;
         if let Ok(report) = &report {
@@ -270,7 +273,10 @@ impl Watch for Follower<'_> {
         }
         let is_stopped = self.is_stopped.load(Ordering::SeqCst);
         if is_stopped || self.cadence.is_due(moment) {
-            let aside = self.folder.aside(moment.stage)?;
+            let aside = Aside {
+                watchdog: self.watchdog.clone(),
+                ..self.folder.aside(moment.stage)?
+            };
             self.cadence.save(moment, aside)?;
         }
         Ok(if is_stopped {

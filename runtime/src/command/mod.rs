@@ -3,6 +3,7 @@
 mod arguments;
 mod bench;
 mod description;
+mod dry;
 mod eval;
 mod follow;
 mod problem;

@@ -11,6 +11,7 @@ use rlp_frontend::files::read_text;
 
 use super::arguments::Run;
 use super::description::Description;
+use super::dry;
 use super::follow::{Course, follow};
 use super::problem::{Exit, choose, cores, open, refuse, show, show_error};
 use crate::checkpoint::cadence::Wishes;
@@ -26,6 +27,15 @@ use crate::tensor::Kind;
 const STANDARD_INPUT: &str = "<stdin>";
 
 pub(crate) fn run(arguments: &Run) -> Exit {
+    if arguments.dry_run {
+        dry::run(arguments)
+    } else {
+        run_whole(arguments)
+    }
+}
+
+/// Runs as the arguments say.
+pub(super) fn run_whole(arguments: &Run) -> Exit {
     let mut console = Console::new();
     let output = arguments.watching.output;
     let device = match open(arguments.machine, cores(), output, &mut console) {

@@ -60,7 +60,16 @@ pub(crate) fn scores(graph: &Graph, phases: &[Phase], names: &[(String, NodeId)]
         {
             continue;
         }
-        let of_let = names.iter().find(|(_, node)| *node == id);
+        // A `let` of the result may name what stops its gradient.
+        let is_of_call = |node: NodeId| {
+            let own = match graph.op(node) {
+                Op::StopGrad => graph.operands(node).first().copied(),
+                _ => Some(node),
+            };
+            own.and_then(|own| outermost(graph, own))
+                .is_some_and(|other| std::ptr::eq(other, call))
+        };
+        let of_let = names.iter().find(|(_, node)| is_of_call(*node));
         let score = Score {
             node: id,
             name: of_let.map_or(block, |(name, _)| name.as_str()).to_string(),

@@ -30,6 +30,31 @@ fn ran(folder: &Folder, page: &Explanation, number: usize, text: &str) -> Said {
 }
 
 #[test]
+fn examples_of_warnings_warn_once_and_others_do_not() {
+    let mut count = 0;
+    for page in EXPLANATIONS {
+        let (warned, fine) = (page.examples("warns"), page.examples("works"));
+        if warned.is_empty() {
+            continue;
+        }
+        for (is_warned, example) in [(true, &warned[0]), (false, &fine[0])] {
+            let folder = Folder::new(page.code);
+            folder.write("example.rlp", example.text);
+            let arguments = ["run", "example.rlp", "--threads", "1", "--quiet"];
+            let said = folder.said(&arguments);
+            assert_eq!(said.code, Some(0), "{}: {}", page.code, said.err);
+            let times = said.err.matches(&format!("warning[{}]", page.code)).count();
+            assert_eq!(times, usize::from(is_warned), "{}: {}", page.code, said.err);
+            if !is_warned {
+                assert!(!said.err.contains("warning"), "{}: {}", page.code, said.err);
+            }
+            count += 1;
+        }
+    }
+    assert_eq!(count, 12);
+}
+
+#[test]
 fn examples_of_runs_stop_and_work_as_they_say() {
     let mut count = 0;
     for page in EXPLANATIONS {
