@@ -366,7 +366,18 @@ const WITHOUT_PROGRAM: [&str; 6] = [
 ];
 
 /// Codes that a run raises, not a check.
-const OF_RUNS: [&str; 3] = ["assertion-failed", "not-finite", "sizes-disagree"];
+const OF_RUNS: [&str; 10] = [
+    "assertion-failed",
+    "constant-groups",
+    "constant-reward",
+    "empty-batch",
+    "entropy-collapsed",
+    "not-finite",
+    "ratio-not-one",
+    "ratio-outside",
+    "rollouts-cut",
+    "sizes-disagree",
+];
 
 #[test]
 fn every_code_is_announced_somewhere() {

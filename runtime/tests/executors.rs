@@ -83,7 +83,16 @@ impl Case<'_> {
         if !is_given && (input.axes.is_empty() || self.random.below(2) == 0) {
             return;
         }
-        let shape: Vec<i64> = input.axes.iter().map(|&dim| self.size(dim)).collect();
+        let mut shape: Vec<i64> = Vec::new();
+        for &dim in &input.axes {
+            // A rival is one of the dimension before it again.
+            let is_rival = self.plan.graph.dims.name(dim) == "rival";
+            if let (true, Some(&size)) = (is_rival, shape.last()) {
+                self.sizes.insert(dim, size);
+            }
+            let size = self.size(dim);
+            shape.push(size);
+        }
         let count: i64 = shape.iter().product();
         let reals = |case: &mut Self| {
             let edges = case.edges;
