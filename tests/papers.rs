@@ -9,7 +9,7 @@ fn holds(paper: &str) {
     let done = Command::new(&built)
         .args(["papers", paper])
         .output()
-        .unwrap();
+        .expect("xtask was built");
     assert!(
         done.status.success(),
         "{}{}",
@@ -57,10 +57,11 @@ papers! {
 #[test]
 fn every_comparison_is_a_test() {
     let text = include_str!("papers/comparisons.json");
-    let comparisons: Vec<serde_json::Value> = serde_json::from_str(text).unwrap();
+    let comparisons: Vec<serde_json::Value> =
+        serde_json::from_str(text).expect("the comparisons are JSON");
     let mut compared: Vec<&str> = comparisons
         .iter()
-        .map(|comparison| comparison["paper"].as_str().unwrap())
+        .map(|comparison| comparison["paper"].as_str().expect("a name"))
         .collect();
     compared.sort_unstable();
     assert_eq!(compared, PAPERS);

@@ -31,7 +31,7 @@ pub struct Place {
 #[derive(Clone, PartialEq, Debug)]
 pub enum Fault {
     /// What should be a number is none, or is infinite: "a value here", "the gradient through this".
-    NotFinite { what: String, numbers: Numbers },
+    NotFinite { what: String, numbers: Box<Numbers> },
     /// An assertion of a block does not hold: "`loss.x` needs `c >= 0`", where, and what it read there.
     Assertion {
         claim: String,
@@ -101,7 +101,7 @@ impl Fault {
     pub fn not_finite(what: impl Into<String>, numbers: Numbers) -> Fault {
         Fault::NotFinite {
             what: what.into(),
-            numbers,
+            numbers: Box::new(numbers),
         }
     }
 

@@ -11,6 +11,12 @@ use crate::graph::{Binary, ModelOutput, ModelRef, NodeId, Op};
 use crate::phase;
 use crate::ty::{Dim, DimId, Elem, Ty};
 
+/// A batch that a language model has read, and what was asked of it.
+struct Read {
+    operands: Vec<NodeId>,
+    outputs: Vec<(NodeId, ModelOutput)>,
+}
+
 impl Elaborator<'_> {
     /// `real[parameter]` of a scalar; of several objectives, each has its own: `real[objective, parameter]`.
     pub(crate) fn gradient_of_model(
@@ -154,7 +160,7 @@ impl Elaborator<'_> {
     fn gradient_of_causal_lm(&mut self, y: Tensor, of: &ModelRef, span: Span) -> Result<Tensor> {
         let graph = &self.levels[0].graph;
         let live = phase::live(graph, y.node);
-        let mut calls: Vec<(Vec<NodeId>, Vec<(NodeId, ModelOutput)>)> = Vec::new();
+        let mut calls: Vec<Read> = Vec::new();
         for &node in &live {
             let Op::Model { model, output } = graph.op(node) else {
                 continue;
@@ -163,9 +169,12 @@ impl Elaborator<'_> {
                 continue;
             }
             let operands = graph.operands(node);
-            match calls.iter_mut().find(|(read, _)| *read == operands) {
-                Some((_, outputs)) => outputs.push((node, *output)),
-                None => calls.push((operands, vec![(node, *output)])),
+            match calls.iter_mut().find(|call| call.operands == operands) {
+                Some(call) => call.outputs.push((node, *output)),
+                None => calls.push(Read {
+                    operands,
+                    outputs: vec![(node, *output)],
+                }),
             }
         }
         if calls.is_empty() {
@@ -176,12 +185,12 @@ impl Elaborator<'_> {
         let parameter = self.parameter_dim(key, None, &name, span);
         let ty = Ty::new(Elem::Real, vec![parameter]);
         let mut whole: Option<Tensor> = None;
-        for (read, nodes) in calls {
+        for call in calls {
             let at = |node: NodeId| Tensor { level: 0, node };
-            let mut operands: Vec<Tensor> = read.into_iter().map(at).collect();
+            let mut operands: Vec<Tensor> = call.operands.into_iter().map(at).collect();
             let mut outputs: Vec<ModelOutput> = Vec::new();
             let mut adjoints: Vec<Tensor> = Vec::new();
-            for (node, output) in nodes {
+            for (node, output) in call.outputs {
                 let adjoint = self.ty(at(node)).clone();
                 let adjoint = self.push(Op::Grad, &[y, at(node)], adjoint, span)?;
                 let adjoint = self.cleared(adjoint, span)?;

@@ -47,8 +47,10 @@ impl Executor<'_> {
         let graph = self.graph;
         let mut afresh = self.clone();
         afresh.keep_given();
-        let mut numbers = Numbers::default();
-        numbers.found = afresh.statistics(node, host)?;
+        let mut numbers = Numbers {
+            found: afresh.statistics(node, host)?,
+            from: Vec::new(),
+        };
         for operand in graph.operands(node) {
             // A value that is only repeated is shown as it was.
             let mut from = operand;

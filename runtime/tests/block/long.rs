@@ -27,6 +27,9 @@ fn given(kind: Kind, names: &[(&str, &[f64])]) -> Inputs {
     inputs(&tensors)
 }
 
+/// The name of a loss, and its arguments by name.
+type Loss = (&'static str, Vec<(&'static str, &'static [f64])>);
+
 #[test]
 fn losses_of_whole_responses_keep_their_precision_in_f32() {
     let pairs: &[(&str, &[f64])] = &[
@@ -36,7 +39,7 @@ fn losses_of_whole_responses_keep_their_precision_in_f32() {
         ("ref_rejected_logp", REF_REJECTED),
     ];
     let with = |more: &[(&'static str, &'static [f64])]| [pairs, more].concat();
-    let losses: Vec<(&str, Vec<(&str, &[f64])>)> = vec![
+    let losses: Vec<Loss> = vec![
         ("loss.dpo", with(&[])),
         ("loss.ipo", with(&[])),
         ("loss.rpo", with(&[])),

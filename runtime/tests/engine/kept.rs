@@ -111,7 +111,7 @@ fn events(path: &Path) -> Vec<(u64, String, f32)> {
         for (start, end) in [(0, 8), (12, 12 + length)] {
             let sum = u32::from_le_bytes(rest[end..end + 4].try_into().unwrap());
             let own = crc32c(&rest[start..end]);
-            let masked = ((own >> 15) | (own << 17)).wrapping_add(0xa282_ead8);
+            let masked = own.rotate_right(15).wrapping_add(0xa282_ead8);
             assert_eq!(sum, masked);
         }
         rest = &rest[16 + length..];
