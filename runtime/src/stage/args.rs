@@ -4,6 +4,7 @@ use rlp_compiler::array::Elements;
 use rlp_compiler::graph::{DataRef, Draw, DrawArg, ModelRef};
 
 use crate::error::Fault;
+use crate::generate::Sampling;
 use crate::tensor::{Value, elements};
 
 /// The arguments of a draw, by name.
@@ -88,6 +89,17 @@ impl<'a> Args<'a> {
 
     pub(crate) fn whole(&self, name: &str) -> Result<i64, Fault> {
         Ok(self.number(name)? as i64)
+    }
+
+    /// How responses are drawn, `samples` to each prompt.
+    pub(crate) fn sampling(&self, samples: i64) -> Result<Sampling, Fault> {
+        Ok(Sampling {
+            samples,
+            max_tokens: self.whole("max_tokens")?,
+            temperature: self.number("temperature")?,
+            top_k: self.whole("top_k")?,
+            top_p: self.number("top_p")?,
+        })
     }
 
     fn broken(&self, name: &str) -> Fault {

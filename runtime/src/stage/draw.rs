@@ -12,7 +12,7 @@ use super::table;
 use crate::data::{Problem, Split, evaluation};
 use crate::error::{Fault, Result};
 use crate::executor::Drawn;
-use crate::generate::{End, Sampling, rollout};
+use crate::generate::{End, rollout};
 use crate::profile::{self, Label, Work};
 use crate::random::Purpose;
 use crate::tensor::{Kind, Tensor, TextArray, Value};
@@ -158,13 +158,7 @@ impl StageHost<'_> {
         }
         let policy = args.model("policy")?;
         let tokenizer = &self.world.tokenizer;
-        let sampling = Sampling {
-            samples,
-            max_tokens: args.whole("max_tokens")?,
-            temperature: args.number("temperature")?,
-            top_k: args.whole("top_k")?,
-            top_p: args.number("top_p")?,
-        };
+        let sampling = args.sampling(samples)?;
         let prompts = problems
             .iter()
             .map(|problem| tokenizer.prompt(&problem.prompt))

@@ -60,13 +60,7 @@ pub(super) fn draw(
     problems: &[Problem],
     stream: Stream,
 ) -> Result<Batch> {
-    let sampling = Sampling {
-        samples,
-        max_tokens: args.whole("max_tokens")?,
-        temperature: args.number("temperature")?,
-        top_k: args.whole("top_k")?,
-        top_p: args.number("top_p")?,
-    };
+    let sampling = args.sampling(samples)?;
     let greedy = sampling.temperature == 0.0;
     let temperature = if greedy { 1.0 } else { sampling.temperature };
     let logp = table
@@ -79,13 +73,13 @@ pub(super) fn draw(
         .map_err(|error| Fault::broken(format!("a table is of numbers: {error}")))?;
     let rows = problems.len() * samples as usize;
     let of_row = |row: usize| &problems[row / samples as usize];
+    let most = Sampling {
+        top_k: if greedy { 1 } else { sampling.top_k },
+        ..sampling
+    };
     let chosen: Vec<usize> = (0..rows)
         .map(|row| {
             let of_prompt = &logp[of_row(row).id as usize];
-            let most = Sampling {
-                top_k: if greedy { 1 } else { sampling.top_k },
-                ..sampling
-            };
             drawn_token(of_prompt, &most, stream.uniform(row as u64))
         })
         .collect();
