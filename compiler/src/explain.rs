@@ -168,6 +168,10 @@ pub const EXPLANATIONS: &[Explanation] = &[
         include_str!("explain/missing-setting.md"),
     ),
     page("missing-type", include_str!("explain/missing-type.md")),
+    page(
+        "moving-reference",
+        include_str!("explain/moving-reference.md"),
+    ),
     page("no-derivative", include_str!("explain/no-derivative.md")),
     page(
         "no-trained-parameter",
@@ -215,6 +219,7 @@ pub const EXPLANATIONS: &[Explanation] = &[
         include_str!("explain/shadowed-function.md"),
     ),
     page("sizes-disagree", include_str!("explain/sizes-disagree.md")),
+    page("swapped-sides", include_str!("explain/swapped-sides.md")),
     page("syntax", include_str!("explain/syntax.md")),
     page("too-deep", include_str!("explain/too-deep.md")),
     page("too-large", include_str!("explain/too-large.md")),

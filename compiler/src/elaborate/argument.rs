@@ -23,6 +23,8 @@ impl Elaborator<'_> {
         let mut given: Vec<Given> = vec![None; params.len()];
         let mut sound = true;
         let mut position = 0;
+        // A misspelt argument is reported as that, and not as missing too.
+        let mut meant: Vec<String> = Vec::new();
         for arg in args {
             let index = match &arg.name {
                 Some(name) => params.iter().position(|param| param.name.name == name.name),
@@ -33,7 +35,7 @@ impl Elaborator<'_> {
             };
             let place = arg.name.as_ref().map_or(arg.value.span, |name| name.span);
             let Some(index) = index else {
-                self.unknown_argument(definition, arg);
+                meant.extend(self.unknown_argument(definition, arg));
                 sound = false;
                 continue;
             };
@@ -52,7 +54,8 @@ impl Elaborator<'_> {
             }
         }
         for (param, value) in params.iter().zip(&given) {
-            if value.is_none() && param.default.is_none() && !(param.trainable) {
+            let is_meant = meant.contains(&param.name.name);
+            if value.is_none() && param.default.is_none() && !param.trainable && !is_meant {
                 let message = format!(
                     "`{}` needs the argument `{}`",
                     definition.name, param.name.name
@@ -68,16 +71,18 @@ impl Elaborator<'_> {
         if sound { Ok(given) } else { Err(Reported) }
     }
 
-    pub(crate) fn unknown_argument(&mut self, definition: &Definition, arg: &Arg) {
+    /// Reports an argument that the block does not have; the parameters that may be meant.
+    pub(crate) fn unknown_argument(&mut self, definition: &Definition, arg: &Arg) -> Vec<String> {
         let names: Vec<String> = definition
             .block
             .params
             .iter()
             .map(|param| param.name.name.clone())
             .collect();
+        let mut near: Vec<String> = Vec::new();
         let diagnostic = match &arg.name {
             Some(name) => {
-                let near: Vec<String> = nearest(&name.name, names.iter().map(String::as_str))
+                near = nearest(&name.name, names.iter().map(String::as_str))
                     .into_iter()
                     .map(str::to_string)
                     .collect();
@@ -102,6 +107,7 @@ impl Elaborator<'_> {
             }
         };
         self.report(diagnostic);
+        near
     }
 
     pub(crate) fn expected<T>(

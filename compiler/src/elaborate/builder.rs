@@ -8,6 +8,7 @@ use rlp_grammar::ast::Span;
 use crate::array::{Array, Elements};
 use crate::elaborate::assertion::Asserted;
 use crate::elaborate::kept::PlanDim;
+use crate::elaborate::role::Fixed;
 use crate::elaborate::value::Tensor;
 use crate::elaborate::{Elaborator, MAX_NODES, Result};
 use crate::eval;
@@ -38,6 +39,8 @@ pub(crate) struct Level {
     pub(crate) asserted: Vec<Asserted>,
     /// What users call nodes.
     pub(crate) names: Vec<(String, NodeId, Span)>,
+    /// Arguments of losses that should not move with what is trained.
+    pub(crate) fixed: Vec<Fixed>,
 }
 
 impl Elaborator<'_> {

@@ -204,6 +204,7 @@ impl Elaborator<'_> {
         }
         let places = self.bind_parameters(definition, given, &mut scope, span)?;
         self.sense_of_call(definition, &scope, span);
+        self.roles(definition, &scope, &places);
         let result = self.framed(definition, span, |this| {
             this.in_scope(scope, |this| this.block_body(definition, &places))
         })?;

@@ -6,7 +6,7 @@ use crate::diagnostic::{Diagnostic, nearest};
 use crate::elaborate::Elaborator;
 
 /// The names of all lints, as `@allow` takes them.
-pub(crate) const LINTS: [&str; 7] = [
+pub(crate) const LINTS: [&str; 9] = [
     "kl_k1_differentiated",
     "mean_of_means",
     "unused_reward",
@@ -14,6 +14,8 @@ pub(crate) const LINTS: [&str; 7] = [
     "unused_definition",
     "kl_counted_twice",
     "shadowed_function",
+    "moving_reference",
+    "swapped_sides",
 ];
 
 impl Elaborator<'_> {

@@ -37,6 +37,7 @@ mod operator;
 mod parameter;
 mod pipeline;
 mod random;
+mod role;
 mod scan;
 mod scope;
 mod sense;

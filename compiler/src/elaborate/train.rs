@@ -9,7 +9,7 @@ use crate::elaborate::made::MadeRef;
 use crate::elaborate::value::{Tensor, Value};
 use crate::elaborate::{Elaborator, Reported, Result};
 use crate::graph::{NodeId, Op};
-use crate::phase;
+use crate::phase::{self, Trained};
 use crate::plan::{ParameterGroup, RulePlan, TrainPlan};
 
 impl Elaborator<'_> {
@@ -175,6 +175,7 @@ impl Elaborator<'_> {
         self.sense_of_loss(loss, loss_span);
         self.trained_params(&networks, &mut plan)?;
         plan.outputs = self.outputs(&plan, loss_span)?;
+        self.sense_of_roles(plan.loss, &Trained::by([&plan]));
         Ok((plan, minibatch_span))
     }
 
