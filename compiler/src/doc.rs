@@ -39,6 +39,9 @@ pub struct ParamDoc {
     pub default: Option<String>,
     /// The comment on its line.
     pub note: Option<String>,
+    /// Whether it is a `param` of a transform, which is trained.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub trained: bool,
 }
 
 /// The blocks of a file, in its order, as far as it can be read.
@@ -72,6 +75,7 @@ fn document(block: &Block, path: &str, text: &str) -> BlockDoc {
         ty: param.ty.as_ref().map(|ty| written(ty.span)),
         default: param.default.as_ref().map(|value| default(value.span)),
         note: param.note.as_ref().map(|note| note.trim().to_string()),
+        trained: param.trainable,
     };
     BlockDoc {
         name: block.name.name.clone(),
@@ -111,6 +115,7 @@ fn fields(
             ty: Some(written(ty.span)),
             default: None,
             note: note.map(|note| note.trim().to_string()),
+            trained: false,
         }]
     });
     documented.collect()
@@ -174,9 +179,10 @@ impl ParamDoc {
             .default
             .as_ref()
             .map_or(String::new(), |default| format!(" = {default}"));
+        let word = if self.trained { "param " } else { "" };
         let (name, ty) = match &self.ty {
-            Some(ty) => (format!("{}:", self.name), format!("{ty}{default},")),
-            None => (format!("{}{default},", self.name), String::new()),
+            Some(ty) => (format!("{word}{}:", self.name), format!("{ty}{default},")),
+            None => (format!("{word}{}{default},", self.name), String::new()),
         };
         [
             name,

@@ -17,7 +17,7 @@ pub enum Phase {
     Minibatch,
 }
 
-/// The models and the trainable tensors that some `train` clause of a stage updates, by their index in the plan.
+/// The models whose outputs, and the trainable tensors that, some `train` clause of a stage changes, by their index in the plan.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Trained {
     pub models: BTreeSet<usize>,
@@ -28,7 +28,7 @@ impl Trained {
     pub fn by<'t>(trains: impl IntoIterator<Item = &'t TrainPlan>) -> Trained {
         let mut trained = Trained::default();
         for train in trains {
-            trained.models.extend(&train.targets);
+            trained.models.extend(&train.moved);
             trained.tensors.extend(&train.tensors);
         }
         trained

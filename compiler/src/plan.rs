@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rlp_grammar::ast::Span;
 
 use crate::array::Array;
-use crate::graph::{Graph, NodeId};
+use crate::graph::{Graph, ModelRef, NodeId};
 use crate::phase::Phase;
 use crate::ty::{Elem, Ty};
 
@@ -16,6 +16,8 @@ pub struct Plan {
     /// Every setting (`param`) with its resolved value, in order of declaration.
     pub settings: Vec<(String, Array)>,
     pub models: Vec<Resource>,
+    /// Those of the models that are others seen through a transform, in the order of the models.
+    pub transforms: Vec<TransformPlan>,
     pub data: Vec<Resource>,
     /// Tensors that are made before the run: trainable ones, those of models written in `.rlp`, and those of data sources.
     pub tensors: Vec<TensorPlan>,
@@ -77,6 +79,35 @@ pub enum ResourceArg {
     Model(usize),
 }
 
+/// A model whose weights are those of another one seen through a transform.
+#[derive(Clone, Debug)]
+pub struct TransformPlan {
+    /// Index of the model that it makes, which comes after its base.
+    pub model: usize,
+    /// What it is applied to: a model, or a copy of one that is taken when the first stage that reads it starts.
+    pub base: ModelRef,
+    /// The transform with constants for its arguments. Its inputs are `weight`, the `param`s and the states, and the first
+    /// result is what the weight becomes.
+    pub block: BlockPlan,
+    /// The names of the inputs that are trained, in the order of the signature.
+    pub params: Vec<String>,
+    pub on: ParameterGroup,
+    /// Which of those are left as they are.
+    pub except: Option<Except>,
+    /// A folder in the layout of PEFT, in which the `param`s are read.
+    pub from: Option<String>,
+    pub span: Span,
+}
+
+/// Weights that a transform leaves out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Except {
+    /// The last of those selected.
+    Last,
+    /// Those whose name matches.
+    Named(String),
+}
+
 #[derive(Clone, Debug)]
 pub struct StagePlan {
     pub name: String,
@@ -98,6 +129,8 @@ pub struct StagePlan {
 pub struct TrainPlan {
     /// Indices of the models whose parameters are updated.
     pub targets: Vec<usize>,
+    /// These and the models that are seen through transforms of them, ascending: all whose outputs change with an update.
+    pub moved: Vec<usize>,
     /// Indices of the tensors that are updated.
     pub tensors: Vec<usize>,
     /// The scalar that is minimised.
@@ -194,6 +227,8 @@ pub struct BlockPlan {
     pub graph: Graph,
     pub inputs: Vec<InputPlan>,
     pub results: Vec<ResultPlan>,
+    /// Dimensions whose size follows from that of others, as `row / rank`, and the node that computes it.
+    pub sizes: Vec<(crate::ty::DimId, NodeId)>,
 }
 
 impl BlockPlan {
@@ -236,7 +271,7 @@ pub struct InputPlan {
     /// A dimension named `..` stands for any number of further axes of the tensor, flattened into one.
     pub axes: Vec<crate::ty::DimId>,
     pub default: Option<Array>,
-    /// For a state: its value if none is given, a node that may read the other inputs.
+    /// For a state, and a `param` of a transform: its value if none is given, a node that may read the other inputs.
     pub initial: Option<NodeId>,
 }
 

@@ -20,6 +20,7 @@ use crate::executor::{Executor, NoHost, Steps};
 use crate::extent::Extents;
 use crate::tensor::{Device, Tensor, Value, gradients, without_gradient};
 use crate::torch::{Context, axis};
+use crate::transform::size_dimensions;
 use bind::{Bound, bind, missing, precision};
 pub use inputs::{Content, Inputs};
 pub use output::{to_json, write};
@@ -237,6 +238,7 @@ impl<'a> Evaluation<'a> {
     ) -> Result<Executor<'g>> {
         let mut executor = Executor::fused(&plan.graph, self.context, steps);
         self.bound.give(plan, &mut executor, leaves)?;
+        size_dimensions(plan, &mut executor)?;
         for (input, value) in plan.inputs.iter().zip(&self.bound.values) {
             if value.is_none() {
                 let initial = input.initial.ok_or_else(|| missing(input, self.inputs))?;

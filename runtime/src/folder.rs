@@ -225,8 +225,25 @@ impl RunFolder {
         };
         for (name, tensors) in world.weights() {
             let model = world.models.iter().find(|model| model.name == name);
+            if let Some(own) = model.and_then(|model| model.transformed.as_deref()) {
+                let of = &world.models[own.base()];
+                let base = of
+                    .folder
+                    .as_ref()
+                    .map_or(of.name.clone(), |own| own.display().to_string());
+                pretrained::save_adapter(own, &base, &folder.join(format!("{name}-adapter")))?;
+            }
             if let Some((model, from)) = model.and_then(|own| Some((own, own.folder.as_ref()?))) {
                 pretrained::save(&model.network, from, &folder.join(&name))?;
+                continue;
+            }
+            let merged = model.filter(|own| own.transformed.is_some());
+            if let Some(model) = merged {
+                let own = model.network.parameters().iter();
+                write(
+                    &name,
+                    own.map(|own| (own.name.as_str(), &own.value)).collect(),
+                )?;
                 continue;
             }
             let tensors = tensors.iter().map(|(own, value)| (own.as_str(), value));

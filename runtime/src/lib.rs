@@ -37,4 +37,5 @@ mod text;
 pub mod tokenizer;
 pub mod torch;
 pub mod trainable;
+mod transform;
 mod watchdog;

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use rlp_compiler::array::Elements;
-use rlp_compiler::graph::{ModelOutput, ModelRef, Op};
-use rlp_compiler::plan::{Plan, Resource, ResourceArg};
+use rlp_compiler::graph::{DrawArg, Graph, ModelOutput, ModelRef, Op};
+use rlp_compiler::plan::{Plan, Resource, ResourceArg, StagePlan};
 
 use crate::data::{
     Arithmetic, ChainSum, Columns, Letters, LettersAfter, LettersPeak, Mixture, Rows, RunningSum,
@@ -18,9 +18,11 @@ use crate::model::{CausalLm, CausalLmConfig};
 use crate::pretrained::{Pretrained, Prompting};
 use crate::random::{Purpose, Stream};
 use crate::state::{Archive, replace};
-use crate::tensor::{Device, Kind};
+use crate::tensor::{Device, Kind, without_gradient};
 use crate::tokenizer::Tokenizer;
+use crate::torch::Context;
 use crate::trainable::{self, Trainable};
+use crate::transform::Transformed;
 
 /// Everything that stages share.
 pub struct World {
@@ -46,6 +48,8 @@ pub struct Model {
     pub network: CausalLm,
     /// Where it was read from, if it is a pretrained one.
     pub(crate) folder: Option<PathBuf>,
+    /// What it is of another one, if it is one seen through a transform.
+    pub(crate) transformed: Option<Box<Transformed>>,
 }
 
 impl World {
@@ -61,6 +65,23 @@ impl World {
                 device,
                 is_trained: is_trained(plan, index),
             };
+            if resource.block == "apply" {
+                let context = Context {
+                    kind,
+                    device,
+                    seed: making.seed,
+                    step: 1,
+                    steps: 1,
+                };
+                let mut model = without_gradient(|| {
+                    Transformed::open(plan, resource, index, &models, context)
+                })?;
+                if reads_value(plan, index) {
+                    model.add_value_head();
+                }
+                models.push(model);
+                continue;
+            }
             let opened = open_model(resource, making).and_then(|(model, own)| {
                 if let (Some(tokenizer), Some(first)) = (&tokenizer, models.first())
                     && *tokenizer != own
@@ -76,7 +97,7 @@ impl World {
                 opened.map_err(|fault| RunError::from(fault).at_span(resource.span))?;
             tokenizer.get_or_insert(own);
             if resource.block == "model.value_lm" || reads_value(plan, index) {
-                model.network.add_value_head();
+                model.add_value_head();
             }
             models.push(model);
         }
@@ -168,6 +189,30 @@ fn reads_value(plan: &Plan, index: usize) -> bool {
         .any(|stage| stage.graph.ids().any(|id| reads(stage.graph.op(id))))
 }
 
+/// Whether a stage reads a model, or one that is seen through transforms of it.
+pub(crate) fn reads(plan: &Plan, stage: &StagePlan, model: usize) -> bool {
+    let mut refs = model_refs(&stage.graph).into_iter();
+    let mut above = plan.transforms.iter();
+    refs.any(|own| own.model == model)
+        || above.any(|own| own.base.model == model && reads(plan, stage, own.model))
+}
+
+/// The models that the graph of a stage names.
+pub(crate) fn model_refs(graph: &Graph) -> Vec<&ModelRef> {
+    let mut refs = Vec::new();
+    for id in graph.ids() {
+        if let Op::Model { model, .. } | Op::Backward { model, .. } = graph.op(id) {
+            refs.push(model);
+        }
+    }
+    for (_, arg) in graph.draws.iter().flat_map(|draw| &draw.args) {
+        if let DrawArg::Model(model) = arg {
+            refs.push(model);
+        }
+    }
+    refs
+}
+
 fn is_trained(plan: &Plan, index: usize) -> bool {
     let mut trains = plan.stages.iter().flat_map(|stage| &stage.trains);
     trains.any(|train| train.targets.contains(&index))
@@ -235,6 +280,7 @@ fn open_model(resource: &Resource, making: Making) -> Result<(Model, Tokenizer),
             name,
             network,
             folder,
+            transformed: None,
         },
         tokenizer,
     ))

@@ -50,6 +50,7 @@ pub(crate) use carried::Carried;
 use clause::Clause;
 pub(crate) use gradient::Gradient;
 pub(crate) use host::StageHost;
+pub(crate) use named::matches as matches_name;
 use steady::Steady;
 pub(crate) use update::Optimizer;
 use vitals::Score;
@@ -77,6 +78,9 @@ pub(crate) fn run_stage(
     saved: Option<Archive>,
     watch: &mut dyn Watch,
 ) -> Result<ControlFlow<(), u64>> {
+    if saved.is_none() {
+        world.enter(limits.number)?;
+    }
     let graph = open(&plan.graph, world);
     let mut stage = Stage::new(plan, &graph, limits, world, carried)?;
     let done = match saved {
@@ -119,7 +123,11 @@ fn open(graph: &Graph, world: &World) -> Graph {
     let mut graph = graph.clone();
     for id in graph.ids() {
         if let (Op::Backward { model, .. }, &[dim]) = (graph.op(id), graph.ty(id).dims.as_slice()) {
-            let parameters = world.models[model.model].network.parameters().iter();
+            let own = &world.models[model.model];
+            let parameters = match model.frozen {
+                Some(_) => own.network.parameters().iter(),
+                None => own.parameters().iter(),
+            };
             let count: usize = parameters.map(|own| own.value.numel()).sum();
             graph.dims.get_mut(dim).size = Some(count as u64);
         }

@@ -152,7 +152,11 @@ impl World {
         let models = models.iter().map(|model| {
             let parameters = model.network.parameters().iter();
             let own = parameters.map(|own| (own.name.clone(), own.value.shallow_clone()));
-            (model.name.clone(), own.collect())
+            let own = match &model.transformed {
+                Some(transformed) => transformed.saved(),
+                None => own.collect(),
+            };
+            (model.name.clone(), own)
         });
         let mut weights: Vec<(String, Named)> = models.collect();
         for tensor in tensors.iter().filter(|tensor| tensor.is_weight()) {
@@ -175,6 +179,12 @@ impl World {
         for model in &mut self.models {
             let own = weights.get_mut(&model.name);
             let own = own.ok_or_else(|| missing(&model.name))?;
+            if let Some(transformed) = &mut model.transformed {
+                transformed
+                    .restore(own, device)
+                    .map_err(|fault| unfit(&model.name, fault))?;
+                continue;
+            }
             for parameter in model.network.parameters_mut() {
                 replace(&mut parameter.value, own.remove(&parameter.name), device)
                     .map_err(|fault| unfit(&parameter.name, fault))?;
@@ -186,7 +196,8 @@ impl World {
             replace(&mut tensor.value, own.remove(&tensor.name), device)
                 .map_err(|fault| unfit(&tensor.full_name(), fault))?;
         }
-        Ok(())
+        let models: Vec<usize> = (0..self.models.len()).collect();
+        self.merge(&models).map_err(|error| error.fault)
     }
 }
 

@@ -1,6 +1,8 @@
 //! The engine as an executable; a test of it makes `cargo test --workspace` build it beside `rlpc`.
 #![allow(clippy::unwrap_used)]
 
+#[path = "engine/adapter.rs"]
+mod adapter;
 #[path = "engine/bench.rs"]
 mod bench;
 #[path = "engine/explain.rs"]

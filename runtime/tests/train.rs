@@ -19,3 +19,5 @@ mod small;
 mod stages;
 #[path = "train/trainable.rs"]
 mod trainable;
+#[path = "train/transforms.rs"]
+mod transforms;

@@ -1,7 +1,8 @@
 """Tiny models of every family that is read, with random weights, and what `transformers` says of them.
 
     models.py make FOLDER [--all] [--seed N]   a folder for each model below FOLDER; --all makes further variants
-    models.py check FOLDER                     what was saved below FOLDER against what should have been, bit for bit
+    models.py check FOLDER                     what was saved below FOLDER against what should have been, bit for bit; and
+                                               adapters, with `peft`, against the models that they were merged into
 
 Runs in the environment of benches/peers, which it makes if it is not there. `cargo xtask transformers` calls both.
 """
@@ -111,6 +112,7 @@ def make(folder, everything, seed):
                 out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=20, do_sample=False)
                 greedy.append(out[0, ids.shape[1]:].tolist())
         save_file({"tokens": tokens, "logits": logits.contiguous()}, to / "reference.safetensors")
+        adapter(model, to / "adapter")
 
         def chats(*before):
             # The date that the template has where it is told none, since a run must repeat.
@@ -128,6 +130,51 @@ def make(folder, everything, seed):
             "written": [words.decode(tokens, skip_special_tokens=True) for tokens in greedy],
         }
         (to / "reference.json").write_text(json.dumps(reference, ensure_ascii=False, indent=1) + "\n")
+
+
+def adapter(model, to):
+    """An adapter of all matrices, as `peft` makes and saves it, with random weights."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    modules = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+    tuned = get_peft_model(model, LoraConfig(r=4, lora_alpha=8, target_modules=modules, task_type="CAUSAL_LM"))
+    with torch.no_grad():
+        for name, parameter in tuned.named_parameters():
+            if "lora_" in name:
+                parameter.copy_(0.3 * torch.randn_like(parameter))
+    tuned.save_pretrained(to)
+    tuned.unload()
+
+
+def check_adapters(folder):
+    """`peft` puts each adapter on its model: logits to 1e-4 of the merged one's, its merged weights; those of `peft` came back."""
+    import torch
+    from peft import PeftModel
+    from safetensors.torch import load_file
+    from transformers import AutoModelForCausalLM
+
+    saved = sorted(path for path in folder.iterdir() if (path / "adapter").exists())
+    for path in saved:
+        base = folder.parents[1] / "models" / path.name
+        tokens = load_file(base / "reference.safetensors")["tokens"]
+        for adapter, merged in [("adapter", "merged"), ("again", "again_merged")]:
+            tuned = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), path / adapter).eval()
+            ours = AutoModelForCausalLM.from_pretrained(path / merged).eval()
+            is_bf16 = ours.dtype == torch.bfloat16
+            with torch.no_grad():
+                gap = (tuned(tokens).logits - ours(tokens).logits).abs().max().item()
+            assert gap < (0.2 if is_bf16 else 1e-4), f"{path.name}: {adapter}: logits differ by {gap}"
+            weights = dict(tuned.merge_and_unload().state_dict())
+            for name, value in ours.state_dict().items():
+                gap = (weights[name].float() - value.float()).abs().max().item()
+                assert gap <= (2e-2 if is_bf16 else 1e-6), f"{path.name}: {adapter}: {name} differs by {gap}"
+        made, again = (load_file(of / "adapter_model.safetensors") for of in (base / "adapter", path / "again"))
+        assert made.keys() == again.keys(), f"{path.name}: {made.keys() ^ again.keys()}"
+        for name, value in made.items():
+            assert torch.equal(value.float(), again[name].float()), f"{path.name}: {name} is not as `peft` wrote it"
+    assert saved, f"no adapter was saved below {folder}"
+    print(f"{len(saved)} adapters passed, 0 failed")
 
 
 def check(folder):
@@ -153,6 +200,7 @@ def check(folder):
         assert len(AutoTokenizer.from_pretrained(path)) > 0
     assert saved, f"nothing was saved below {folder}"
     print(f"{len(saved)} passed, 0 failed")
+    check_adapters(folder / "adapters")
 
 
 def main():

@@ -16,7 +16,15 @@ pub(crate) fn compare(checkout: &Path) -> Result<(), String> {
         fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     }
     script(checkout, &["make", "--all", "--seed", "1"], &models)?;
-    let mut test = super::command(checkout, &["test", "--workspace", "--test", "pretrained"]);
+    let tests = [
+        "test",
+        "--workspace",
+        "--test",
+        "pretrained",
+        "--test",
+        "engine",
+    ];
+    let mut test = super::command(checkout, &tests);
     test.args(["models_made_anew", "--", "--ignored"])
         .env("RLPC_MODELS", &models)
         .env("RLPC_SAVED", &saved);

@@ -12,7 +12,7 @@ use crate::graph::Op;
 use crate::plan::{BlockPlan, InputPlan, ResultPlan};
 use crate::ty::{Dim, DimId, Elem, Ty, is_ragged_name};
 use rlp_grammar::ast::{DimExpr, Expr, Param, Span, TypeExpr, TypeKind};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
 impl Elaborator<'_> {
@@ -62,6 +62,7 @@ impl Elaborator<'_> {
         fixed: &[(String, Array)],
     ) -> Result<BlockPlan> {
         let outer_states = std::mem::take(&mut self.alone_states);
+        let outer_sizes = std::mem::take(&mut self.alone_sizes);
         let outer_update = self.update.take();
         let outer_allows = std::mem::take(&mut self.allows);
         let outer_inputs = std::mem::replace(&mut self.states_are_inputs, false);
@@ -74,12 +75,14 @@ impl Elaborator<'_> {
         self.allows = outer_allows;
         self.update = outer_update;
         self.alone_states = outer_states;
+        let sizes = std::mem::replace(&mut self.alone_sizes, outer_sizes);
         let (inputs, results) = plan?;
         Ok(BlockPlan {
             name: definition.name.clone(),
             graph: level.finish(),
             inputs,
             results,
+            sizes,
         })
     }
 
@@ -95,7 +98,10 @@ impl Elaborator<'_> {
         if definition.kind() == "optimizer" {
             inputs.extend(self.optimizer_inputs(definition)?);
         }
-        for param in &block.params {
+        // What is trained may be sized by arguments, and start from them.
+        let (trained, given): (Vec<&Param>, Vec<&Param>) =
+            block.params.iter().partition(|param| param.trainable);
+        for param in given.into_iter().chain(trained) {
             match self.alone_param(definition, param, fixed) {
                 Ok(input) => inputs.extend(input),
                 Err(Reported) => {
@@ -142,6 +148,7 @@ impl Elaborator<'_> {
             | Value::Source(_)
             | Value::Method(_)
             | Value::Rule(_)
+            | Value::Transform(_)
             | Value::List(_)
             | Value::Noise(_)
             | Value::Lambda(_)
@@ -221,6 +228,9 @@ impl Elaborator<'_> {
             self.scope.bind(&param.name.name, Value::Poison, span);
             return Ok(None);
         };
+        if param.trainable {
+            return self.alone_trained(definition, param, elem, dims).map(Some);
+        }
         let default = match &param.default {
             Some(expr) => self.default_value(definition, expr, elem, dims)?,
             None => None,
@@ -319,10 +329,13 @@ impl Elaborator<'_> {
                 DimExpr::Dim { name, size } => match self.scope.dims.get(&name.name) {
                     Some(&id) => id,
                     None => {
+                        let mut open = None;
                         let size = match size {
                             Some(size) => {
                                 let tensor = self.expr_tensor(size)?;
-                                self.static_number(tensor).map(|size| size as u64)
+                                let known = self.static_number(tensor);
+                                open = known.is_none().then_some(tensor.node);
+                                known.map(|size| size as u64)
                             }
                             None => None,
                         };
@@ -337,6 +350,7 @@ impl Elaborator<'_> {
                                 size,
                             })
                         };
+                        self.alone_sizes.extend(open.map(|node| (id, node)));
                         self.scope.dims.insert(name.name.clone(), id);
                         id
                     }
@@ -378,6 +392,12 @@ impl Elaborator<'_> {
     pub(crate) fn check_kind(&mut self, definition: &Rc<Definition>) -> Result<()> {
         let block = &definition.block;
         let Some(result) = &block.result else {
+            if definition.kind() == "transform" {
+                let message = format!("`{}` does not say what a weight becomes", definition.name);
+                let diagnostic = Diagnostic::error("kind-result", block.head, message)
+                    .help("(weight: real[row, col]) -> real[row, col]");
+                return Err(self.report(diagnostic));
+            }
             return Ok(());
         };
         let is_number = |ty: &TypeKind| matches!(ty, TypeKind::Named { name, dims } if name.name == "real" && dims.is_empty());
@@ -393,6 +413,14 @@ impl Elaborator<'_> {
                 name.name == "real" && !dims.is_empty(),
             ),
             ("reward" | "advantage", _) => ("`real` over the sampled dimensions", false),
+            ("transform", ty) => {
+                let weight = block.params.iter().find(|own| own.name.name == "weight");
+                let weight = weight.and_then(|own| own.ty.as_ref());
+                (
+                    "`real` over the dimensions of its parameter `weight`",
+                    weight.is_some_and(|weight| is_over_the_same(&weight.kind, ty)),
+                )
+            }
             _ => return Ok(()),
         };
         if right {
@@ -407,6 +435,21 @@ impl Elaborator<'_> {
             .label(block.kind.span, format!("a {}", definition.kind()));
         Err(self.report(diagnostic))
     }
+}
+
+/// Whether two types are both `real` over the same dimensions, at least one.
+fn is_over_the_same(one: &TypeKind, other: &TypeKind) -> bool {
+    let names = |ty: &TypeKind| match ty {
+        TypeKind::Named { name, dims } if name.name == "real" => {
+            let name = |dim: &DimExpr| match dim {
+                DimExpr::Dim { name, .. } => name.name.clone(),
+                DimExpr::Rest(_) => "..".to_string(),
+            };
+            Some(dims.iter().map(name).collect::<BTreeSet<String>>())
+        }
+        TypeKind::Named { .. } | TypeKind::Record(_) | TypeKind::Like { .. } => None,
+    };
+    names(one).is_some_and(|dims| !dims.is_empty()) && names(one) == names(other)
 }
 
 fn dim_span(dim: &DimExpr) -> Span {

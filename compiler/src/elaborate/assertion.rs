@@ -200,6 +200,7 @@ impl Elaborator<'_> {
                 | Value::Source(_)
                 | Value::Method(_)
                 | Value::Rule(_)
+                | Value::Transform(_)
                 | Value::List(_)
                 | Value::Noise(_)
                 | Value::Lambda(_)

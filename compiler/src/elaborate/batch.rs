@@ -17,12 +17,14 @@ impl Elaborator<'_> {
         let is_output = |node: NodeId, target: &Trained| -> bool {
             target.reads(graph.op(node)) && !matches!(graph.op(node), Op::Backward { .. })
         };
-        let one = |models: Option<usize>, tensors: Option<usize>| Trained {
-            models: models.into_iter().collect(),
-            tensors: tensors.into_iter().collect(),
-        };
-        let models = plan.targets.iter().map(|&target| one(Some(target), None));
-        let tensors = plan.tensors.iter().map(|&target| one(None, Some(target)));
+        let models = plan.targets.iter().map(|&target| Trained {
+            models: self.moved_by(&[target]).into_iter().collect(),
+            tensors: BTreeSet::new(),
+        });
+        let tensors = plan.tensors.iter().map(|&target| Trained {
+            models: BTreeSet::new(),
+            tensors: BTreeSet::from([target]),
+        });
         let mut outputs = Vec::new();
         let mut missing = None;
         for target in models.chain(tensors) {
@@ -37,6 +39,7 @@ impl Elaborator<'_> {
             outputs.extend(reached);
         }
         outputs.sort_unstable();
+        outputs.dedup();
         let Some(target) = missing else {
             for node in phase::between(graph, &live, &outputs) {
                 if let Err(why) = crate::pass::has_derivative(graph.op(node)) {

@@ -155,6 +155,7 @@ impl Elaborator<'_> {
             | "matches" | "captures" | "replace" | "occurrences" | "edit_distance"
             | "repetition" => self.text_function(name, &bound),
             "logp" | "entropy" | "value" | "logits" | "hidden" => self.model_call(name, &bound),
+            "apply" => self.apply_transform(&bound),
             "frozen" => self.frozen(&bound),
             "held_out" => self.held_out(&bound),
             "memory" => self.error(

@@ -10,6 +10,7 @@ use crate::elaborate::expr::quoted;
 use crate::elaborate::library::Definition;
 use crate::elaborate::scope::Scope;
 use crate::elaborate::trainable::is_vector;
+use crate::elaborate::transform::gives_weight;
 use crate::elaborate::value::{Lambda, Record, Value};
 use crate::elaborate::{
     Elaborator, Frame, MAX_CALLS, MAX_CANDIDATES, Mode, Reported, Result, builtin,
@@ -158,6 +159,9 @@ impl Elaborator<'_> {
         args: &[Arg],
         span: Span,
     ) -> Result<Value> {
+        if definition.kind() == "transform" && !gives_weight(args) {
+            return self.transform(definition, args, span);
+        }
         // `step` and `steps` may be given to a schedule by name, where they are not its parameters.
         let is_schedule = definition.kind() == "schedule";
         let counter = |arg: &Arg| {
@@ -193,13 +197,7 @@ impl Elaborator<'_> {
             }
             "model" | "data" => return self.make(definition, given, span),
             "sampler" if definition.block.native => return self.draw(definition, given, span),
-            "transform" => {
-                return self.error(
-                    "not-supported-yet",
-                    span,
-                    "transforms of weights are not supported yet",
-                );
-            }
+            "transform" => self.refuse_without_params(definition, &given, span)?,
             _ => {}
         }
         let places = self.bind_parameters(definition, given, &mut scope, span)?;

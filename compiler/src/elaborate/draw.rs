@@ -40,7 +40,9 @@ impl Elaborator<'_> {
                 continue;
             };
             let arg = match value {
-                Value::Model(model) if self.models[model.model].block == "model.value_lm" => {
+                Value::Model(model)
+                    if self.models[self.root_of(model.model)].block == "model.value_lm" =>
+                {
                     let place = places.get(&name).copied().unwrap_or(span);
                     let message = "a model of values writes nothing that could be drawn";
                     return self.error("type-mismatch", place, message);
@@ -361,6 +363,7 @@ pub(crate) fn flatten(record: &Record, prefix: &str, each: &mut dyn FnMut(String
             | Value::Source(_)
             | Value::Method(_)
             | Value::Rule(_)
+            | Value::Transform(_)
             | Value::List(_)
             | Value::Noise(_)
             | Value::Lambda(_)

@@ -83,6 +83,7 @@ impl Elaborator<'_> {
             Value::Record(_)
             | Value::Method(_)
             | Value::Rule(_)
+            | Value::Transform(_)
             | Value::List(_)
             | Value::Noise(_)
             | Value::Lambda(_) => {
@@ -147,6 +148,7 @@ impl Elaborator<'_> {
             Value::Poison => Err(Reported),
             Value::Method(_)
             | Value::Rule(_)
+            | Value::Transform(_)
             | Value::List(_)
             | Value::Noise(_)
             | Value::Lambda(_) => {
@@ -347,6 +349,7 @@ impl Elaborator<'_> {
             | Value::Data(_)
             | Value::Method(_)
             | Value::Rule(_)
+            | Value::Transform(_)
             | Value::List(_)
             | Value::Noise(_)
             | Value::Lambda(_)

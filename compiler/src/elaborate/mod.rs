@@ -50,6 +50,7 @@ mod test;
 mod text;
 mod train;
 mod trainable;
+mod transform;
 mod unused;
 mod update;
 mod value;
@@ -69,10 +70,11 @@ use crate::elaborate::scope::Scope;
 use crate::elaborate::taken::Taken;
 use crate::elaborate::update::Update;
 use crate::elaborate::value::Tensor;
-use crate::graph::CallId;
-use crate::plan::{Resource, TensorPlan};
+use crate::graph::{CallId, NodeId};
+use crate::plan::{Resource, TensorPlan, TransformPlan};
 use crate::program::Settings;
 use crate::source::Sources;
+use crate::ty::DimId;
 
 pub use builtin::{BUILTINS, Builtin};
 
@@ -136,6 +138,7 @@ pub(crate) struct Elaborator<'s> {
     /// Blocks that were elaborated by themselves: whether they are sound.
     checked: HashMap<String, bool>,
     models: Vec<Resource>,
+    transforms: Vec<TransformPlan>,
     data: Vec<Resource>,
     tensors: Vec<TensorPlan>,
     /// Models and data sources that are blocks of `.rlp`.
@@ -148,6 +151,8 @@ pub(crate) struct Elaborator<'s> {
     states_are_inputs: bool,
     /// The states of a block that is elaborated by itself, with their next values.
     alone_states: Vec<(BlockState, Tensor)>,
+    /// The dimensions of its signature whose size follows from that of others.
+    alone_sizes: Vec<(DimId, NodeId)>,
     settings: Settings,
     /// The conditions of the branches around what is being elaborated.
     taken: Vec<Taken>,
@@ -167,6 +172,7 @@ impl<'s> Elaborator<'s> {
             frames: Vec::new(),
             checked: HashMap::new(),
             models: Vec::new(),
+            transforms: Vec::new(),
             data: Vec::new(),
             tensors: Vec::new(),
             made: Vec::new(),
@@ -174,6 +180,7 @@ impl<'s> Elaborator<'s> {
             update: None,
             states_are_inputs: false,
             alone_states: Vec::new(),
+            alone_sizes: Vec::new(),
             settings,
             taken: Vec::new(),
         }

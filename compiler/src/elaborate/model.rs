@@ -41,7 +41,8 @@ impl Elaborator<'_> {
             return self.call_method(&method, &[argument], bound.span);
         }
         let model = self.model_argument(bound)?;
-        if name != "value" && self.models[model.model].block == "model.value_lm" {
+        let root = self.root_of(model.model);
+        if name != "value" && self.models[root].block == "model.value_lm" {
             let message =
                 format!("`model.value_lm` has values and nothing else: it has no `{name}`");
             let diagnostic = Diagnostic::error("type-mismatch", bound.span, message)
@@ -115,10 +116,10 @@ impl Elaborator<'_> {
             ],
         };
         for &(name, argument, what) in fresh {
-            let size = self.resource_number(model.model, argument);
-            let origin = format!("{what} of `{}`", self.models[model.model].name);
+            let size = self.resource_number(root, argument);
+            let origin = format!("{what} of `{}`", self.models[root].name);
             let dim = self.model_dim(
-                model.model,
+                root,
                 Dim {
                     name: name.to_string(),
                     origin,
@@ -140,7 +141,7 @@ impl Elaborator<'_> {
         Ok(Value::Tensor(value))
     }
 
-    /// One `vocab` for each model, so that the logits of a policy and of its frozen copy agree; one `layer` and `feature`.
+    /// One `vocab` for each model, so that the logits of a policy, of its frozen copy and of it under a transform agree; one `layer` and `feature`.
     fn model_dim(&mut self, model: usize, dim: Dim) -> crate::ty::DimId {
         let key = (crate::ty::DimId(u32::MAX - model as u32), dim.name.clone());
         if let Some(&known) = self.levels[0].renamed.get(&key) {

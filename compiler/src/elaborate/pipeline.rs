@@ -28,6 +28,7 @@ impl Elaborator<'_> {
     pub(crate) fn pipeline(&mut self, pipeline: &Pipeline, file: SourceId) -> Plan {
         let before = self.error_count();
         self.models.clear();
+        self.transforms.clear();
         self.data.clear();
         self.tensors.clear();
         self.made.clear();
@@ -60,6 +61,7 @@ impl Elaborator<'_> {
             }
             self.allows.truncate(allows);
         }
+        self.refuse_nameless();
         if names.is_empty() {
             let message = format!(
                 "the pipeline `{}` has no stage: nothing would run",
@@ -78,6 +80,7 @@ impl Elaborator<'_> {
             name: pipeline.name.name.clone(),
             settings,
             models: std::mem::take(&mut self.models),
+            transforms: std::mem::take(&mut self.transforms),
             data: std::mem::take(&mut self.data),
             tensors: std::mem::take(&mut self.tensors),
             stages,

@@ -147,7 +147,7 @@ impl Elaborator<'_> {
         });
         if let (Some(tokens), Some(model)) = (known("max_tokens"), model)
             && let Some(positions) = self
-                .resource_number(model, "positions")
+                .resource_number(self.root_of(model), "positions")
                 .filter(|&positions| positions > 0.0)
             && tokens >= positions
         {

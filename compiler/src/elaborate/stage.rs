@@ -115,6 +115,7 @@ impl Elaborator<'_> {
                 .flatten();
             if let Some(value) = &value {
                 self.name_record(value, &pending.name.name, pending.name.span);
+                self.name_transformed(value, &pending.name.name, &name.name);
             }
             self.allows.truncate(kept);
             made.push(Made {

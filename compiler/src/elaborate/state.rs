@@ -42,6 +42,10 @@ impl Elaborator<'_> {
         };
         let state_ty = self.ty(initial).clone();
         let old = match self.mode {
+            // What a weight was at first is the weight that is given.
+            _ if self.is_called_transform() => {
+                self.push(Op::StopGrad, &[initial], state_ty, name.span)?
+            }
             Mode::Pipeline if self.update.is_none() => {
                 let index = self.levels[0].graph.states.len();
                 let old = self.push(Op::State(index), &[], state_ty.clone(), name.span)?;
@@ -166,6 +170,9 @@ impl Elaborator<'_> {
     }
 
     pub(crate) fn finish_states(&mut self, states: Vec<BlockState>) -> Result<()> {
+        if self.is_called_transform() {
+            return Ok(());
+        }
         for state in states {
             let next = state.next.unwrap_or(state.old);
             if let Some(update) = &mut self.update {

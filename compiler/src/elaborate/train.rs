@@ -26,14 +26,15 @@ impl Elaborator<'_> {
         for target in targets {
             match self.expr(target)? {
                 Value::Model(model) if model.frozen.is_none() => {
-                    if models.contains(&model.model) {
+                    let model = self.trained_of(model.model, target.span)?;
+                    if models.contains(&model) {
                         return self.error(
                             "repeated-argument",
                             target.span,
                             "this model stands twice",
                         );
                     }
-                    models.push(model.model);
+                    models.push(model);
                 }
                 Value::Model(_)
                 | Value::Network(MadeRef {
@@ -85,6 +86,7 @@ impl Elaborator<'_> {
         }
         let mut plan = TrainPlan {
             targets: models,
+            moved: Vec::new(),
             tensors,
             loss: NodeId::new(0),
             outputs: Vec::new(),
@@ -174,6 +176,7 @@ impl Elaborator<'_> {
         plan.loss = loss.node;
         self.sense_of_loss(loss, loss_span);
         self.trained_params(&networks, &mut plan)?;
+        plan.moved = self.moved_by(&plan.targets);
         plan.outputs = self.outputs(&plan, loss_span)?;
         self.sense_of_roles(plan.loss, &Trained::by([&plan]));
         Ok((plan, minibatch_span))

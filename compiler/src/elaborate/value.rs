@@ -7,6 +7,7 @@ use rlp_grammar::ast::{Expr, Ident, Span};
 use crate::elaborate::library::Definition;
 use crate::elaborate::made::{MadeRef, Method};
 use crate::elaborate::scope::Scope;
+use crate::elaborate::transform::Transform;
 use crate::graph::{DataRef, ModelRef, NodeId, RandomKind};
 
 /// A node of one of the graphs being built: `level` 0 is the stage's or block's own, each scan body is one deeper.
@@ -30,6 +31,7 @@ pub(crate) enum Value {
     /// A function of one of these.
     Method(Rc<Method>),
     Rule(Rc<Rule>),
+    Transform(Rc<Transform>),
     /// A list whose dimensions are not known yet: they come from where it is used.
     List(Rc<List>),
     /// Random numbers whose dimensions are not known yet: they come from where they are used.
@@ -95,6 +97,7 @@ impl Value {
             Value::Data(_) | Value::Source(_) => "a data source",
             Value::Method(_) => "a function",
             Value::Rule(_) => "an optimizer",
+            Value::Transform(_) => "a transform",
             Value::List(_) => "a list",
             Value::Noise(_) => "random numbers without dimensions",
             Value::Lambda(_) => "a function",

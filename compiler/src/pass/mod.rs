@@ -9,6 +9,7 @@ mod dce;
 pub mod fuse;
 mod loss;
 mod minibatch;
+mod pullback;
 mod rewrite;
 mod roots;
 mod rule;
@@ -18,6 +19,7 @@ mod snapshot;
 pub use autodiff::{gradients, has_derivative};
 pub use loss::LossGraph;
 pub use minibatch::Minibatch;
+pub use pullback::{UPSTREAM, pullback};
 pub use rewrite::Rewritten;
 pub use roots::{Roots, sinks_of};
 pub use rule::{CLIP, RuleGraph};
@@ -55,8 +57,11 @@ pub fn run(plan: &mut impl Roots) {
     }
 }
 
-/// Runs all passes on every graph of a pipeline: its stages, and the rules of their optimizers.
+/// Runs all passes on every graph of a pipeline: its transforms, its stages, and the rules of their optimizers.
 pub fn run_pipeline(plan: &mut Plan) {
+    for transform in &mut plan.transforms {
+        run(&mut transform.block);
+    }
     for stage in &mut plan.stages {
         run(stage);
         for rule in stage.trains.iter_mut().flat_map(|train| &mut train.rules) {

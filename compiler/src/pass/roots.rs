@@ -154,6 +154,8 @@ impl Roots for BlockPlan {
                 .iter_mut()
                 .map(|result| (result.name.clone(), &mut result.node)),
         );
+        let sizes = self.sizes.iter_mut().enumerate();
+        roots.extend(sizes.map(|(number, (_, id))| (format!("size.{number}"), id)));
         roots
     }
 }

@@ -154,6 +154,25 @@ impl CausalLm {
         }
     }
 
+    /// Its value head, on its own.
+    pub(crate) fn head_parameter(&self) -> Option<Parameter> {
+        let head = &self.parameters[self.value_head()?];
+        Some(Parameter {
+            name: head.name.clone(),
+            value: head.value.copy(),
+        })
+    }
+
+    /// A value head like its own, that says what that of `base` says, or 0 if it has none.
+    pub(crate) fn new_head(&self, base: &CausalLm) -> Option<Parameter> {
+        let own = self.head_parameter()?;
+        let value = match base.head_parameter() {
+            Some(head) => head.value.to_kind(own.value.kind()),
+            None => own.value.zeros_like(),
+        };
+        Some(Parameter { value, ..own })
+    }
+
     /// What it computes in; its parameters may be held in a wider kind.
     pub fn kind(&self) -> Kind {
         self.kind
@@ -167,6 +186,12 @@ impl CausalLm {
     #[must_use]
     pub fn deep_copy(&self) -> CausalLm {
         self.map_values(|value| value.totype(self.kind).copy())
+    }
+
+    /// The same model over the same storage, whose parameters can be replaced by others.
+    #[must_use]
+    pub(crate) fn share(&self) -> CausalLm {
+        self.map_values(Tensor::shallow_clone)
     }
 
     /// The model on another device; the same storage if it is there already.

@@ -4,12 +4,14 @@ mod chat;
 mod config;
 mod family;
 mod fields;
+mod peft;
 mod save;
 mod tokens;
 mod weights;
 
 use std::path::{Path, PathBuf};
 
+pub(crate) use peft::{read_adapter, save_adapter};
 pub use save::save;
 pub use tokens::{PretrainedTokenizer, Prompting};
 

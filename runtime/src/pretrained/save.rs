@@ -65,7 +65,7 @@ pub fn save(model: &CausalLm, from: &Path, to: &Path) -> Result<(), Fault> {
     Ok(())
 }
 
-fn sync(path: &Path) -> Result<(), Fault> {
+pub(super) fn sync(path: &Path) -> Result<(), Fault> {
     let synced = File::open(path).and_then(|file| file.sync_all());
     synced.map_err(|error| Fault::file(path, reason(&error)))
 }

@@ -14,7 +14,7 @@ use super::sequence::{Differentiated, Sequences};
 use crate::error::{Fault, Result, RunError};
 use crate::executor::Executor;
 use crate::profile::{self, Label, Work};
-use crate::tensor::{Kind, Tensor, Value, gradients};
+use crate::tensor::{Kind, Tensor, Value, gradients, without_gradient};
 
 /// What a minibatch says.
 pub(crate) struct Gradient {
@@ -121,20 +121,20 @@ pub(crate) fn gradient(
                 call.nodes[0].0,
             ));
         }
-        let Some(target) = clause
-            .plan
-            .targets
-            .iter()
-            .position(|&target| target == call.model)
-        else {
-            continue;
-        };
-        match &mut of[target] {
-            None => of[target] = Some(gradients),
-            Some(sum) => sum
-                .iter_mut()
-                .zip(gradients)
-                .for_each(|(sum, gradient)| *sum += gradient),
+        let carried = without_gradient(|| {
+            let targets = &clause.plan.targets;
+            host.world.carry(call.model, gradients, targets)
+        })?;
+        for (model, gradients) in carried {
+            let target = clause.plan.targets.iter().position(|&own| own == model);
+            let target = target.ok_or_else(|| Fault::broken("what is trained is a target"))?;
+            match &mut of[target] {
+                None => of[target] = Some(gradients),
+                Some(sum) => sum
+                    .iter_mut()
+                    .zip(gradients)
+                    .for_each(|(sum, gradient)| *sum += gradient),
+            }
         }
     }
     let of = of.into_iter().map(Option::unwrap_or_default).collect();

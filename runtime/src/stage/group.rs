@@ -75,7 +75,7 @@ impl Owner {
         match self {
             Owner::Model {
                 model, parameter, ..
-            } => &world.models[model].network.parameters()[parameter].value,
+            } => &world.models[model].parameters()[parameter].value,
             Owner::Tensor { tensor, .. } => &world.tensors[tensor].value,
         }
     }
@@ -84,7 +84,7 @@ impl Owner {
         match self {
             Owner::Model {
                 model, parameter, ..
-            } => &mut world.models[model].network.parameters_mut()[parameter].value,
+            } => &mut world.models[model].parameters_mut()[parameter].value,
             Owner::Tensor { tensor, .. } => &mut world.tensors[tensor].value,
         }
     }
@@ -95,9 +95,9 @@ impl Owner {
 pub(crate) fn groups<'p>(plan: &'p TrainPlan, world: &World) -> Vec<Group<'p>> {
     let mut groups: Vec<Group> = Vec::new();
     for (target, &model) in plan.targets.iter().enumerate() {
-        let network = &world.models[model].network;
-        for (parameter, own) in network.parameters().iter().enumerate() {
-            let names = |rule: &&RulePlan| belongs(&rule.on, network, parameter);
+        let of = &world.models[model];
+        for (parameter, own) in of.parameters().iter().enumerate() {
+            let names = |rule: &&RulePlan| belongs(&rule.on, of, parameter);
             let rule = plan.rules.iter().find(names);
             let member = Member {
                 owner: Owner::Model {

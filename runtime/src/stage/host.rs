@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use rlp_compiler::graph::{Draw, DrawArg, Graph, ModelOutput, ModelRef, NodeId, Op};
+use rlp_compiler::graph::{Draw, Graph, ModelOutput, ModelRef, NodeId, Op};
 use rlp_compiler::ty::DimId;
 
 use super::memory;
@@ -18,7 +18,7 @@ use crate::executor::{Drawn, Executor, Host, Steps};
 use crate::model::Pass;
 use crate::profile::{self, Label, Work};
 use crate::random::{Purpose, Stream};
-use crate::resource::{Frozen, World};
+use crate::resource::{Frozen, World, model_refs};
 use crate::state::Archive;
 use crate::tensor::{Device, Tensor, Value, with_gradient};
 use crate::torch::{Context, axis};
@@ -352,6 +352,14 @@ impl StageHost<'_> {
                 Differentiated::forward(network, Sequences::new(read)?, self.micro_batch, outputs)?;
             pass.backward(network, &adjoints)
         })?;
+        // A copy has no parameters but its weights.
+        let gradients = match model.frozen {
+            Some(_) => gradients,
+            None => {
+                let carried = self.world.carry(model.model, gradients, &[model.model])?;
+                carried.into_iter().flat_map(|(_, own)| own).collect()
+            }
+        };
         let flat = gradients.iter().map(|own| own.f_reshape([-1]));
         let flat = flat
             .collect::<std::result::Result<Vec<_>, _>>()
@@ -430,19 +438,4 @@ pub(crate) fn renew(draw: &Draw, value: &Value, dims: &[DimId]) -> Result<Value,
     let mut to = from.clone();
     to.sort_unstable();
     rows::rearrange(value, |tensor| axis::arrange(tensor, &from, &to))
-}
-
-fn model_refs(graph: &Graph) -> Vec<&ModelRef> {
-    let mut refs = Vec::new();
-    for id in graph.ids() {
-        if let Op::Model { model, .. } | Op::Backward { model, .. } = graph.op(id) {
-            refs.push(model);
-        }
-    }
-    for (_, arg) in graph.draws.iter().flat_map(|draw| &draw.args) {
-        if let DrawArg::Model(model) = arg {
-            refs.push(model);
-        }
-    }
-    refs
 }

@@ -2,16 +2,16 @@
 
 use rlp_compiler::plan::ParameterGroup;
 
-use crate::model::CausalLm;
+use crate::resource::Model;
 use crate::trainable::Trainable;
 
 /// Whether a group names a parameter of a model, by its place.
-pub(super) fn belongs(group: &ParameterGroup, network: &CausalLm, parameter: usize) -> bool {
+pub(super) fn belongs(group: &ParameterGroup, model: &Model, parameter: usize) -> bool {
     match group {
         ParameterGroup::All => true,
-        ParameterGroup::Matrices => network.matrices().contains(&parameter),
-        ParameterGroup::Others => !network.matrices().contains(&parameter),
-        ParameterGroup::Named(pattern) => matches(pattern, &network.parameters()[parameter].name),
+        ParameterGroup::Matrices => model.is_matrix(parameter),
+        ParameterGroup::Others => !model.is_matrix(parameter),
+        ParameterGroup::Named(pattern) => matches(pattern, &model.parameters()[parameter].name),
     }
 }
 
@@ -27,7 +27,7 @@ pub(super) fn names_tensor(group: &ParameterGroup, tensor: &Trainable) -> bool {
 }
 
 /// Whether a name is as the pattern says, in which `*` stands for any characters.
-fn matches(pattern: &str, name: &str) -> bool {
+pub(crate) fn matches(pattern: &str, name: &str) -> bool {
     let mut parts = pattern.split('*');
     let first = parts.next().unwrap_or_default();
     let Some(mut rest) = name.strip_prefix(first) else {

@@ -38,11 +38,12 @@ impl<'p> Optimizer<'p> {
         plan: &'p TrainPlan,
         world: &mut World,
         carried: &Carried,
-    ) -> Result<Optimizer<'p>, Fault> {
+    ) -> Result<Optimizer<'p>> {
         let mut groups = groups(plan, world);
         for group in &mut groups {
             group.join(world)?;
         }
+        world.merge(&plan.moved)?;
         let carried = if plan.keep_state {
             carried.clone()
         } else {
@@ -107,6 +108,7 @@ impl<'p> Optimizer<'p> {
             group.states = Some(states);
             without_gradient(|| group.write(&parameters, host.world))?;
         }
+        host.world.merge(&self.plan.moved)?;
         self.updates = step;
         Ok(())
     }

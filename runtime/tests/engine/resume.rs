@@ -73,11 +73,11 @@ pipeline states {
 }
 "#;
 
-fn run(folder: &Folder, more: &[&str]) -> Said {
+pub(crate) fn run(folder: &Folder, more: &[&str]) -> Said {
     folder.said(&[&["run", "p.rlp", "--threads", "1", "--quiet"], more].concat())
 }
 
-fn resume(folder: &Folder, run: &str) -> Said {
+pub(crate) fn resume(folder: &Folder, run: &str) -> Said {
     folder.said(&["resume", run, "--quiet"])
 }
 
@@ -114,7 +114,7 @@ fn metrics(folder: &Folder, run: &str) -> Vec<Json> {
     text.lines().map(without_time).collect()
 }
 
-fn same(folder: &Folder, run: &str, other: &str) {
+pub(crate) fn same(folder: &Folder, run: &str, other: &str) {
     assert!(
         final_weights(folder, run) == final_weights(folder, other),
         "{run} and {other} differ"
@@ -131,7 +131,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// What a run was after so many steps: a copy of one that kept all its checkpoints.
-fn as_of(folder: &Folder, run: &str, done: u64, to: &str) {
+pub(crate) fn as_of(folder: &Folder, run: &str, done: u64, to: &str) {
     let to = folder.0.join(to);
     let _ = fs::remove_dir_all(&to);
     copy(&folder.0.join(run), &to);

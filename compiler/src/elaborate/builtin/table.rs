@@ -428,6 +428,12 @@ pub const BUILTINS: &[Builtin] = &[
         "a copy taken when the stage starts, or every so many steps",
     ),
     function(
+        "apply",
+        &["model", "transform", "on", "from"],
+        2,
+        "the model with its weights seen through a transform: `apply(policy, transform.lora(rank: 8), on: matrices)`",
+    ),
+    function(
         "held_out",
         &["data"],
         1,
