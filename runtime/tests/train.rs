@@ -17,5 +17,7 @@ mod samplers;
 mod small;
 #[path = "train/stages.rs"]
 mod stages;
+#[path = "train/states.rs"]
+mod states;
 #[path = "train/trainable.rs"]
 mod trainable;
