@@ -17,6 +17,8 @@ mod samplers;
 mod small;
 #[path = "train/stages.rs"]
 mod stages;
+#[path = "train/states.rs"]
+mod states;
 #[path = "train/trainable.rs"]
 mod trainable;
 #[path = "train/transforms.rs"]

@@ -10,7 +10,7 @@ use super::clause::Clause;
 use super::guard;
 use super::host::StageHost;
 use super::leaves;
-use super::sequence::{Differentiated, Sequences};
+use super::sequence::{Differentiated, OutputAxes, Sequences};
 use crate::error::{Fault, Result, RunError};
 use crate::executor::Executor;
 use crate::profile::{self, Label, Work};
@@ -47,6 +47,12 @@ struct Call {
     nodes: Vec<(NodeId, ModelOutput)>,
 }
 
+impl Call {
+    fn axes(&self, graph: &Graph, node: NodeId) -> OutputAxes {
+        OutputAxes::new(&graph.ty(self.operands[0]).dims, &graph.ty(node).dims)
+    }
+}
+
 /// The gradient of a clause's loss; `minibatch` holds what the loss reads of earlier phases.
 pub(crate) fn gradient(
     clause: &Clause,
@@ -69,6 +75,7 @@ pub(crate) fn gradient(
         let (pass, values) =
             read.map_err(|fault| RunError::from(fault).at(graph, call.nodes[0].0))?;
         for (&(node, _), value) in call.nodes.iter().zip(values) {
+            let value = call.axes(graph, node).to_graph(&value)?;
             let leaf = value.f_detach()?.f_set_requires_grad(true)?;
             minibatch.give(
                 node,
@@ -105,7 +112,7 @@ pub(crate) fn gradient(
         let upstream = call.nodes.iter().map(|&(node, output)| {
             let place = outputs.iter().position(|(own, _)| *own == node);
             let place = place.ok_or_else(|| Fault::broken("every output has a gradient"))?;
-            Ok((output, by_output[place].shallow_clone()))
+            Ok((output, call.axes(graph, node).to_pass(&by_output[place])?))
         });
         let upstream = upstream.collect::<Result<Vec<_>, Fault>>()?;
         let network = &host.world.models[call.model].network;

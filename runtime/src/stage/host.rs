@@ -9,7 +9,7 @@ use rlp_compiler::ty::DimId;
 use super::memory;
 use super::preferences::preferred;
 use super::rows;
-use super::sequence::{Differentiated, Sequences};
+use super::sequence::{Differentiated, OutputAxes, Sequences};
 use super::truncate::truncated;
 use super::window::{self, Slot};
 use crate::data::ProblemOrder;
@@ -295,12 +295,17 @@ impl Host for StageHost<'_> {
             return Ok(found?.into());
         }
         if let Op::Backward { model, outputs } = graph.op(node) {
-            return self.backward(model, outputs, operands);
+            let adjoints = graph.operands(node);
+            let adjoints = &adjoints[adjoints.len() - outputs.len()..];
+            let axes: Vec<OutputAxes> =
+                adjoints.iter().map(|&own| axes(graph, node, own)).collect();
+            return self.backward(model, outputs, &axes, operands);
         }
         let Op::Model { model, output } = graph.op(node) else {
             return Err(Fault::broken("a model is read by a `Model` node").into());
         };
         let read = graph.operands(node);
+        let axes = axes(graph, node, node);
         if *output == ModelOutput::Hidden {
             let sequences = Sequences::new(operands)?;
             let network = self.frozen.resolve(model, self.world)?;
@@ -308,7 +313,8 @@ impl Host for StageHost<'_> {
             let states = batches
                 .iter()
                 .map(|batch| profile::within(Label::Work(Work::Forward), || network.states(batch)));
-            return Ok(sequences.assemble(states.collect())?.into());
+            let states = sequences.assemble(states.collect())?;
+            return Ok(axes.to_graph(&states)?.into());
         }
         let is_same = |(own, nodes, ..): &(ModelRef, Vec<NodeId>, Sequences, Vec<Pass>)| {
             own == model && *nodes == read
@@ -327,7 +333,9 @@ impl Host for StageHost<'_> {
             self.passes = Some((model.clone(), read, sequences, passes));
         }
         match &self.passes {
-            Some((_, _, sequences, passes)) => Ok(sequences.output(passes, *output)?.into()),
+            Some((_, _, sequences, passes)) => {
+                Ok(axes.to_graph(&sequences.output(passes, *output)?)?.into())
+            }
             None => Err(Fault::broken("a pass was made").into()),
         }
     }
@@ -339,13 +347,15 @@ impl StageHost<'_> {
         &self,
         model: &ModelRef,
         outputs: &[ModelOutput],
+        axes: &[OutputAxes],
         operands: &[Value],
     ) -> Result<Value> {
         let network = self.frozen.resolve(model, self.world)?;
         let (read, adjoints) = operands.split_at(operands.len() - outputs.len());
-        let adjoints = outputs.iter().zip(adjoints);
-        let adjoints =
-            adjoints.map(|(&output, adjoint)| Ok((output, adjoint.tensor()?.f_detach()?)));
+        let adjoints = outputs.iter().zip(axes).zip(adjoints);
+        let adjoints = adjoints.map(|((&output, axes), adjoint)| {
+            Ok((output, axes.to_pass(&adjoint.tensor()?.f_detach()?)?))
+        });
         let adjoints = adjoints.collect::<Result<Vec<_>, Fault>>()?;
         let gradients = with_gradient(|| {
             let (pass, _) =
@@ -366,6 +376,12 @@ impl StageHost<'_> {
             .map_err(Fault::from)?;
         Ok(Tensor::f_cat(&flat, 0).map_err(Fault::from)?.into())
     }
+}
+
+/// The axes of what stands over the dimensions of `like`, of the tokens that a node of a model reads.
+fn axes(graph: &Graph, node: NodeId, like: NodeId) -> OutputAxes {
+    let tokens = graph.operands(node)[0];
+    OutputAxes::new(&graph.ty(tokens).dims, &graph.ty(like).dims)
 }
 
 /// The draw that a `Draw` node makes.

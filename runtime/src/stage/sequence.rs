@@ -1,11 +1,13 @@
 //! What a model says of the sequences of a batch, and the way back to its parameters, in micro-batches.
 
 use rlp_compiler::graph::ModelOutput;
+use rlp_compiler::ty::DimId;
 
 use crate::error::Fault;
 use crate::model::{CausalLm, Pass, SequenceBatch, Upstream};
 use crate::profile::{self, Label, Work};
 use crate::tensor::{Kind, Tensor, Value, elements};
+use crate::torch::axis;
 
 /// The sequences that a `Model` node reads, one a row.
 pub(crate) struct Sequences {
@@ -118,6 +120,31 @@ impl Sequences {
 
     fn width(&self) -> i64 {
         self.shape[self.shape.len() - 1]
+    }
+}
+
+/// The axes of an output over `dims` as a pass has them: those of the tokens, then its own. In a graph axes ascend, and
+/// those of a batch that was drawn after the model was first read come after the model's.
+#[derive(Clone, Debug)]
+pub(crate) struct OutputAxes {
+    of_pass: Vec<DimId>,
+    of_graph: Vec<DimId>,
+}
+
+impl OutputAxes {
+    pub(crate) fn new(tokens: &[DimId], dims: &[DimId]) -> OutputAxes {
+        OutputAxes {
+            of_pass: [tokens, &axis::without(dims, tokens)].concat(),
+            of_graph: dims.to_vec(),
+        }
+    }
+
+    pub(crate) fn to_graph(&self, output: &Tensor) -> Result<Tensor, Fault> {
+        Ok(axis::arrange(output, &self.of_pass, &self.of_graph)?.f_contiguous()?)
+    }
+
+    pub(crate) fn to_pass(&self, adjoint: &Tensor) -> Result<Tensor, Fault> {
+        axis::arrange(adjoint, &self.of_graph, &self.of_pass)
     }
 }
 
