@@ -47,6 +47,7 @@ fn only_the_runtime_links_libtorch() {
         "rlp-record",
         "rlp-locate",
         "rlp-transformer",
+        "rlp-account",
         "rlpc",
     ] {
         assert!(

@@ -9,7 +9,7 @@ use rlp_compiler::doc;
 use crate::disk;
 
 /// The crates, and the tests of the command.
-const CODE: [&str; 12] = [
+const CODE: [&str; 13] = [
     "grammar",
     "stdlib",
     "text",
@@ -18,6 +18,7 @@ const CODE: [&str; 12] = [
     "record",
     "locate",
     "transformer",
+    "account",
     "runtime",
     "cli",
     "xtask",
@@ -85,7 +86,7 @@ fn occurrences(folders: &[&str], pattern: &str) -> Vec<String> {
 #[test]
 fn only_the_runtime_names_libtorch() {
     let others = [
-        "grammar", "stdlib", "text", "compiler", "frontend", "record", "locate", "cli",
+        "grammar", "stdlib", "text", "compiler", "frontend", "record", "locate", "account", "cli",
     ];
     none("names `tch`", occurrences(&others, r"\btch::|\btch\b *="));
 }

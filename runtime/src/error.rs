@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+pub use rlp_account::ArgumentError;
+use rlp_account::Unreadable;
 use rlp_compiler::graph::{CallId, Graph, NodeId};
 use rlp_grammar::ast::Span;
 
@@ -321,31 +323,14 @@ impl Place {
     }
 }
 
-/// An argument of a resource (`model.causal_lm`, `data.arithmetic`, `sampler.rollout`) that cannot be right.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ArgumentError {
-    /// The argument at fault, as the language names it.
-    pub argument: &'static str,
-    /// One lower-case sentence that stands alone.
-    pub message: String,
-}
-
-impl ArgumentError {
-    pub fn new(argument: &'static str, message: impl Into<String>) -> ArgumentError {
-        ArgumentError {
-            argument,
-            message: message.into(),
+impl From<Unreadable> for Fault {
+    fn from(error: Unreadable) -> Fault {
+        match error.path {
+            Some(path) => Fault::file(&path, error.reason),
+            None => Fault::input(error.reason),
         }
     }
 }
-
-impl fmt::Display for ArgumentError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl std::error::Error for ArgumentError {}
 
 impl From<ArgumentError> for Fault {
     fn from(error: ArgumentError) -> Fault {

@@ -2,7 +2,7 @@
 
 use tch::{Device, Kind, Tensor};
 
-use super::config::CausalLmConfig;
+use super::CausalLmConfig;
 use super::trunk::wide;
 
 /// What the positions of layers of either kind see, as masks that hold where a key is seen and broadcast to

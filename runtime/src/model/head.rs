@@ -6,7 +6,7 @@
 
 use tch::{Device, Tensor};
 
-use super::config::CausalLmConfig;
+use super::CausalLmConfig;
 use super::trunk::{logits, wide};
 
 /// The last linear map, the tokens in question, and the temperature that divides its logits.

@@ -3,7 +3,7 @@
 use rlp_transformer::{Heads, Packed, Scalar};
 use tch::Tensor;
 
-use super::config::CausalLmConfig;
+use super::CausalLmConfig;
 use super::matrix::{Matrix, Number, elements};
 
 /// The weights with fewer, wider products, laid out for them.

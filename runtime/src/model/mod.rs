@@ -2,9 +2,7 @@
 
 mod attention;
 mod batch;
-mod config;
 mod file;
-mod form;
 mod head;
 mod joined;
 mod matrix;
@@ -18,14 +16,13 @@ mod trunk;
 
 pub(crate) use attention::{Sight, attention, causal_attention};
 pub use batch::SequenceBatch;
-pub use config::CausalLmConfig;
 pub(crate) use file::tensors_of;
 pub use file::{FileError, read_tensors, write_tensors};
-pub use form::{Activation, Bias, Form, Local, RopeScaling};
 pub(crate) use joined::{Activations, Angles, Direction, Joined, heads, packed};
 pub(crate) use matrix::{Matrix, Number, filled};
 pub use parameters::Parameter;
 pub use pass::{Pass, Upstream};
+pub use rlp_account::model::{Activation, Bias, CausalLmConfig, Form, Local, RopeScaling};
 pub(crate) use trunk::{Rotations, Weights, embed, logits, rms_norm};
 
 use std::cell::OnceCell;
@@ -148,7 +145,7 @@ impl CausalLm {
             let options = (like.kind(), like.device());
             let value = Tensor::zeros([1, self.config.hidden], options);
             self.parameters.push(Parameter {
-                name: parameters::VALUE_HEAD.to_owned(),
+                name: rlp_account::model::VALUE_HEAD.to_owned(),
                 value,
             });
         }
@@ -271,7 +268,7 @@ impl CausalLm {
         Pass {
             config: self.config.clone(),
             targets,
-            head: parameters::head(&self.config),
+            head: rlp_account::model::head(&self.config),
             value_head: self.value_head(),
             hidden,
             trunk,
@@ -363,19 +360,19 @@ impl CausalLm {
     }
 
     pub(crate) fn head<'a>(&self, parameters: &'a [Tensor]) -> &'a Tensor {
-        &parameters[parameters::head(&self.config)]
+        &parameters[rlp_account::model::head(&self.config)]
     }
 
     fn value_head(&self) -> Option<usize> {
         self.parameters
             .iter()
-            .position(|p| p.name == parameters::VALUE_HEAD)
+            .position(|p| p.name == rlp_account::model::VALUE_HEAD)
     }
 }
 
 /// Name and shape of each parameter of a model without a value head, in order.
 pub(crate) fn parameter_shapes(config: &CausalLmConfig) -> Vec<(String, Vec<i64>)> {
-    let layout = parameters::layout(config).into_iter();
+    let layout = rlp_account::model::layout(config).into_iter();
     layout.map(|(name, shape, _)| (name, shape)).collect()
 }
 

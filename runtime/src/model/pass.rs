@@ -7,7 +7,7 @@ use std::cell::OnceCell;
 
 use tch::{Kind, Tensor, no_grad};
 
-use super::config::CausalLmConfig;
+use super::CausalLmConfig;
 use super::head::{Head, HeadUpstream};
 use super::recompute::Entries;
 use super::tape::Tape;

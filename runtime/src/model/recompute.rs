@@ -3,7 +3,7 @@
 
 use tch::{Tensor, no_grad};
 
-use super::config::CausalLmConfig;
+use super::CausalLmConfig;
 use super::trunk::{Reading, Weights, embed, rms_norm};
 
 /// What entered the layers.

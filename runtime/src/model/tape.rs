@@ -3,7 +3,7 @@
 use rlp_transformer::{Heads, Scalar, Scratch};
 use tch::Tensor;
 
-use super::config::CausalLmConfig;
+use super::CausalLmConfig;
 use super::joined::{Activations, Angles, Direction, Joined, JoinedLayer, Kept, heads};
 use super::matrix::{Matrix, Number, elements};
 use super::packing::Chunk;

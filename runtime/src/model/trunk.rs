@@ -8,9 +8,9 @@ use std::slice;
 
 use tch::{Kind, Tensor};
 
+use super::CausalLmConfig;
 use super::attention::{Sight, causal_attention};
-use super::config::CausalLmConfig;
-use super::form::{Activation, Form};
+use super::{Activation, Form};
 
 /// The parameters by their role, borrowed from a list in the order of [`super::CausalLm::parameters`].
 pub(crate) struct Weights<'a> {

@@ -7,8 +7,8 @@ use minijinja::value::{ValueKind, from_args};
 use minijinja::{Environment, Error, ErrorKind, State, Value, context};
 use serde_json::Value as Json;
 
-use super::fields::{self, Fields};
 use crate::error::Fault;
+use rlp_account::pretrained::{Fields, read_bounded};
 
 const TEMPLATE: &str = "chat_template.jinja";
 const NAME: &str = "chat template";
@@ -38,7 +38,7 @@ impl Chat {
         system: &str,
     ) -> Result<Chat, Fault> {
         let path = folder.join(TEMPLATE);
-        let source = match fields::read(&path, MOST_BYTES)? {
+        let source = match read_bounded(&path, MOST_BYTES)? {
             Some(bytes) => {
                 Some(String::from_utf8(bytes).map_err(|_| Fault::file(&path, "it is not UTF-8"))?)
             }

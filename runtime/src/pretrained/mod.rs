@@ -1,9 +1,6 @@
 //! Models in the Hugging Face layout: a folder of `config.json`, safetensors files and `tokenizer.json`, read and written.
 
 mod chat;
-mod config;
-mod family;
-mod fields;
 mod peft;
 mod save;
 mod tokens;
@@ -15,6 +12,9 @@ pub(crate) use peft::{read_adapter, save_adapter};
 pub use save::save;
 pub use tokens::{PretrainedTokenizer, Prompting};
 
+use rlp_account::model::Dtype;
+use rlp_account::pretrained::{self as described, Described};
+
 use self::weights::Weights;
 use crate::error::Fault;
 use crate::model::{CausalLm, parameter_shapes};
@@ -24,7 +24,7 @@ use crate::tokenizer::Tokenizer;
 /// A folder that was opened: its configuration is known and its weights fit it, but none is read yet.
 pub struct Pretrained {
     path: PathBuf,
-    described: config::Described,
+    described: Described,
     weights: Weights,
 }
 
@@ -34,7 +34,7 @@ impl Pretrained {
     /// # Errors
     /// A file is missing or is not what it should be, or the model is of a form that is not supported.
     pub fn open(path: &Path) -> Result<Pretrained, Fault> {
-        let described = config::read(path)?;
+        let described = described::read(path)?;
         let weights = Weights::open(path)?;
         let layout = parameter_shapes(&described.config);
         weights.check(&layout, described.config.tied)?;
@@ -47,8 +47,9 @@ impl Pretrained {
 
     /// The kind that the model computes in: what is asked for, or that of the folder.
     fn kind(&self, asked: Option<Kind>) -> Result<Kind, Fault> {
+        let described_kind = self.described.kind.map(kind_of);
         let of_weights = || self.weights.kind("model.embed_tokens.weight");
-        match asked.or(self.described.kind).or_else(of_weights) {
+        match asked.or(described_kind).or_else(of_weights) {
             Some(kind @ (Kind::Float | Kind::Double | Kind::BFloat16)) => Ok(kind),
             Some(_) | None => Err(Fault::input_help(
                 format!(
@@ -84,5 +85,13 @@ impl Pretrained {
         let (ends, vocab) = (self.described.ends.clone(), self.described.config.vocab);
         let own = PretrainedTokenizer::open(&self.path, prompting, ends, vocab)?;
         Ok(Tokenizer::Pretrained(Box::new(own)))
+    }
+}
+
+fn kind_of(dtype: Dtype) -> Kind {
+    match dtype {
+        Dtype::F16 => Kind::Half,
+        Dtype::Bf16 => Kind::BFloat16,
+        Dtype::F32 => Kind::Float,
     }
 }

@@ -6,11 +6,11 @@ use std::path::Path;
 use rlp_frontend::files::reason;
 use serde_json::{Map, Value as Json};
 
-use super::config::{CONFIG, GENERATION_CONFIG};
 use super::weights::WEIGHTS;
 use crate::error::Fault;
 use crate::model::{CausalLm, Parameter, write_tensors};
 use crate::tensor::{Kind, Tensor};
+use rlp_account::pretrained::{CONFIG, GENERATION_CONFIG};
 
 /// Files that are copied as they are, where there are such.
 const COPIED: [&str; 9] = [

@@ -6,8 +6,8 @@ use std::path::Path;
 use tokenizers::Tokenizer;
 
 use super::chat::Chat;
-use super::fields::{self, Fields};
 use crate::error::Fault;
+use rlp_account::pretrained::{Fields, read_bounded};
 
 const TOKENIZER: &str = "tokenizer.json";
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
@@ -52,7 +52,7 @@ impl PretrainedTokenizer {
         vocab: i64,
     ) -> Result<PretrainedTokenizer, Fault> {
         let path = folder.join(TOKENIZER);
-        let Some(bytes) = fields::read(&path, MOST_BYTES)? else {
+        let Some(bytes) = read_bounded(&path, MOST_BYTES)? else {
             let message = format!("`{}` holds no `{TOKENIZER}`", folder.display());
             return Err(Fault::input(message));
         };

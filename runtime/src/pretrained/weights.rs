@@ -10,10 +10,10 @@ use rlp_frontend::files::reason;
 use safetensors::tensor::{Metadata, TensorInfo};
 use safetensors::{Dtype, SafeTensors};
 
-use super::fields::Fields;
 use crate::error::Fault;
 use crate::model::filled;
 use crate::tensor::{Device, Kind, Tensor};
+use rlp_account::pretrained::Fields;
 
 pub(super) const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
@@ -72,12 +72,14 @@ impl Weights {
                 Some(&number) => number,
                 None => {
                     if !is_plain_name(&file) {
-                        return Err(index.fault(format!(
+                        let message = format!(
                             "the weights of `{name}` are said to be in `{file}`, which is no safetensors file of this folder"
-                        )));
+                        );
+                        return Err(index.fault(message).into());
                     }
                     if numbers.len() == MOST_SHARDS {
-                        return Err(index.fault(format!("it names more than {MOST_SHARDS} files")));
+                        let message = format!("it names more than {MOST_SHARDS} files");
+                        return Err(index.fault(message).into());
                     }
                     weights.shards.push(Shard::open(&folder.join(&file))?);
                     numbers.insert(file.clone(), weights.shards.len() - 1);
@@ -85,7 +87,8 @@ impl Weights {
                 }
             };
             if weights.shards[number].metadata.info(&name).is_none() {
-                return Err(index.fault(format!("`{file}` does not hold `{name}`")));
+                let message = format!("`{file}` does not hold `{name}`");
+                return Err(index.fault(message).into());
             }
             weights.places.insert(name, number);
         }

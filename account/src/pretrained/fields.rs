@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use rlp_frontend::files::reason;
 use serde_json::{Map, Value as Json};
 
-use crate::error::Fault;
+use crate::error::Unreadable;
 
 /// What is left of an object.
-pub(super) struct Fields {
+pub struct Fields {
     path: PathBuf,
     /// Where the object is in its file: empty, or `rope_scaling.`.
     within: String,
@@ -21,32 +21,32 @@ pub(super) struct Fields {
 const MOST_BYTES: u64 = 16 << 20;
 
 /// A file of at most `most` bytes; `None` if there is none.
-pub(super) fn read(path: &Path, most: u64) -> Result<Option<Vec<u8>>, Fault> {
+pub fn read(path: &Path, most: u64) -> Result<Option<Vec<u8>>, Unreadable> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(Fault::file(path, reason(&error))),
+        Err(error) => return Err(Unreadable::file(path, reason(&error))),
     };
     let mut bytes = Vec::new();
     file.take(most + 1)
         .read_to_end(&mut bytes)
-        .map_err(|error| Fault::file(path, reason(&error)))?;
+        .map_err(|error| Unreadable::file(path, reason(&error)))?;
     if bytes.len() as u64 > most {
         let message = format!("it is larger than {} MiB", most >> 20);
-        return Err(Fault::file(path, message));
+        return Err(Unreadable::file(path, message));
     }
     Ok(Some(bytes))
 }
 
 impl Fields {
     /// The object that a file holds; `None` if there is no such file.
-    pub(super) fn read(path: &Path) -> Result<Option<Fields>, Fault> {
+    pub fn read(path: &Path) -> Result<Option<Fields>, Unreadable> {
         let Some(bytes) = read(path, MOST_BYTES)? else {
             return Ok(None);
         };
-        let json = serde_json::from_slice(&bytes).map_err(|error| Fault::file(path, error))?;
+        let json = serde_json::from_slice(&bytes).map_err(|error| Unreadable::file(path, error))?;
         let Json::Object(map) = json else {
-            return Err(Fault::file(path, "it is no JSON object"));
+            return Err(Unreadable::file(path, "it is no JSON object"));
         };
         Ok(Some(Fields {
             path: path.to_path_buf(),
@@ -56,7 +56,7 @@ impl Fields {
     }
 
     /// Of a file that is not there.
-    pub(super) fn empty(path: &Path) -> Fields {
+    pub fn empty(path: &Path) -> Fields {
         Fields {
             path: path.to_path_buf(),
             within: String::new(),
@@ -65,11 +65,11 @@ impl Fields {
     }
 
     /// A fault about this file.
-    pub(super) fn fault(&self, message: impl Into<String>) -> Fault {
-        Fault::file(&self.path, message.into())
+    pub fn fault(&self, message: impl Into<String>) -> Unreadable {
+        Unreadable::file(&self.path, message.into())
     }
 
-    fn wrong(&self, name: &str, expected: &str, found: &Json) -> Fault {
+    fn wrong(&self, name: &str, expected: &str, found: &Json) -> Unreadable {
         let found = found.to_string();
         let shown: String = found.chars().take(60).collect();
         let rest = if shown.len() < found.len() { "…" } else { "" };
@@ -79,24 +79,24 @@ impl Fields {
         ))
     }
 
-    pub(super) fn missing(&self, name: &str) -> Fault {
+    pub fn missing(&self, name: &str) -> Unreadable {
         self.fault(format!("`{}{name}` is missing", self.within))
     }
 
     /// A field that is there and not null.
-    pub(super) fn take(&mut self, name: &str) -> Option<Json> {
+    pub fn take(&mut self, name: &str) -> Option<Json> {
         self.map.remove(name).filter(|value| !value.is_null())
     }
 
-    pub(super) fn names(&self) -> Vec<String> {
+    pub fn names(&self) -> Vec<String> {
         self.map.keys().cloned().collect()
     }
 
-    pub(super) fn has(&self, name: &str) -> bool {
+    pub fn has(&self, name: &str) -> bool {
         self.map.get(name).is_some_and(|value| !value.is_null())
     }
 
-    pub(super) fn text(&mut self, name: &str) -> Result<Option<String>, Fault> {
+    pub fn text(&mut self, name: &str) -> Result<Option<String>, Unreadable> {
         match self.take(name) {
             None => Ok(None),
             Some(Json::String(text)) => Ok(Some(text)),
@@ -104,7 +104,7 @@ impl Fields {
         }
     }
 
-    pub(super) fn flag(&mut self, name: &str) -> Result<Option<bool>, Fault> {
+    pub fn flag(&mut self, name: &str) -> Result<Option<bool>, Unreadable> {
         match self.take(name) {
             None => Ok(None),
             Some(Json::Bool(flag)) => Ok(Some(flag)),
@@ -113,7 +113,7 @@ impl Fields {
     }
 
     /// A number above `least` that is finite.
-    pub(super) fn number_above(&mut self, name: &str, least: f64) -> Result<Option<f64>, Fault> {
+    pub fn number_above(&mut self, name: &str, least: f64) -> Result<Option<f64>, Unreadable> {
         let Some(found) = self.take(name) else {
             return Ok(None);
         };
@@ -124,7 +124,7 @@ impl Fields {
     }
 
     /// A whole number from 1 to `most`, which bounds what is computed from it.
-    pub(super) fn size(&mut self, name: &str, most: i64) -> Result<Option<i64>, Fault> {
+    pub fn size(&mut self, name: &str, most: i64) -> Result<Option<i64>, Unreadable> {
         let Some(found) = self.take(name) else {
             return Ok(None);
         };
@@ -137,7 +137,7 @@ impl Fields {
     }
 
     /// Token ids: a number, or a list of some.
-    pub(super) fn ids(&mut self, name: &str) -> Result<Option<Vec<i64>>, Fault> {
+    pub fn ids(&mut self, name: &str) -> Result<Option<Vec<i64>>, Unreadable> {
         let Some(found) = self.take(name) else {
             return Ok(None);
         };
@@ -152,7 +152,7 @@ impl Fields {
         }
     }
 
-    pub(super) fn texts(&mut self, name: &str) -> Result<Option<Vec<String>>, Fault> {
+    pub fn texts(&mut self, name: &str) -> Result<Option<Vec<String>>, Unreadable> {
         let Some(found) = self.take(name) else {
             return Ok(None);
         };
@@ -164,7 +164,7 @@ impl Fields {
         }
     }
 
-    pub(super) fn object(&mut self, name: &str) -> Result<Option<Fields>, Fault> {
+    pub fn object(&mut self, name: &str) -> Result<Option<Fields>, Unreadable> {
         match self.take(name) {
             None => Ok(None),
             Some(Json::Object(map)) => Ok(Some(Fields {
@@ -177,7 +177,7 @@ impl Fields {
     }
 
     /// Refuses what was not taken and is not `inert`. What is null or false says that something is not there.
-    pub(super) fn finish(mut self, inert: &[&str]) -> Result<(), Fault> {
+    pub fn finish(mut self, inert: &[&str]) -> Result<(), Unreadable> {
         self.map.retain(|name, value| {
             !(value.is_null() || *value == Json::Bool(false) || inert.contains(&name.as_str()))
         });

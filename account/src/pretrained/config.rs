@@ -5,21 +5,20 @@ use std::path::Path;
 
 use super::family::{Biases, FAMILIES, Family, Windows};
 use super::fields::Fields;
-use crate::error::Fault;
-use crate::model::{Activation, Bias, CausalLmConfig, Form, Local, RopeScaling};
-use crate::tensor::Kind;
+use crate::error::Unreadable;
+use crate::model::{Activation, Bias, CausalLmConfig, Dtype, Form, Local, RopeScaling};
 
-pub(crate) const CONFIG: &str = "config.json";
-pub(super) const GENERATION_CONFIG: &str = "generation_config.json";
+pub const CONFIG: &str = "config.json";
+pub const GENERATION_CONFIG: &str = "generation_config.json";
 
 /// What the two files say.
 #[derive(Clone, Debug)]
-pub(super) struct Described {
-    pub(super) config: CausalLmConfig,
+pub struct Described {
+    pub config: CausalLmConfig,
     /// The tokens that end a sequence, the usual one first.
-    pub(super) ends: Vec<i64>,
+    pub ends: Vec<i64>,
     /// The kind of the weights, where it is said.
-    pub(super) kind: Option<Kind>,
+    pub kind: Option<Dtype>,
 }
 
 /// Largest sizes: what is computed from them before the weights are looked at stays small.
@@ -48,14 +47,17 @@ const INERT: &[&str] = &[
     "use_cache",
 ];
 
-pub(super) fn read(folder: &Path) -> Result<Described, Fault> {
+pub fn read(folder: &Path) -> Result<Described, Unreadable> {
     let path = folder.join(CONFIG);
     let Some(mut fields) = Fields::read(&path)? else {
         let message = format!(
             "`{}` holds no `{CONFIG}`, so it is no model in the Hugging Face layout",
             folder.display()
         );
-        return Err(Fault::input(message));
+        return Err(Unreadable {
+            path: None,
+            reason: message,
+        });
     };
     let family = family(&mut fields)?;
     let kind = kind(&mut fields)?;
@@ -64,13 +66,13 @@ pub(super) fn read(folder: &Path) -> Result<Described, Fault> {
     fields.finish(INERT)?;
     config
         .validate()
-        .map_err(|error| Fault::file(&path, error.message))?;
+        .map_err(|error| Unreadable::file(&path, error.message))?;
 
     let generation = Fields::read(&folder.join(GENERATION_CONFIG))?;
     let generation = generation.map(|mut fields| fields.ids("eos_token_id"));
     let ends = generation.transpose()?.flatten().or(ends);
     let ends = ends.ok_or_else(|| {
-        Fault::file(
+        Unreadable::file(
             &path,
             "`eos_token_id` is missing, so a sequence would never end",
         )
@@ -80,12 +82,12 @@ pub(super) fn read(folder: &Path) -> Result<Described, Fault> {
             "`eos_token_id` {end} is outside the {} tokens of the model",
             config.vocab
         );
-        return Err(Fault::file(&path, message));
+        return Err(Unreadable::file(&path, message));
     }
     Ok(Described { config, ends, kind })
 }
 
-fn family(fields: &mut Fields) -> Result<&'static Family, Fault> {
+fn family(fields: &mut Fields) -> Result<&'static Family, Unreadable> {
     let model_type = fields.text("model_type")?;
     let model_type = model_type.ok_or_else(|| fields.missing("model_type"))?;
     let known = || {
@@ -111,20 +113,20 @@ fn family(fields: &mut Fields) -> Result<&'static Family, Fault> {
 }
 
 /// `dtype`, or `torch_dtype` as it was called before.
-fn kind(fields: &mut Fields) -> Result<Option<Kind>, Fault> {
+fn kind(fields: &mut Fields) -> Result<Option<Dtype>, Unreadable> {
     let old = fields.text("torch_dtype")?;
     match fields.text("dtype")?.or(old).as_deref() {
         None => Ok(None),
-        Some("float32") => Ok(Some(Kind::Float)),
-        Some("bfloat16") => Ok(Some(Kind::BFloat16)),
-        Some("float16") => Ok(Some(Kind::Half)),
+        Some("float32") => Ok(Some(Dtype::F32)),
+        Some("bfloat16") => Ok(Some(Dtype::Bf16)),
+        Some("float16") => Ok(Some(Dtype::F16)),
         Some(other) => Err(fields.fault(format!(
             "`dtype` is `{other}`; float32, bfloat16 and float16 are read"
         ))),
     }
 }
 
-fn config(fields: &mut Fields, family: &Family) -> Result<CausalLmConfig, Fault> {
+fn config(fields: &mut Fields, family: &Family) -> Result<CausalLmConfig, Unreadable> {
     let needed = |fields: &mut Fields, name: &str, most: i64| {
         let size = fields.size(name, most)?;
         size.ok_or_else(|| fields.missing(name))
@@ -174,7 +176,7 @@ fn config(fields: &mut Fields, family: &Family) -> Result<CausalLmConfig, Fault>
     })
 }
 
-fn activation(fields: &mut Fields, family: &Family) -> Result<Activation, Fault> {
+fn activation(fields: &mut Fields, family: &Family) -> Result<Activation, Unreadable> {
     // Gemma's configurations have both, and the older one is not read.
     let older = fields.text("hidden_act")?;
     let name = match family.activation {
@@ -191,7 +193,7 @@ fn activation(fields: &mut Fields, family: &Family) -> Result<Activation, Fault>
     }
 }
 
-fn bias(fields: &mut Fields, family: &Family) -> Result<Bias, Fault> {
+fn bias(fields: &mut Fields, family: &Family) -> Result<Bias, Unreadable> {
     let is_asked = |fields: &mut Fields, name| fields.flag(name).map(Option::unwrap_or_default);
     Ok(match family.bias {
         Biases::None => Bias::default(),
@@ -210,7 +212,7 @@ fn bias(fields: &mut Fields, family: &Family) -> Result<Bias, Fault> {
     })
 }
 
-fn attention_scale(fields: &mut Fields, family: &Family) -> Result<Option<f64>, Fault> {
+fn attention_scale(fields: &mut Fields, family: &Family) -> Result<Option<f64>, Unreadable> {
     // What else would be inert is known by what has it: there is no dropout here, neither in training.
     if fields.has("attention_dropout")
         && fields.number_above("attention_dropout", -1.0)? != Some(0.0)
@@ -225,7 +227,7 @@ fn attention_scale(fields: &mut Fields, family: &Family) -> Result<Option<f64>, 
     Ok(Some(scalar.powf(-0.5)))
 }
 
-fn cap(fields: &mut Fields, family: &Family, name: &str) -> Result<Option<f64>, Fault> {
+fn cap(fields: &mut Fields, family: &Family, name: &str) -> Result<Option<f64>, Unreadable> {
     if family.has_caps {
         fields.number_above(name, 0.0)
     } else {
@@ -238,7 +240,7 @@ fn window(
     fields: &mut Fields,
     family: &Family,
     layers: usize,
-) -> Result<Option<(i64, Vec<bool>)>, Fault> {
+) -> Result<Option<(i64, Vec<bool>)>, Unreadable> {
     let is_local: Vec<bool> = match family.windows {
         Windows::None => return Ok(None),
         Windows::All => vec![true; layers],
@@ -278,7 +280,7 @@ fn window(
     }
 }
 
-fn layer_types(fields: &mut Fields, layers: usize) -> Result<Option<Vec<bool>>, Fault> {
+fn layer_types(fields: &mut Fields, layers: usize) -> Result<Option<Vec<bool>>, Unreadable> {
     let Some(types) = fields.texts("layer_types")? else {
         return Ok(None);
     };
@@ -300,7 +302,10 @@ fn layer_types(fields: &mut Fields, layers: usize) -> Result<Option<Vec<bool>>, 
 
 /// Base and scaling of the rotary wavelengths, and the base of local layers if they have their own: as `rope_parameters`,
 /// or as `rope_theta`, `rope_scaling` and `rope_local_base_freq`, which came before.
-fn rope(fields: &mut Fields, family: &Family) -> Result<(f64, RopeScaling, Option<f64>), Fault> {
+fn rope(
+    fields: &mut Fields,
+    family: &Family,
+) -> Result<(f64, RopeScaling, Option<f64>), Unreadable> {
     let mut theta = fields.number_above("rope_theta", 1.0)?;
     let mut scaling = RopeScaling::None;
     let mut local = fields.number_above("rope_local_base_freq", 1.0)?;
@@ -342,7 +347,7 @@ fn rope(fields: &mut Fields, family: &Family) -> Result<(f64, RopeScaling, Optio
     ))
 }
 
-fn wavelengths(mut fields: Fields) -> Result<(Option<f64>, RopeScaling), Fault> {
+fn wavelengths(mut fields: Fields) -> Result<(Option<f64>, RopeScaling), Unreadable> {
     let older = fields.text("type")?;
     let name = fields.text("rope_type")?.or(older);
     let theta = fields.number_above("rope_theta", 1.0)?;

@@ -74,7 +74,7 @@ pub struct Local {
 
 impl CausalLmConfig {
     /// Whether the kernels of the CPU compute this form.
-    pub(super) fn is_llama(&self) -> bool {
+    pub fn is_llama(&self) -> bool {
         let form = Form {
             rope_scaling: RopeScaling::None,
             ..self.form.clone()
@@ -82,18 +82,18 @@ impl CausalLmConfig {
         form == Form::default()
     }
 
-    pub(super) fn is_local(&self, layer: usize) -> bool {
+    pub fn is_local(&self, layer: usize) -> bool {
         let local = self.form.local.as_ref();
         local.is_some_and(|local| local.layers[layer])
     }
 
     /// How far a layer of either kind sees: the window of local layers, or `None`.
-    pub(crate) fn window(&self, is_local: bool) -> Option<i64> {
+    pub fn window(&self, is_local: bool) -> Option<i64> {
         let local = self.form.local.as_ref().filter(|_| is_local);
         local.map(|local| local.window)
     }
 
-    pub(super) fn attention_scale(&self) -> f64 {
+    pub fn attention_scale(&self) -> f64 {
         let width = self.head_width() as f64;
         self.form.attention_scale.unwrap_or(width.powf(-0.5))
     }
@@ -101,7 +101,7 @@ impl CausalLmConfig {
     /// Radians a position of each pair of a head's elements, for layers of either kind.
     ///
     /// In f64, since an f32 angle at position 10⁵ is off by several thousandths.
-    pub(super) fn rope_frequencies(&self, is_local: bool) -> Vec<f64> {
+    pub fn rope_frequencies(&self, is_local: bool) -> Vec<f64> {
         let own = self.form.local.as_ref().filter(|_| is_local);
         let (theta, scaling) = match own.and_then(|local| local.rope_theta) {
             Some(theta) => (theta, RopeScaling::None),
