@@ -3,6 +3,8 @@
 mod distance;
 mod ngram;
 mod pattern;
+mod search;
+mod widest;
 
 use std::borrow::Cow;
 
@@ -13,8 +15,12 @@ pub use distance::edit_distance;
 pub use ngram::repetition;
 pub use pattern::Pattern;
 
+use search::Short;
+use widest::widest;
+
 /// A text that is looked for in many others.
 pub struct Part {
+    short: Option<Short>,
     first: Finder<'static>,
     last: FinderRev<'static>,
 }
@@ -22,6 +28,7 @@ pub struct Part {
 impl Part {
     pub fn new(part: &str) -> Part {
         Part {
+            short: Short::new(part),
             first: Finder::new(part).into_owned(),
             last: FinderRev::new(part).into_owned(),
         }
@@ -29,7 +36,10 @@ impl Part {
 
     /// Where it occurs first.
     pub fn find(&self, text: &str) -> Option<usize> {
-        self.first.find(text.as_bytes())
+        match &self.short {
+            Some(short) => short.find(text.as_bytes()),
+            None => self.first.find(text.as_bytes()),
+        }
     }
 
     /// Where it occurs last.
@@ -100,14 +110,24 @@ pub fn trim(text: &str) -> &str {
 
 /// In lower case; the text itself if it is that, in ASCII.
 pub fn lower(text: &str) -> Cow<'_, str> {
-    let stays = |byte: &u8| byte.is_ascii() & !byte.is_ascii_uppercase();
-    // Whole chunks without a way out, for the sake of vectors.
-    let all_stay = |bytes: &[u8]| bytes.iter().fold(true, |all, byte| all & stays(byte));
-    if text.as_bytes().chunks(64).all(all_stay) {
+    if is_lower(text.as_bytes()) {
         Cow::Borrowed(text)
     } else {
         Cow::Owned(text.to_lowercase())
     }
+}
+
+widest! {
+    /// Whether it is in lower case and ASCII.
+    fn is_lower(text: &[u8]) -> bool = is_lower_by_chunks;
+}
+
+#[inline(always)]
+fn is_lower_by_chunks(text: &[u8]) -> bool {
+    let stays = |byte: &u8| byte.is_ascii() & !byte.is_ascii_uppercase();
+    // Whole chunks without a way out, for the sake of vectors.
+    let all_stay = |bytes: &[u8]| bytes.iter().fold(true, |all, byte| all & stays(byte));
+    text.chunks(64).all(all_stay)
 }
 
 /// How many words, separated by white space.

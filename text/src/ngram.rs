@@ -2,16 +2,18 @@
 
 use std::cell::RefCell;
 
+use crate::widest::widest;
+
 /// The words of a text and the n-grams seen so far, in memory that is used again for the next text.
 #[derive(Default)]
 struct Words {
-    /// The text between spaces: `BEFORE`, and at least `AFTER`, up to a multiple of 64 bytes.
-    padded: Vec<u8>,
-    /// Where each begins and ends there, in turn.
+    /// Where each word begins and ends, in turn; what follows is of earlier texts.
     edges: Vec<usize>,
     hashes: Vec<u64>,
-    /// Open addressing; a slot holds the place of an n-gram plus 1.
-    slots: Vec<u32>,
+    /// Open addressing; a slot holds a round and the place of an n-gram.
+    slots: Vec<(u32, u32)>,
+    /// Slots of earlier rounds are free: nothing has to be cleared for a text.
+    round: u32,
 }
 
 thread_local! {
@@ -26,88 +28,123 @@ pub fn repetition(text: &str, n: usize) -> f64 {
         if n == 0 || total == 0 {
             return 0.0;
         }
-        1.0 - f64::from(words.distinct(n, total)) / total as f64
+        let distinct = words.distinct(text.as_bytes(), n, total);
+        1.0 - f64::from(distinct) / total as f64
     })
 }
 
 impl Words {
     fn read(&mut self, text: &str) {
-        let padded = (BEFORE + text.len() + AFTER).next_multiple_of(64);
-        self.padded.clear();
-        self.padded.resize(BEFORE, b' ');
-        self.padded.extend_from_slice(text.as_bytes());
-        self.padded.resize(padded, b' ');
-        self.edges.clear();
-        if text.is_ascii() {
-            ascii_edges(&self.padded, &mut self.edges);
+        let bytes = text.as_bytes();
+        // A whole block of edges may be written beyond the last.
+        let most = bytes.len() + 2 * EDGES;
+        self.edges.resize(self.edges.len().max(most), 0);
+        let count = match edges_in_ascii(bytes, &mut self.edges) {
+            Some(count) => count,
+            None => edges(text, &mut self.edges),
+        };
+        let mut padded = [b' '; EIGHT];
+        let bytes = if bytes.len() < EIGHT {
+            padded[..bytes.len()].copy_from_slice(bytes);
+            &padded
         } else {
-            let start = |word: &str| BEFORE + word.as_ptr() as usize - text.as_ptr() as usize;
-            let edges = text
-                .split_whitespace()
-                .flat_map(|word| [start(word), start(word) + word.len()]);
-            self.edges.extend(edges);
-        }
-        let (bounds, _) = self.edges.as_chunks::<2>();
+            bytes
+        };
+        let (bounds, _) = self.edges[..count].as_chunks::<2>();
         let hashes = bounds
             .iter()
-            .map(|&[start, end]| hash(&self.padded, start, end));
+            .map(|&[start, end]| hash(bytes, start, end));
         self.hashes.clear();
         self.hashes.extend(hashes);
     }
 
     /// How many of the `total` n-grams differ from all before them. Equal hashes are settled by the words themselves.
-    fn distinct(&mut self, n: usize, total: usize) -> u32 {
-        let n_slots = (2 * total).next_power_of_two();
-        self.slots.clear();
-        self.slots.resize(n_slots, 0);
+    fn distinct(&mut self, text: &[u8], n: usize, total: usize) -> u32 {
+        // So many that two rarely meet in one.
+        let n_slots = (8 * total).next_power_of_two();
+        if self.slots.len() < n_slots || self.round == u32::MAX {
+            self.slots.clear();
+            self.slots.resize(n_slots, (0, 0));
+            self.round = 0;
+        }
+        self.round += 1;
         let mut distinct = 0;
-        for place in 0..total {
+        for (place, words) in self.hashes.windows(n).enumerate() {
             // Words are hashed well enough for their order to be all that is to be told.
-            let hash = self.hashes[place..place + n]
+            let hash = words
                 .iter()
                 .fold(0, |hash: u64, &word| hash.rotate_left(21) ^ word);
             let mut slot = hash as usize & (n_slots - 1);
             loop {
-                match self.slots[slot] {
-                    0 => {
-                        self.slots[slot] = place as u32 + 1;
-                        distinct += 1;
-                        break;
-                    }
-                    known if self.equal(known as usize - 1, place, n) => break,
-                    _ => slot = (slot + 1) & (n_slots - 1),
+                let (round, known) = self.slots[slot];
+                if round != self.round {
+                    self.slots[slot] = (self.round, place as u32);
+                    distinct += 1;
+                    break;
                 }
+                if self.equal(text, known as usize, place, n) {
+                    break;
+                }
+                slot = (slot + 1) & (n_slots - 1);
             }
         }
         distinct
     }
 
     /// Whether the n-grams at two places are the same words.
-    fn equal(&self, a: usize, b: usize, n: usize) -> bool {
-        let word = |place: usize| &self.padded[self.edges[2 * place]..self.edges[2 * place + 1]];
+    fn equal(&self, text: &[u8], a: usize, b: usize, n: usize) -> bool {
+        let word = |place: usize| &text[self.edges[2 * place]..self.edges[2 * place + 1]];
         self.hashes[a..a + n] == self.hashes[b..b + n]
             && (0..n).all(|offset| word(a + offset) == word(b + offset))
     }
 }
 
-/// So many spaces stand before and after the text, for reads of eight bytes from where a word begins or to where it ends.
-const BEFORE: usize = 8;
-const AFTER: usize = 8;
+/// Edges that are written together.
+const EDGES: usize = 8;
 
-/// Where the words of ASCII text begin and end, 64 bytes at a time; the last byte is a space.
-fn ascii_edges(text: &[u8], edges: &mut Vec<usize>) {
+/// Writes where the words begin and end; how many edges that are.
+fn edges(text: &str, edges: &mut [usize]) -> usize {
+    let start = |word: &str| word.as_ptr() as usize - text.as_ptr() as usize;
+    let found = text
+        .split_whitespace()
+        .flat_map(|word| [start(word), start(word) + word.len()]);
+    let places = edges.iter_mut().zip(found);
+    places.map(|(place, edge)| *place = edge).count()
+}
+
+widest! {
+    /// The same for a text of ASCII; nothing for another one.
+    fn edges_in_ascii(text: &[u8], edges: &mut [usize]) -> Option<usize> = edges_of_chunks;
+}
+
+/// 64 bytes at a time.
+#[inline(always)]
+fn edges_of_chunks(text: &[u8], edges: &mut [usize]) -> Option<usize> {
+    let (chunks, rest) = text.as_chunks::<64>();
+    let mut last = [b' '; 64];
+    // At least one space, at which the last word ends.
+    last[..rest.len()].copy_from_slice(rest);
     let mut before = 1;
-    let (chunks, _) = text.as_chunks::<64>();
-    for (index, chunk) in chunks.iter().enumerate() {
+    let mut count = 0;
+    let mut all = 0;
+    for (chunk, start) in chunks.iter().chain([&last]).zip((0..).step_by(64)) {
+        all |= chunk.iter().fold(0, |all, byte| all | byte);
         let spaces = spaces(chunk);
         // Only where a word begins or ends is there anything to do.
         let mut changes = spaces ^ (spaces << 1 | before);
         before = spaces >> 63;
-        while changes != 0 {
-            edges.push(64 * index + changes.trailing_zeros() as usize);
-            changes &= changes - 1;
+        let end = count + changes.count_ones() as usize;
+        // Several at a time, needed or not: when to stop would be guessed wrongly once a chunk.
+        while count < end {
+            for edge in &mut edges[count..count + EDGES] {
+                *edge = start + changes.trailing_zeros() as usize;
+                changes &= changes.wrapping_sub(1);
+            }
+            count += EDGES;
         }
+        count = end;
     }
+    (all < 128).then_some(count)
 }
 
 /// A bit for each of 64 ASCII bytes, the lowest for the first: whether it is white space.
@@ -142,22 +179,27 @@ fn spaces(bytes: &[u8; 64]) -> u64 {
     bits.fold(0, |all, &byte| all << 1 | u64::from(is_space(byte)))
 }
 
-/// Of a word in a padded text: its length and all of its bytes, some of them twice.
+const EIGHT: usize = 8;
+
+/// Of a word in a text of at least eight bytes: its length, its first, last and middle eight bytes. All words take the same
+/// time, and those that differ elsewhere alone are few.
+#[inline]
 fn hash(text: &[u8], start: usize, end: usize) -> u64 {
     let eight = |place: usize| {
         let bytes = text[place..].first_chunk();
         bytes.map_or(0, |&bytes| u64::from_le_bytes(bytes))
     };
+    let furthest = text.len() - EIGHT;
     let length = end - start;
-    // Bits of the first and of the last eight bytes that are none of the word's.
-    let beyond = 64 - 8 * length.min(8);
-    let (first, last) = (eight(start) << beyond, eight(end - 8) >> beyond);
-    let mut hash = product(first ^ length as u64 ^ FIRST, last ^ SECOND);
-    for place in (start + 8..end.saturating_sub(8)).step_by(16) {
-        let place = place.min(end - 16);
-        hash = product(eight(place) ^ hash, eight(place + 8) ^ SECOND);
-    }
-    hash
+    // Bits of eight bytes that are none of a shorter word's.
+    let beyond = 64 - 8 * length.min(EIGHT);
+    let place = start.min(furthest);
+    let first = eight(place) >> (8 * (start - place)) << beyond;
+    let place = end.saturating_sub(EIGHT);
+    let last = eight(place) << (8 * (place + EIGHT - end)) >> beyond;
+    let is_long = u64::from(length >= 2 * EIGHT).wrapping_neg();
+    let middle = eight((start + length / 2).min(furthest)) & is_long;
+    product(first ^ middle ^ length as u64 ^ FIRST, last ^ SECOND)
 }
 
 const FIRST: u64 = 0x9E37_79B9_7F4A_7C15;
