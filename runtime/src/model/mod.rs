@@ -23,7 +23,7 @@ pub(crate) use file::tensors_of;
 pub use file::{FileError, read_tensors, write_tensors};
 pub use form::{Activation, Bias, Form, Local, RopeScaling};
 pub(crate) use joined::{Activations, Angles, Direction, Joined, heads, packed};
-pub(crate) use matrix::{Matrix, Number, filled};
+pub(crate) use matrix::{Matrix, Number, read};
 pub use parameters::Parameter;
 pub use pass::{Pass, Upstream};
 pub(crate) use trunk::{Rotations, Weights, embed, logits, rms_norm};

@@ -4,6 +4,7 @@ mod chat;
 mod config;
 mod family;
 mod fields;
+mod growth;
 mod save;
 mod tokens;
 mod weights;
