@@ -11,7 +11,7 @@ mod weights;
 
 use std::path::{Path, PathBuf};
 
-pub use save::save;
+pub use save::{save, save_in_shards};
 pub use tokens::{PretrainedTokenizer, Prompting};
 
 use self::weights::Weights;
