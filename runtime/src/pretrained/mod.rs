@@ -1,6 +1,7 @@
 //! Models in the Hugging Face layout: a folder of `config.json`, safetensors files and `tokenizer.json`, read and written.
 
 mod chat;
+mod growth;
 mod peft;
 mod save;
 mod tokens;
@@ -9,7 +10,7 @@ mod weights;
 use std::path::{Path, PathBuf};
 
 pub(crate) use peft::{read_adapter, save_adapter};
-pub use save::save;
+pub use save::{save, save_in_shards};
 pub use tokens::{PretrainedTokenizer, Prompting};
 
 use rlp_account::model::Dtype;

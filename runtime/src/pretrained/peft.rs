@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
+use rlp_account::pretrained::Fields;
 use rlp_frontend::files::reason;
 use serde_json::json;
 
-use super::fields::Fields;
 use super::save::sync;
 use crate::error::Fault;
 use crate::model::{Parameter, read_tensors, write_tensors};
@@ -89,34 +89,44 @@ fn check(path: &Path, rank: i64, alpha: f64) -> Result<(), Fault> {
     let mut fields = Fields::read(path)?.ok_or_else(|| Fault::file(path, "it is missing"))?;
     let kind = fields.text("peft_type")?.unwrap_or_default();
     if kind != "LORA" {
-        return Err(fields.fault(format!(
-            "it is of \"{kind}\", and `transform.lora` reads \"LORA\""
-        )));
+        return Err(fields
+            .fault(format!(
+                "it is of \"{kind}\", and `transform.lora` reads \"LORA\""
+            ))
+            .into());
     }
     let found = fields
         .size("r", MOST_RANK)?
         .ok_or_else(|| fields.missing("r"))?;
     if found != rank {
-        return Err(fields.fault(format!(
-            "its rank is {found}: `transform.lora(rank: {found}, …)`"
-        )));
+        return Err(fields
+            .fault(format!(
+                "its rank is {found}: `transform.lora(rank: {found}, …)`"
+            ))
+            .into());
     }
     let found = fields
         .number_above("lora_alpha", 0.0)?
         .ok_or_else(|| fields.missing("lora_alpha"))?;
     if found != alpha {
-        return Err(fields.fault(format!(
-            "its alpha is {found}: `transform.lora(alpha: {found}, …)`"
-        )));
+        return Err(fields
+            .fault(format!(
+                "its alpha is {found}: `transform.lora(alpha: {found}, …)`"
+            ))
+            .into());
     }
     for name in ["use_rslora", "use_dora", "fan_in_fan_out"] {
         if fields.flag(name)? == Some(true) {
-            return Err(fields.fault(format!("`{name}` is not known to `transform.lora`")));
+            return Err(fields
+                .fault(format!("`{name}` is not known to `transform.lora`"))
+                .into());
         }
     }
     match fields.text("bias")?.as_deref() {
         None | Some("none") => Ok(()),
-        Some(_) => Err(fields.fault("it trains biases, which `transform.lora` does not")),
+        Some(_) => Err(fields
+            .fault("it trains biases, which `transform.lora` does not")
+            .into()),
     }
 }
 
