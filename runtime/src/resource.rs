@@ -50,6 +50,15 @@ pub struct Model {
     pub(crate) folder: Option<PathBuf>,
     /// What it is of another one, if it is one seen through a transform.
     pub(crate) transformed: Option<Box<Transformed>>,
+    /// Whether some stage trains it.
+    pub(crate) is_trained: bool,
+}
+
+impl Model {
+    /// Whether a run keeps its weights: those of a folder that nothing trains are there already.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.is_trained || self.folder.is_none() || self.transformed.is_some()
+    }
 }
 
 impl World {
@@ -213,7 +222,7 @@ pub(crate) fn model_refs(graph: &Graph) -> Vec<&ModelRef> {
     refs
 }
 
-fn is_trained(plan: &Plan, index: usize) -> bool {
+pub(crate) fn is_trained(plan: &Plan, index: usize) -> bool {
     let mut trains = plan.stages.iter().flat_map(|stage| &stage.trains);
     trains.any(|train| train.targets.contains(&index))
 }
@@ -281,6 +290,7 @@ fn open_model(resource: &Resource, making: Making) -> Result<(Model, Tokenizer),
             network,
             folder,
             transformed: None,
+            is_trained: making.is_trained,
         },
         tokenizer,
     ))

@@ -20,7 +20,7 @@ use crate::executor::{Kernels, Steps};
 use crate::model::{CausalLm, Parameter};
 use crate::pretrained;
 use crate::random::{Purpose, Stream};
-use crate::resource::{Model, World, reads};
+use crate::resource::{Model, World, is_trained, reads};
 use crate::stage::matches_name;
 use crate::state::{Named, replace};
 use crate::tensor::{Device, Tensor, without_gradient};
@@ -90,6 +90,7 @@ impl Transformed {
         let mut model = Model {
             name: resource.name.clone(),
             folder: from.folder.clone(),
+            is_trained: is_trained(plan, index),
             network,
             transformed: Some(Box::new(Transformed {
                 plan: own.clone(),

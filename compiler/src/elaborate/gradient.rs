@@ -5,6 +5,7 @@ use rlp_grammar::ast::Span;
 use crate::array::Array;
 use crate::diagnostic::Diagnostic;
 use crate::elaborate::made::MadeRef;
+use crate::elaborate::seen::behind;
 use crate::elaborate::value::{Tensor, Value};
 use crate::elaborate::{Elaborator, Result};
 use crate::graph::{Binary, ModelOutput, ModelRef, NodeId, Op};
@@ -83,7 +84,7 @@ impl Elaborator<'_> {
                 continue;
             }
             // A parameter under other dimensions stands behind a `Rename`.
-            let Value::Tensor(read) = self.read_kept(kept, of.frozen, name.span)? else {
+            let Value::Tensor(read) = self.read_kept(behind(kept), of.frozen, name.span)? else {
                 continue;
             };
             let graph = &self.levels[0].graph;

@@ -9,6 +9,7 @@ use crate::array::{Array, Elements};
 use crate::diagnostic::Diagnostic;
 use crate::elaborate::library::Definition;
 use crate::elaborate::scope::Scope;
+use crate::elaborate::seen::Seen;
 use crate::elaborate::value::{Record, Tensor, Value};
 use crate::elaborate::{Elaborator, Reported, Result};
 use crate::graph::{ModelRef, Op};
@@ -20,6 +21,8 @@ pub(crate) enum Kept {
     Constant(Array, Vec<PlanDim>),
     /// A tensor of the plan.
     Tensor(usize, PlanTy),
+    /// One that is seen through a transform.
+    Seen(Rc<Seen>),
     Record(Vec<(String, Kept)>),
     /// What belongs to no graph: another model, another data source.
     Other(Value),
@@ -159,7 +162,7 @@ impl Elaborator<'_> {
     }
 
     /// A dimension of the graph being built, as every graph knows it.
-    fn plan_dim_of(&mut self, owner: &str, dim: DimId, span: Span) -> Result<PlanDim> {
+    pub(crate) fn plan_dim_of(&mut self, owner: &str, dim: DimId, span: Span) -> Result<PlanDim> {
         if let Some(known) = self.levels[0].plan_dims.get(&dim) {
             return Ok(known.clone());
         }
@@ -284,6 +287,7 @@ impl Elaborator<'_> {
                 };
                 self.plan_tensor(tensor, ty, span).map(Value::Tensor)
             }
+            Kept::Seen(seen) => self.read_seen(seen, frozen),
             Kept::Record(fields) => {
                 let mut values = Vec::new();
                 for (name, kept) in fields {
@@ -306,7 +310,15 @@ impl Elaborator<'_> {
         span: Span,
     ) -> Result<()> {
         for (name, kept) in bound {
-            let is_param = matches!(kept, Kept::Tensor(own, _) if params.contains(own));
+            // What a transform trains is read by the weight that is seen through it.
+            if name.name.contains('.') {
+                continue;
+            }
+            let is_param = match kept {
+                Kept::Tensor(own, _) => params.contains(own),
+                Kept::Seen(_) => true,
+                Kept::Constant(..) | Kept::Record(_) | Kept::Other(_) => false,
+            };
             let value = self.read_kept(kept, frozen.filter(|_| is_param), span)?;
             let value = self.over(value, dims, span)?;
             self.bring_dims(&value, scope);
@@ -413,6 +425,6 @@ fn dims(kept: &Kept) -> Vec<&PlanDim> {
     match kept {
         Kept::Constant(_, dims) | Kept::Tensor(_, PlanTy { dims, .. }) => dims.iter().collect(),
         Kept::Record(fields) => fields.iter().flat_map(|(_, kept)| dims(kept)).collect(),
-        Kept::Other(_) => Vec::new(),
+        Kept::Seen(_) | Kept::Other(_) => Vec::new(),
     }
 }

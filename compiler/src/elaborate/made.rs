@@ -141,7 +141,11 @@ impl Elaborator<'_> {
         }
         let seed = bound.iter().find_map(|(name, kept)| match kept {
             Kept::Constant(array, _) if name.name == "seed" => whole(array),
-            Kept::Constant(..) | Kept::Tensor(..) | Kept::Record(_) | Kept::Other(_) => None,
+            Kept::Constant(..)
+            | Kept::Tensor(..)
+            | Kept::Seen(_)
+            | Kept::Record(_)
+            | Kept::Other(_) => None,
         });
         let name = definition.block.name.name.clone();
         for (own, node) in tensors {

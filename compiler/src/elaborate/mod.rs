@@ -40,6 +40,7 @@ mod random;
 mod role;
 mod scan;
 mod scope;
+mod seen;
 mod sense;
 mod shape;
 mod split;

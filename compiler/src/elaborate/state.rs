@@ -42,10 +42,11 @@ impl Elaborator<'_> {
         };
         let state_ty = self.ty(initial).clone();
         let old = match self.mode {
-            // What a weight was at first is the weight that is given.
-            _ if self.is_called_transform() => {
-                self.push(Op::StopGrad, &[initial], state_ty, name.span)?
-            }
+            // What a weight was at first is known of a model, and otherwise is the weight that is given.
+            _ if self.is_called_transform() => match self.kept_state(name) {
+                Some(kept) => kept,
+                None => self.push(Op::StopGrad, &[initial], state_ty, name.span)?,
+            },
             Mode::Pipeline if self.update.is_none() => {
                 let index = self.levels[0].graph.states.len();
                 let old = self.push(Op::State(index), &[], state_ty.clone(), name.span)?;

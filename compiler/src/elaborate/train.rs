@@ -205,6 +205,9 @@ impl Elaborator<'_> {
                 }
             }
         }
+        // A model and what it is under a transform without `param`s have the same.
+        let mut seen = BTreeSet::new();
+        plan.tensors.retain(|own| seen.insert(*own));
         Ok(())
     }
 

@@ -9,6 +9,7 @@ use crate::diagnostic::Diagnostic;
 use crate::elaborate::argument::Given;
 use crate::elaborate::builtin::Bound;
 use crate::elaborate::library::Definition;
+use crate::elaborate::made::MadeRef;
 use crate::elaborate::scope::{Binding, Scope};
 use crate::elaborate::value::{Noise, Tensor, Value};
 use crate::elaborate::{Elaborator, Mode, Reported, Result, walk};
@@ -22,6 +23,13 @@ pub(crate) struct Transform {
     pub(crate) definition: Rc<Definition>,
     /// In the order of the signature, defaults filled in.
     pub(crate) args: Vec<(String, Array)>,
+}
+
+/// Which weights a transform is for.
+#[derive(Clone, Debug)]
+pub(crate) struct Selection {
+    pub(crate) on: ParameterGroup,
+    pub(crate) except: Option<Except>,
 }
 
 /// Whether a call of a transform gives the weight too, and so is one of a function.
@@ -112,19 +120,16 @@ impl Elaborator<'_> {
         given: &[Given],
         span: Span,
     ) -> Result<()> {
-        let params = definition.block.params.iter().zip(given);
-        for (param, _) in params.filter(|(param, own)| param.trainable && own.is_none()) {
-            let name = &param.name.name;
-            let message = format!(
-                "`{}` of a weight needs `{name}`, which it trains",
-                definition.name
-            );
-            let diagnostic = Diagnostic::error("missing-argument", span, message)
-                .label(param.span, "declared here")
-                .help("without `weight` it is a transform, for `apply(model, …)`");
-            return Err(self.report(diagnostic));
-        }
-        Ok(())
+        let mut params = definition.block.params.iter().zip(given);
+        let Some((param, _)) = params.find(|(param, own)| param.trainable && own.is_none()) else {
+            return Ok(());
+        };
+        let (block, name) = (&definition.name, &param.name.name);
+        let message = format!("`{block}` of a weight needs `{name}`, which it trains");
+        let diagnostic = Diagnostic::error("missing-argument", span, message)
+            .label(param.span, "declared here")
+            .help("without `weight` it is a transform, for `apply(model, …)`");
+        Err(self.report(diagnostic))
     }
 
     /// Whether what is elaborated is the body of a transform that is called as a function.
@@ -154,15 +159,7 @@ impl Elaborator<'_> {
             .iter()
             .map(|own| own.name.name.as_str())
             .collect();
-        let stmts = definition.block.body.iter().flat_map(|body| &body.stmts);
-        let conditions = stmts.filter_map(|stmt| match &stmt.kind {
-            StmtKind::Assert {
-                value,
-                close_to: None,
-            } if reads_only(value, &known) => Some(value),
-            _ => None,
-        });
-        let conditions: Vec<&Expr> = conditions.collect();
+        let conditions = conditions_on(definition, &known);
         self.framed(definition, span, |this| {
             this.in_scope(scope.clone(), |this| {
                 conditions
@@ -203,9 +200,9 @@ impl Elaborator<'_> {
         let base = match self.expr(model)? {
             Value::Model(base) => base,
             Value::Poison => return Err(Reported),
+            Value::Network(of) if of.frozen.is_none() => return self.apply_to_network(of, bound),
             Value::Network(_) => {
-                let message =
-                    "a transform of a model that is a block of `.rlp` is not supported yet";
+                let message = "a transform of a copy of a model that is a block of `.rlp` is not supported yet";
                 return self.error("not-supported-yet", model.span, message);
             }
             other => {
@@ -221,28 +218,12 @@ impl Elaborator<'_> {
             let message = "under a transform a copy is taken once: `frozen(m)`";
             return self.error("type-mismatch", model.span, message);
         }
-        let transform = match self.expr(transform)? {
-            Value::Transform(transform) => transform,
-            Value::Poison => return Err(Reported),
-            other => {
-                let message = format!(
-                    "`apply` takes a transform, and this is {}",
-                    other.describe()
-                );
-                let diagnostic = Diagnostic::error("type-mismatch", transform.span, message)
-                    .here(other.describe())
-                    .help("transform.lora(rank: 8)");
-                return Err(self.report(diagnostic));
-            }
-        };
+        let transform = self.transform_argument(transform)?;
         if self.mode != Mode::Pipeline {
             let message = "a model is seen through a transform in a pipeline only";
             return self.error("misplaced-resource", bound.span, message);
         }
-        let (on, except) = match bound.get("on") {
-            Some(on) => self.selection(on)?,
-            None => (ParameterGroup::Matrices, None),
-        };
+        let Selection { on, except } = self.selection(bound.get("on"))?;
         let from = match bound.get("from") {
             Some(from) => Some(self.known_text(from)?),
             None => None,
@@ -273,15 +254,54 @@ impl Elaborator<'_> {
         Ok(Value::Model(model))
     }
 
+    fn transform_argument(&mut self, transform: &Expr) -> Result<Rc<Transform>> {
+        match self.expr(transform)? {
+            Value::Transform(transform) => Ok(transform),
+            Value::Poison => Err(Reported),
+            other => {
+                let message = format!(
+                    "`apply` takes a transform, and this is {}",
+                    other.describe()
+                );
+                let diagnostic = Diagnostic::error("type-mismatch", transform.span, message)
+                    .here(other.describe())
+                    .help("transform.lora(rank: 8)");
+                Err(self.report(diagnostic))
+            }
+        }
+    }
+
+    fn apply_to_network(&mut self, of: MadeRef, bound: &Bound) -> Result<Value> {
+        let transform = self.transform_argument(bound.need("transform")?)?;
+        let selection = self.selection(bound.get("on"))?;
+        if let Some(from) = bound.get("from") {
+            let message = "an adapter is read for a language model, and this is a block of `.rlp`";
+            return self.error("type-mismatch", from.span, message);
+        }
+        self.see_network(of, &transform, &selection, bound.span)
+    }
+
     /// `matrices`, `matrices(policy, except: last)`, or a pattern of names.
-    fn selection(&mut self, on: &Expr) -> Result<(ParameterGroup, Option<Except>)> {
+    fn selection(&mut self, on: Option<&Expr>) -> Result<Selection> {
+        let on_matrices = |except| Selection {
+            on: ParameterGroup::Matrices,
+            except,
+        };
+        let Some(on) = on else {
+            return Ok(on_matrices(None));
+        };
         let wrong = "`matrices`, `matrices(m, except: …)` or a pattern of names is expected here";
         let name = |expr: &Expr| match &expr.kind {
             ExprKind::Name(name) => Some(name.clone()),
             _ => None,
         };
         let (named, args) = match &on.kind {
-            ExprKind::Text(pattern) => return Ok((ParameterGroup::Named(pattern.clone()), None)),
+            ExprKind::Text(pattern) => {
+                return Ok(Selection {
+                    on: ParameterGroup::Named(pattern.clone()),
+                    except: None,
+                });
+            }
             ExprKind::Call { callee, args } => (name(callee), args.as_slice()),
             _ => (name(on), [].as_slice()),
         };
@@ -305,11 +325,12 @@ impl Elaborator<'_> {
                     let message = "what is left out is `last` or a pattern of names";
                     return self.error("unknown-name", arg.value.span, message);
                 }
-                (None, _) if matches!(self.expr(&arg.value)?, Value::Model(_)) => {}
+                (None, _)
+                    if matches!(self.expr(&arg.value)?, Value::Model(_) | Value::Network(_)) => {}
                 _ => return self.error("type-mismatch", arg.value.span, wrong),
             }
         }
-        Ok((ParameterGroup::Matrices, except))
+        Ok(on_matrices(except))
     }
 
     fn known_text(&mut self, expr: &Expr) -> Result<String> {
@@ -412,6 +433,19 @@ fn arguments_of(definition: &Definition) -> Definition {
         file: definition.file,
         name: definition.name.clone(),
     }
+}
+
+/// What a transform asserts of these names alone.
+pub(crate) fn conditions_on<'d>(definition: &'d Definition, known: &[&str]) -> Vec<&'d Expr> {
+    let stmts = definition.block.body.iter().flat_map(|body| &body.stmts);
+    let conditions = stmts.filter_map(|stmt| match &stmt.kind {
+        StmtKind::Assert {
+            value,
+            close_to: None,
+        } if reads_only(value, known) => Some(value),
+        _ => None,
+    });
+    conditions.collect()
 }
 
 /// Whether every name in an expression is one of these, or that of a function.

@@ -229,6 +229,61 @@ fn weights_are_computed_in_the_kind_of_the_model() {
     assert!(run.losses()[3] < run.losses()[0], "{:?}", run.losses());
 }
 
+#[test]
+fn small_models_are_seen_through_transforms_too() {
+    let program = |apply: &str, targets: &str| {
+        format!(
+            "transform compander(weight: real[row, col], a: real = 2.0, b: real = 1.5) -> real[row, col] {{
+                a * atan(weight / b)
+            }}
+            pipeline p {{
+                let task = data.conflicting_pairs(inputs: 3, pairs: 40)
+                let net  = model.mlp(inputs: 3, hidden: [4])
+                let seen = {apply}
+                stage s {{
+                    let ahead = value(seen, task.a) - value(seen, task.b)
+                    let l     = -mean(log_sigmoid(at(task.preference, objective: 0) * ahead))
+                    train {targets} {{ minimize l with optimizer.sgd(lr: 1e-6) steps 2 }}
+                    report gap = max(abs(value(seen, task.a) - value(net, task.a))), slope = norm(grad(l, wrt: seen))
+                }}
+            }}"
+        )
+    };
+    for (apply, starts_as_its_base) in [
+        ("apply(net, transform.lora(rank: 2))", true),
+        (
+            "apply(net, transform.lora(rank: 2), on: matrices(net, except: last))",
+            true,
+        ),
+        ("apply(net, transform.bone(rank: 2), on: \"weight\")", true),
+        ("apply(net, transform.pissa(rank: 2))", true),
+        (
+            "apply(apply(net, compander()), transform.bat(rank: 1))",
+            false,
+        ),
+        ("apply(net, compander())", false),
+    ] {
+        for targets in ["seen", "seen, net"] {
+            let run = told(&program(apply, targets), 3, Kind::Double);
+            let norm = run.steps[0].trained[0].grad_norm;
+            let lowered = (run.losses()[0] - run.losses()[1]) / 1e-6;
+            assert!(norm > 1e-3, "{apply}: {norm}");
+            assert!(
+                (lowered / norm.powi(2) - 1.0).abs() < 1e-3,
+                "{apply}, {targets}: {lowered} {norm}"
+            );
+            assert_eq!(run.metric("gap")[0] < 1e-4, starts_as_its_base, "{apply}");
+            if targets == "seen" {
+                let slope = run.metric("slope")[0];
+                assert!(
+                    (slope - norm).abs() < 1e-4 * norm,
+                    "{apply}: {slope} {norm}"
+                );
+            }
+        }
+    }
+}
+
 fn message(program: &str) -> String {
     try_told(program, 0, Kind::Float)
         .unwrap_err()
