@@ -57,7 +57,7 @@ enum Base {
     /// A model of the plan, as it is at any time.
     Live(usize),
     /// One that is trained later than its copy was taken.
-    Copy(usize, CausalLm),
+    Copy(usize, Box<CausalLm>),
 }
 
 impl Transformed {
@@ -98,7 +98,7 @@ impl Transformed {
                 pullback: pullback(&own.block, &wrt),
                 steps: Default::default(),
                 base: match is_copied {
-                    true => Base::Copy(own.base.model, from.network.deep_copy()),
+                    true => Base::Copy(own.base.model, Box::new(from.network.deep_copy())),
                     false => Base::Live(own.base.model),
                 },
                 names: from
@@ -207,7 +207,7 @@ impl Model {
             return Ok(());
         };
         if let Base::Copy(model, copy) = &mut own.base {
-            *copy = before[*model].network.deep_copy();
+            **copy = before[*model].network.deep_copy();
         }
         let base = own.network(before);
         let mut parameters = Vec::new();
