@@ -51,9 +51,7 @@ impl Words {
             bytes
         };
         let (bounds, _) = self.edges[..count].as_chunks::<2>();
-        let hashes = bounds
-            .iter()
-            .map(|&[start, end]| hash(bytes, start, end));
+        let hashes = bounds.iter().map(|&[start, end]| hash(bytes, start, end));
         self.hashes.clear();
         self.hashes.extend(hashes);
     }

@@ -3,6 +3,7 @@
 mod attention;
 mod batch;
 mod config;
+mod crew;
 mod file;
 mod form;
 mod head;
