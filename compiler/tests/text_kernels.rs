@@ -198,8 +198,47 @@ fn everything(constants: bool) -> Kernel {
     b.0
 }
 
+/// Choices within choices, whose sides are dear: some read by one side alone, some by both, some by what follows.
+fn branches() -> Kernel {
+    let mut b = Build::new();
+    let (text, other) = (b.input(), b.input());
+    let (part, mark) = (b.word("a"), b.word("<"));
+    let has_part = b.text(TextOp::Contains, &[text, part], Elem::Bool);
+    let has_mark = b.text(TextOp::Contains, &[other, mark], Elem::Bool);
+    let low = b.text(TextOp::Lower, &[text], Elem::Text);
+    let joined = b.text(TextOp::Join, &[text, other], Elem::Text);
+    let rest = b.text(TextOp::AfterFirst, &[joined, mark], Elem::Text);
+    let before = b.text(TextOp::Before, &[joined, mark], Elem::Text);
+    // `low` in both sides, `joined` in one alone, with a choice of its own.
+    let inner = b.select(has_mark, rest, before);
+    let twice = b.text(TextOp::Join, &[inner, low], Elem::Text);
+    let outer = b.select(has_part, twice, low);
+    b.output(outer);
+    let count = b.text(TextOp::Words, &[outer], Elem::Int);
+    let far = b.text(TextOp::EditDistance, &[text, other], Elem::Int);
+    let number = b.select(has_mark, far, count);
+    b.output(number);
+    // The condition is one of the results, and a side is the condition of another choice.
+    let ends = b.text(TextOp::EndsWith, &[text, other], Elem::Bool);
+    let claim = b.select(has_part, ends, has_part);
+    b.output(claim);
+    let chosen = b.select(claim, low, other);
+    b.output(chosen);
+    b.0
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn branches_mean_what_a_choice_means(
+        rows in prop::collection::vec(("[aAb<é ]{0,6}", "[ab<é]{0,3}"), 1..20),
+    ) {
+        let column = |place: usize| -> Vec<&str> {
+            rows.iter().map(|(a, b)| [a.as_str(), b.as_str()][place]).collect()
+        };
+        agrees(&branches(), &[column(0), column(1)]);
+    }
 
     #[test]
     fn every_function_means_what_it_means(

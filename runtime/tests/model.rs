@@ -307,13 +307,8 @@ fn gradients_of_the_outputs_add_up() {
 }
 
 /// Rows of the same prompt share it, wherever they stand, and rows that do not fit into one chunk of work make several.
-#[test]
-fn shared_prompts_and_long_batches_change_nothing() {
-    let config = CausalLmConfig {
-        positions: 400,
-        ..config()
-    };
-    let model = model(config);
+/// Three prompts with up to 320 tokens of response: too long for one chunk of positions.
+fn long_batch() -> SequenceBatch {
     let prompts = [vec![1, 2, 3], vec![4], vec![1, 2]];
     let rows = (0..9u64).map(|row| {
         let response = token_ids(Stream::new(row, Purpose::Program), 40 * row as usize);
@@ -324,7 +319,17 @@ fn shared_prompts_and_long_batches_change_nothing() {
         .iter()
         .map(|(prompt, response)| (prompt.as_slice(), response.as_slice()))
         .collect();
-    let batch = SequenceBatch::new(&rows, TEMPERATURE, Device::Cpu);
+    SequenceBatch::new(&rows, TEMPERATURE, Device::Cpu)
+}
+
+#[test]
+fn shared_prompts_and_long_batches_change_nothing() {
+    let config = CausalLmConfig {
+        positions: 400,
+        ..config()
+    };
+    let model = model(config);
+    let batch = long_batch();
     let upstream = upstream(&batch, 11);
     let (expected, expected_gradients) = reference(&model, &batch, &upstream);
     let found = outputs(&model, &batch);
@@ -335,6 +340,34 @@ fn shared_prompts_and_long_batches_change_nothing() {
     for (found, expected) in gradients.iter().zip(&expected_gradients) {
         let size = expected.abs().max().double_value(&[]).max(1.0);
         assert!(gap(found, expected) < 1e-10 * size);
+    }
+}
+
+#[test]
+fn threads_change_no_bit() {
+    let config = CausalLmConfig {
+        positions: 400,
+        vocab: 1100,
+        ..config()
+    };
+    let model = model(config);
+    let batch = long_batch();
+    // The value head is libtorch's.
+    let upstream = Upstream {
+        value: None,
+        ..upstream(&batch, 1100)
+    };
+    let [one, two, three] = [1, 2, 3].map(|threads| {
+        tch::set_num_threads(threads);
+        let pass = model.forward(&batch, true);
+        let outputs = [pass.logp(), pass.entropy()];
+        let gradients = pass.backward(&upstream);
+        tch::set_num_threads(1);
+        outputs.into_iter().chain(gradients).collect::<Vec<_>>()
+    });
+    for others in [two, three] {
+        let mut each = one.iter().zip(&others);
+        assert!(each.all(|(one, other)| one.equal(other)));
     }
 }
 

@@ -8,7 +8,7 @@ use crate::attend_one::{self, Keys};
 use crate::attention::{self, Heads, Scratch, Span};
 use crate::linear::{self, Packed};
 use crate::vector::{Plain, Scalar};
-use crate::vocabulary::{self, Distribution, Drawn};
+use crate::vocabulary::{self, Distribution, Drawn, Weights};
 use crate::{gate, norm, rotary};
 
 /// f32 or f64 with the functions of this crate.
@@ -163,6 +163,9 @@ kernels! {
 
     /// The distribution softmax(logits / temperature).
     fn distribution(logits: &[T], temperature: f64) -> Distribution = vocabulary;
+
+    /// Adds what further tokens weigh in softmax(logits / temperature).
+    fn add_weights(logits: &[T], temperature: f64, weights: &mut Weights) = vocabulary;
 
     /// The way back: logits become the gradient by them, from `by_logp`, that by the log-probability of a token, and
     /// `by_entropy`, but for what the token's own logit gets on top, `by_logp / temperature`.

@@ -22,4 +22,4 @@ pub use attention::{Heads, Scratch, Span};
 pub use kernels::{Kernels, Real};
 pub use linear::Packed;
 pub use vector::Scalar;
-pub use vocabulary::{Distribution, Drawn};
+pub use vocabulary::{Distribution, Drawn, Weights};

@@ -9,7 +9,7 @@ use crate::linear::{Packed, add_product, add_product_across, set_product};
 use crate::norm::{rms_norm, rms_norm_backward};
 use crate::rotary::rotate;
 use crate::vector::{Plain, Scalar, Vector};
-use crate::vocabulary::{distribution, distribution_backward, draw};
+use crate::vocabulary::{add_weights, distribution, distribution_backward, draw};
 
 /// Runs a test for each kind of vector that this processor has, with the error that its scalar allows.
 macro_rules! on_all_vectors {
@@ -383,12 +383,11 @@ fn a_distribution_its_parts_and_its_gradient() {
             close(found.log_sum, log_sum);
             close(found.mean, mean);
             let (first, second) = logits.split_at(count / 3);
-            let joined = first
-                .chunks(2)
-                .fold(crate::Distribution::NOTHING, |sum, part| {
-                    sum.with(distribution::<V>(part, 0.7))
-                });
-            let joined = joined.with(distribution::<V>(second, 0.7));
+            let mut weights = crate::Weights::NOTHING;
+            for part in first.chunks(2).chain([second]) {
+                add_weights::<V>(part, 0.7, &mut weights);
+            }
+            let joined = weights.distribution(0.7);
             close(joined.log_sum, log_sum);
             close(joined.mean, mean);
 

@@ -115,7 +115,14 @@ pub(crate) trait Vector: Copy {
         let constant = |x: f64| Self::splat(Self::Scalar::from_f64(x));
         let [lowest, highest] = Self::Scalar::EXP_RANGE;
         let x = constant(lowest).max(self);
-        let x = constant(highest).min(x);
+        constant(highest).min(x).exp_in_range()
+    }
+
+    /// The same where x is in `EXP_RANGE` or not a number.
+    #[inline(always)]
+    fn exp_in_range(self) -> Self {
+        let constant = |x: f64| Self::splat(Self::Scalar::from_f64(x));
+        let x = self;
         let n = x.mul(constant(std::f64::consts::LOG2_E)).round();
         let x = n.mul_add(constant(-LN_2_HIGH), x);
         let x = n.mul_add(constant(-LN_2_LOW), x);

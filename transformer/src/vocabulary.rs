@@ -20,28 +20,48 @@ pub struct Distribution {
 }
 
 impl Distribution {
-    /// Over no token at all.
-    pub const NOTHING: Distribution = Distribution {
-        log_sum: f64::NEG_INFINITY,
-        mean: 0.0,
-    };
-
     /// Nats.
     pub fn entropy(&self) -> f64 {
         self.log_sum - self.mean
     }
+}
 
-    /// That over the tokens of two parts.
-    #[must_use]
-    pub fn with(self, other: Distribution) -> Distribution {
-        if self.log_sum == f64::NEG_INFINITY {
-            return other;
-        }
-        let share = 1.0 / (1.0 + (other.log_sum - self.log_sum).exp());
+/// What tokens weigh so far, relative to the likeliest of them: e^((logit − largest) / temperature).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Weights {
+    /// The largest logit.
+    largest: f64,
+    sum: f64,
+    /// Σ weight · (logit − largest) / temperature.
+    moment: f64,
+}
+
+impl Weights {
+    /// Of no token at all.
+    pub const NOTHING: Weights = Weights {
+        largest: f64::NEG_INFINITY,
+        sum: 0.0,
+        moment: 0.0,
+    };
+
+    /// The distribution over all these tokens, at the temperature that they were added at.
+    pub fn distribution(&self, temperature: f64) -> Distribution {
+        let largest = self.largest / temperature;
         Distribution {
-            log_sum: self.log_sum - share.ln(),
-            mean: share * self.mean + (1.0 - share) * other.mean,
+            log_sum: largest + self.sum.ln(),
+            mean: largest + self.moment / self.sum,
         }
+    }
+
+    /// The same relative to a larger logit.
+    fn below(&mut self, largest: f64, temperature: f64) {
+        if self.sum > 0.0 {
+            let step = (self.largest - largest) / temperature;
+            let factor = step.exp();
+            self.moment = factor * step.mul_add(self.sum, self.moment);
+            self.sum *= factor;
+        }
+        self.largest = largest;
     }
 }
 
@@ -50,23 +70,32 @@ const BLOCK: usize = 256;
 
 #[inline(always)]
 pub(crate) fn distribution<V: Vector>(logits: &[V::Scalar], temperature: f64) -> Distribution {
-    let largest = largest::<V>(logits);
-    let (mut sum, mut moment) = (0.0, 0.0);
+    let mut weights = Weights::NOTHING;
+    add_weights::<V>(logits, temperature, &mut weights);
+    weights.distribution(temperature)
+}
+
+#[inline(always)]
+pub(crate) fn add_weights<V: Vector>(
+    logits: &[V::Scalar],
+    temperature: f64,
+    weights: &mut Weights,
+) {
+    let largest = largest::<V>(logits).to_f64();
+    if largest > weights.largest {
+        weights.below(largest, temperature);
+    }
+    let largest = V::Scalar::from_f64(weights.largest);
     for logits in logits.chunks(BLOCK) {
         let mut sums = [V::zero(); 2];
         blocks!(V, logits.len(), |at| {
             let x = below::<V>(logits, at, largest, temperature);
-            let weight = x.exp();
+            let weight = x.exp_in_range();
             sums[0] = sums[0].add(weight);
             sums[1] = weight.mul_add(x, sums[1]);
         });
-        sum += sums[0].sum().to_f64();
-        moment += sums[1].sum().to_f64();
-    }
-    let largest = largest.to_f64() / temperature;
-    Distribution {
-        log_sum: largest + sum.ln(),
-        mean: largest + moment / sum,
+        weights.sum += sums[0].sum().to_f64();
+        weights.moment += sums[1].sum().to_f64();
     }
 }
 
@@ -81,11 +110,12 @@ pub(crate) fn distribution_backward<V: Vector>(
 ) {
     let constant = |x: f64| V::splat(V::Scalar::from_f64(x));
     let (inverse, log_sum) = (constant(1.0 / temperature), constant(-distribution.log_sum));
+    let lowest = constant(V::Scalar::EXP_RANGE[0]);
     let slope = constant(-by_entropy / temperature);
     let offset = constant(-(by_logp + by_entropy * distribution.entropy()) / temperature);
     blocks!(V, logits.len(), |at| {
-        let logp = V::load(logits, at).mul_add(inverse, log_sum);
-        let gradient = logp.exp().mul(logp.mul_add(slope, offset));
+        let logp = lowest.max(V::load(logits, at).mul_add(inverse, log_sum));
+        let gradient = logp.exp_in_range().mul(logp.mul_add(slope, offset));
         gradient.store(logits, at);
     });
 }
@@ -105,7 +135,7 @@ pub(crate) fn draw<V: Vector>(
     for (index, (logits, weights)) in blocks.enumerate() {
         let mut sum = V::zero();
         blocks!(V, logits.len(), |at| {
-            let weight = below::<V>(logits, at, largest, temperature).exp();
+            let weight = below::<V>(logits, at, largest, temperature).exp_in_range();
             weight.store(weights, at);
             sum = sum.add(weight);
         });

@@ -1,6 +1,7 @@
 //! Kernels as functions of the processor.
 
 mod accumulate;
+mod branch;
 mod cell;
 mod compute;
 mod elementwise;

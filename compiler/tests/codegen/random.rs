@@ -81,12 +81,8 @@ fn agree(found: &Elements, expected: &Elements, tolerance: f64) -> Result<(), St
 
 const CELLS: [usize; 6] = [0, 1, 3, 5, 17, 1000];
 
-/// The same kernels in every run: with seeds of the day about one in two thousand differs from its interpretation by more than
-/// the tolerance, which is not looked into yet and must not stop what has nothing to do with it.
-const SEED: proptest::test_runner::RngSeed = proptest::test_runner::RngSeed::Fixed(0);
-
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, rng_seed: SEED, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn random_kernels_mean_what_their_operations_mean(
@@ -131,7 +127,7 @@ fn bits(elements: &Elements) -> Vec<u64> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, rng_seed: SEED, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn results_do_not_depend_on_threads(

@@ -24,7 +24,7 @@ pub(crate) struct StageTimes {
     pub(crate) tokens: f64,
     /// The least CPU time a token that was drawn, over the steps; 0 if none is drawn.
     pub(crate) cpu_per_token: f64,
-    /// The parts of a step in order, each with the medians of its wall and CPU time.
+    /// The parts of a step in order, each with the median of its wall time and the least of its CPU time.
     pub(crate) parts: Vec<(Part, Elapsed)>,
 }
 
@@ -89,7 +89,9 @@ fn summed_up(stage: String, steps: &[Step]) -> Result<StageTimes, Fault> {
     let part = |part: Part| {
         let of = |step: &Step| step.parts.get(&part).copied().unwrap_or_default();
         let wall = median(counted.iter().map(|step| of(step).wall).collect());
-        let cpu = median(counted.iter().map(|step| of(step).cpu).collect());
+        // As that of whole steps: other processes only add to it.
+        let cpus = counted.iter().map(|step| of(step).cpu);
+        let cpu = cpus.reduce(f64::min).unwrap_or(0.0);
         (part, Elapsed { wall, cpu })
     };
     let per_token = counted

@@ -105,6 +105,9 @@ pub(crate) struct Matrix<T> {
     columns: usize,
 }
 
+// SAFETY: nobody else has its memory, which is the tensor's; a tensor may be sent.
+unsafe impl<T: Number> Send for Matrix<T> {}
+
 impl<T: Number> Matrix<T> {
     /// Filled with 0.
     pub(crate) fn new(rows: usize, columns: usize) -> Matrix<T> {
@@ -149,9 +152,12 @@ impl<T: Number> Matrix<T> {
         self.rows = rows;
     }
 
+    /// On this thread alone, where libtorch would call more.
     #[must_use]
     pub(crate) fn copy(&self) -> Matrix<T> {
-        Matrix::over(self.view().copy())
+        let mut copy = Matrix::uninitialised(self.rows, self.columns);
+        copy.slice_mut().copy_from_slice(self.slice());
+        copy
     }
 
     /// Leaves a matrix without rows.
@@ -182,6 +188,12 @@ impl<T: Number> Matrix<T> {
         }
         // SAFETY: as above, and this is borrowed mutably.
         unsafe { slice::from_raw_parts_mut(self.first, count) }
+    }
+
+    /// Becomes rows of another number of columns, in the same memory where that is enough. What they hold is anything.
+    pub(crate) fn cells_mut(&mut self, rows: usize, columns: usize) -> &mut [T] {
+        self.set_rows((rows * columns).div_ceil(self.columns));
+        &mut self.slice_mut()[..rows * columns]
     }
 
     pub(crate) fn row(&self, row: usize) -> &[T] {

@@ -2,6 +2,7 @@
 
 mod attention;
 mod batch;
+mod crew;
 mod file;
 mod head;
 mod joined;

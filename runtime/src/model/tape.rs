@@ -1,9 +1,12 @@
 //! One way through the layers on the CPU that remembers what the way back needs, and that way back, written out.
 
+use std::sync::{Mutex, PoisonError};
+
 use rlp_transformer::{Heads, Scalar, Scratch};
 use tch::Tensor;
 
 use super::CausalLmConfig;
+use super::crew::{InTurns, each, threads};
 use super::joined::{Activations, Angles, Direction, Joined, JoinedLayer, Kept, heads};
 use super::matrix::{Matrix, Number, elements};
 use super::packing::Chunk;
@@ -35,51 +38,67 @@ pub(super) fn read<T: Number>(
     let mut hidden = Matrix::new(predicted, config.hidden as usize);
     let longest = chunks.iter().flat_map(|chunk| &chunk.places).max();
     let all_angles = Angles::new(config, longest.map_or(0, |place| place + 1));
-    let mut activations = Activations::<T>::new(config);
-    let mut scratch = Scratch::default();
     let heads = heads(config);
-    let mut tape = Tape { chunks: Vec::new() };
-    for chunk in chunks {
-        let angles = all_angles.of(chunk.places.iter().copied());
-        let mut layers = Vec::new();
-        activations.embed(&weights, &chunk.tokens);
-        for layer in &weights.layers {
-            activations.layer(
-                config,
-                layer,
-                &angles,
-                keep.then_some(&mut layers),
-                |rows, mixed, normalisers| {
-                    normalisers.resize(rows.rows() * heads.queries, Scalar::ZERO);
-                    for span in &chunk.spans {
-                        T::attend(
-                            heads,
-                            rows.slice(),
-                            span,
-                            &mut scratch,
-                            mixed.slice_mut(),
-                            normalisers,
-                        );
-                    }
-                },
-            );
-        }
-        activations.norm(config, weights.norm);
-        for &(token, position) in &chunk.predicting {
-            hidden
-                .row_mut(token)
-                .copy_from_slice(activations.normed.row(position));
-        }
-        if keep {
-            let record = Record {
-                angles,
-                layers,
-                stream: activations.stream.copy(),
-                scales: activations.scales.clone(),
-            };
-            tape.chunks.push((chunk, record));
-        }
-    }
+    let records: Vec<InTurns<Option<Record<T>>>> =
+        chunks.iter().map(|_| InTurns::new(None)).collect();
+    // Each chunk predicts tokens of its own.
+    let normed = Mutex::new(&mut hidden);
+    each(
+        threads(),
+        chunks.iter().zip(&records),
+        || (Activations::<T>::new(config), Scratch::default()),
+        |crew, (activations, scratch), _, (chunk, place)| {
+            let angles = all_angles.of(chunk.places.iter().copied());
+            let mut layers = Vec::new();
+            activations.embed(&weights, &chunk.tokens);
+            for layer in &weights.layers {
+                activations.layer(
+                    config,
+                    layer,
+                    &angles,
+                    keep.then_some(&mut layers),
+                    |rows, mixed, normalisers| {
+                        normalisers.resize(rows.rows() * heads.queries, Scalar::ZERO);
+                        for span in &chunk.spans {
+                            T::attend(
+                                heads,
+                                rows.slice(),
+                                span,
+                                scratch,
+                                mixed.slice_mut(),
+                                normalisers,
+                            );
+                        }
+                    },
+                );
+            }
+            activations.norm(config, weights.norm);
+            let mut normed = normed.lock().unwrap_or_else(PoisonError::into_inner);
+            for &(token, position) in &chunk.predicting {
+                let row = activations.normed.row(position);
+                normed.row_mut(token).copy_from_slice(row);
+            }
+            drop(normed);
+            if keep {
+                let record = Record {
+                    angles,
+                    layers,
+                    stream: activations.stream.copy(),
+                    scales: activations.scales.clone(),
+                };
+                crew.at(place, 0, |place| *place = Some(record));
+            }
+        },
+    );
+    let records = records.into_iter().map(InTurns::into_inner);
+    let of_chunk = |(chunk, record): (Chunk, Option<Record<T>>)| Some((chunk, record?));
+    let tape = Tape {
+        chunks: chunks
+            .into_iter()
+            .zip(records)
+            .filter_map(of_chunk)
+            .collect(),
+    };
     (hidden.into_tensor(), tape)
 }
 
@@ -142,43 +161,52 @@ impl<T: Number> Tape<T> {
         let hidden_gradient = hidden_gradient.contiguous();
         let upstream = elements::<T>(&hidden_gradient);
         let hidden = config.hidden as usize;
-        let mut embedding = Matrix::<T>::new(config.vocab as usize, hidden);
-        let layers = (0..config.layers).map(|_| LayerGradients::new(config));
-        let mut layers: Vec<LayerGradients<T>> = layers.collect();
-        let mut norm = Matrix::<T>::new(1, hidden);
-        let mut way = WayBack::new(config);
-        for (chunk, record) in self.chunks {
-            way.normed_gradient.set_rows(chunk.tokens.len());
-            way.normed_gradient.slice_mut().fill(Scalar::ZERO);
-            for &(token, position) in &chunk.predicting {
-                let from = &upstream[token * hidden..][..hidden];
-                add(way.normed_gradient.row_mut(position), from);
-            }
-            way.stream_gradient.set_rows(chunk.tokens.len());
-            way.stream_gradient.slice_mut().fill(Scalar::ZERO);
-            T::rms_norm_backward(
-                record.stream.slice(),
-                weights.norm,
-                &record.scales,
-                way.normed_gradient.slice(),
-                way.stream_gradient.slice_mut(),
-                norm.slice_mut(),
-            );
-            let each = weights.layers.iter().zip(&mut layers).zip(record.layers);
-            for ((layer, gradients), kept) in each.rev() {
-                way.ffn(config, layer, &kept, gradients);
-                way.attention(config, layer, &kept, &chunk, &record.angles, gradients);
-            }
-            for (position, &token) in chunk.tokens.iter().enumerate() {
-                add(
-                    embedding.row_mut(token as usize),
-                    way.stream_gradient.row(position),
-                );
-            }
-        }
-        let mut gradients = vec![embedding.into_tensor()];
-        gradients.extend(layers.into_iter().flat_map(|layer| layer.apart(config)));
-        gradients.push(norm.into_tensor().squeeze_dim(0));
+        let embedding = InTurns::new(Matrix::<T>::new(config.vocab as usize, hidden));
+        let layers = (0..config.layers).map(|_| InTurns::new(LayerGradients::new(config)));
+        let layers: Vec<InTurns<LayerGradients<T>>> = layers.collect();
+        let norm = InTurns::new(Matrix::<T>::new(1, hidden));
+        each(
+            threads(),
+            self.chunks.into_iter(),
+            || WayBack::new(config),
+            |crew, way, turn, (chunk, record)| {
+                way.normed_gradient.set_rows(chunk.tokens.len());
+                way.normed_gradient.slice_mut().fill(Scalar::ZERO);
+                for &(token, position) in &chunk.predicting {
+                    let from = &upstream[token * hidden..][..hidden];
+                    add(way.normed_gradient.row_mut(position), from);
+                }
+                way.stream_gradient.set_rows(chunk.tokens.len());
+                way.stream_gradient.slice_mut().fill(Scalar::ZERO);
+                crew.at(&norm, turn, |norm| {
+                    T::rms_norm_backward(
+                        record.stream.slice(),
+                        weights.norm,
+                        &record.scales,
+                        way.normed_gradient.slice(),
+                        way.stream_gradient.slice_mut(),
+                        norm.slice_mut(),
+                    );
+                });
+                let each = weights.layers.iter().zip(&layers).zip(record.layers);
+                for ((layer, gradients), kept) in each.rev() {
+                    crew.at(gradients, turn, |gradients| {
+                        way.ffn(config, layer, &kept, gradients);
+                        way.attention(config, layer, &kept, &chunk, &record.angles, gradients);
+                    });
+                }
+                crew.at(&embedding, turn, |embedding| {
+                    for (position, &token) in chunk.tokens.iter().enumerate() {
+                        let row = way.stream_gradient.row(position);
+                        add(embedding.row_mut(token as usize), row);
+                    }
+                });
+            },
+        );
+        let mut gradients = vec![embedding.into_inner().into_tensor()];
+        let layers = layers.into_iter().map(InTurns::into_inner);
+        gradients.extend(layers.flat_map(|layer| layer.apart(config)));
+        gradients.push(norm.into_inner().into_tensor().squeeze_dim(0));
         gradients
     }
 }

@@ -83,44 +83,54 @@ impl Function<'_> {
         wanted: &[usize],
     ) -> Result<Vec<Option<Held>>, Declined> {
         let mut values: Vec<Option<Held>> = vec![None; self.kernel.body.len()];
+        for &index in wanted {
+            values[index] = self.cell_value(emit, at, wanted, &values, index)?;
+        }
+        Ok(values)
+    }
+
+    /// One of them; none of a product that the sum it is part of computes.
+    pub(super) fn cell_value(
+        &self,
+        emit: &mut Emit,
+        at: &At,
+        wanted: &[usize],
+        values: &[Option<Held>],
+        index: usize,
+    ) -> Result<Option<Held>, Declined> {
         let is_computed = |index: usize| {
             let source = self.schedule.source(self.kernel, at.pass, index);
             wanted.binary_search(&index).is_ok() && source.is_none()
         };
-        for &index in wanted {
-            let instruction = &self.kernel.body[index];
-            let is_in_sum = self.sums.get(&index).is_some_and(|&sum| is_computed(sum));
-            if is_in_sum && is_computed(index) {
-                continue;
-            }
-            let held = match (
-                &instruction.op,
-                self.schedule.source(self.kernel, at.pass, index),
-            ) {
-                (op, Some(place)) => {
-                    let elem = if let KernelOp::Load(input) = op {
-                        self.layout.inputs[*input].elem
-                    } else {
-                        instruction.elem
-                    };
-                    let base = self.array(place)?;
-                    self.load(emit, at, elem, base)
-                }
-                (KernelOp::Position(_), None) => {
-                    let first = (at.copy * emit.lanes.count()) as i64;
-                    let first = emit.builder.ins().iadd_imm_s(at.cell, first);
-                    emit.positions(first)
-                }
-                (KernelOp::Shift { value, by, fill }, None) => {
-                    self.shift(emit, at, &values, *value, *by, *fill)?
-                }
-                (_, None) => self.compute(emit, instruction, &mut |emit, value| {
-                    self.find(emit, at, &values, value)
-                })?,
-            };
-            values[index] = Some(checked(instruction, held)?);
+        let instruction = &self.kernel.body[index];
+        let is_in_sum = self.sums.get(&index).is_some_and(|&sum| is_computed(sum));
+        if is_in_sum && is_computed(index) {
+            return Ok(None);
         }
-        Ok(values)
+        let source = self.schedule.source(self.kernel, at.pass, index);
+        let held = match (&instruction.op, source) {
+            (op, Some(place)) => {
+                let elem = if let KernelOp::Load(input) = op {
+                    self.layout.inputs[*input].elem
+                } else {
+                    instruction.elem
+                };
+                let base = self.array(place)?;
+                self.load(emit, at, elem, base)
+            }
+            (KernelOp::Position(_), None) => {
+                let first = (at.copy * emit.lanes.count()) as i64;
+                let first = emit.builder.ins().iadd_imm_s(at.cell, first);
+                emit.positions(first)
+            }
+            (KernelOp::Shift { value, by, fill }, None) => {
+                self.shift(emit, at, values, *value, *by, *fill)?
+            }
+            (_, None) => self.compute(emit, instruction, &mut |emit, value| {
+                self.find(emit, at, values, value)
+            })?,
+        };
+        checked(instruction, held).map(Some)
     }
 
     pub(super) fn load(&self, emit: &mut Emit, at: &At, elem: Elem, base: Value) -> Held {

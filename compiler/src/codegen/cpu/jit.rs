@@ -88,6 +88,7 @@ pub(super) fn assemble(
         lanes: Lanes::scalar(precision),
         calls,
         found: Vec::new(),
+        around: Vec::new(),
     };
     build(&mut emit)?;
     let (constants, referents) = (emit.constants.words, emit.referents);

@@ -150,9 +150,12 @@ pub(super) struct Emit<'f, 'b> {
     pub(super) calls: Calls,
     /// Places of known parts in texts.
     pub(super) found: Vec<Found>,
+    /// The blocks that lead to a branch which is being filled, or has been: what they told is known in it and behind it.
+    pub(super) around: Vec<Block>,
 }
 
-/// Where a known part stands in a text first, told in a block of the code; it need not be looked for again there.
+/// Where a known part stands in a text first, told in a block of the code; it need not be looked for again there
+/// and in what that block leads to.
 pub(super) struct Found {
     pub(super) block: Block,
     pub(super) text: [Value; 2],

@@ -45,7 +45,7 @@ impl Function<'_> {
             return Ok(());
         }
         let reducing = self.reducing(emit, pass)?;
-        if self.kernel.body.iter().any(|it| it.elem == Elem::Text) {
+        if self.has_text() {
             // No vector holds text.
             let at = emit.builder.declare_var(types::I64);
             let (start, end) = self.cells(emit);
@@ -144,6 +144,10 @@ impl Function<'_> {
         Ok(())
     }
 
+    fn has_text(&self) -> bool {
+        self.kernel.body.iter().any(|it| it.elem == Elem::Text)
+    }
+
     /// The first cell to compute, and the one behind the last.
     fn cells(&self, emit: &mut Emit) -> (Value, Value) {
         let start = self.word(emit, frame::CELL_START);
@@ -193,7 +197,11 @@ impl Function<'_> {
             copy: 0,
             splats: &self.rows,
         };
-        let values = self.cell_values(emit, &here, &pass.values)?;
+        let values = if self.has_text() {
+            self.values_in_branches(emit, &here, pass)?
+        } else {
+            self.cell_values(emit, &here, &pass.values)?
+        };
         self.store(emit, &here, pass, &values)?;
         for reduction in reducing {
             let (value, mask) = self.reduced(emit, &here, reduction, &values)?;

@@ -162,7 +162,8 @@ impl Emit<'_, '_> {
     fn find_known(&mut self, text: Held, known: &str) -> Value {
         let block = self.builder.current_block();
         let is_same = |found: &&Found| {
-            Some(found.block) == block && found.text == [text.low, text.high] && found.part == known
+            let is_here = Some(found.block) == block || self.around.contains(&found.block);
+            is_here && found.text == [text.low, text.high] && found.part == known
         };
         if let Some(found) = self.found.iter().find(is_same) {
             return found.place;
