@@ -142,6 +142,10 @@ pub const EXPLANATIONS: &[Explanation] = &[
         "minibatch-too-small",
         include_str!("explain/minibatch-too-small.md"),
     ),
+    page(
+        "minibatch-of-nothing",
+        include_str!("explain/minibatch-of-nothing.md"),
+    ),
     page("misplaced-doc", include_str!("explain/misplaced-doc.md")),
     page(
         "misplaced-resource",
