@@ -135,16 +135,16 @@ pub const EXPLANATIONS: &[Explanation] = &[
     ),
     page("mean-of-means", include_str!("explain/mean-of-means.md")),
     page(
+        "minibatch-of-nothing",
+        include_str!("explain/minibatch-of-nothing.md"),
+    ),
+    page(
         "minibatch-too-large",
         include_str!("explain/minibatch-too-large.md"),
     ),
     page(
         "minibatch-too-small",
         include_str!("explain/minibatch-too-small.md"),
-    ),
-    page(
-        "minibatch-of-nothing",
-        include_str!("explain/minibatch-of-nothing.md"),
     ),
     page("misplaced-doc", include_str!("explain/misplaced-doc.md")),
     page(
