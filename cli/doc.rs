@@ -10,6 +10,7 @@ use rlp_frontend::Files;
 
 use crate::answer::{Answer, Exit};
 use crate::arguments::Doc;
+use crate::papers::{found, rows, text};
 
 include!(concat!(env!("OUT_DIR"), "/examples.rs"));
 
@@ -127,21 +128,14 @@ fn list(all: &[BlockDoc]) -> String {
     text
 }
 
-/// Every paper with the blocks that compute it and the examples that show it.
+/// Every paper with the blocks that compute it, the examples that show it, and what came of its comparison.
 fn papers_table(as_json: bool) -> Answer {
     let table = papers(rlp_stdlib::files(), EXAMPLES.iter().copied());
-    if as_json {
-        return json(&table);
+    match found() {
+        Ok(found) if as_json => json(&rows(&table, &found)),
+        Ok(found) => Answer::done(text(&table, &found)),
+        Err(error) => Answer::misused(&format!("docs/papers.json is damaged: {error}"), None),
     }
-    let mut text = String::new();
-    for paper in &table {
-        let _ = writeln!(text, "arXiv:{}  {}", paper.arxiv, paper.title);
-        let _ = writeln!(text, "    {}", paper.blocks.join(", "));
-        if !paper.examples.is_empty() {
-            let _ = writeln!(text, "    {}", paper.examples.join(", "));
-        }
-    }
-    Answer::done(text)
 }
 
 fn json(value: &impl serde::Serialize) -> Answer {

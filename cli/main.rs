@@ -12,6 +12,7 @@ mod found;
 mod graph;
 mod inputs;
 mod new;
+mod papers;
 mod report;
 mod runs;
 mod why;

@@ -35,6 +35,7 @@ macro_rules! papers {
 papers! {
     constrained_rlhf
     dler
+    dler_merge
     dot
     drpo
     gentle_outliers
@@ -65,4 +66,49 @@ fn every_comparison_is_a_test() {
         .collect();
     compared.sort_unstable();
     assert_eq!(compared, PAPERS);
+}
+
+/// The page and the command tell of the same comparisons in the same words.
+#[test]
+fn the_command_prints_the_table_of_the_page() {
+    let done = Command::new(env!("CARGO_BIN_EXE_rlpc"))
+        .args(["doc", "--papers"])
+        .output()
+        .expect("rlpc runs");
+    let printed = String::from_utf8(done.stdout).expect("text");
+    let rows = |text: &str| -> Vec<String> {
+        let is_row = |line: &&str| line.starts_with("| ");
+        let table = text
+            .lines()
+            .skip_while(|line| !line.starts_with("| paper |"));
+        table.take_while(is_row).map(str::to_string).collect()
+    };
+    let page = rows(include_str!("../docs/papers.md"));
+    assert!(page.len() > PAPERS.len(), "{} rows", page.len());
+    assert_eq!(rows(&printed), page);
+}
+
+/// Every comparison has been run, and what is said of a claim that does not show is what the page says.
+#[test]
+fn every_claim_was_measured() {
+    let read = |text: &str| -> Vec<serde_json::Value> {
+        serde_json::from_str(text).expect("comparisons are JSON")
+    };
+    let claims = |all: &[serde_json::Value]| -> Vec<(String, String, String)> {
+        let of = |own: &serde_json::Value| {
+            let paper = own["paper"].to_string();
+            let claims = own["claims"].as_array().expect("claims").clone();
+            claims
+                .into_iter()
+                .map(move |claim| {
+                    let (says, tried) = (&claim["says"], &claim["not_shown"]);
+                    (paper.clone(), says.to_string(), tried.to_string())
+                })
+                .collect::<Vec<_>>()
+        };
+        all.iter().flat_map(of).collect()
+    };
+    let stated = read(include_str!("papers/comparisons.json"));
+    let found = read(include_str!("../docs/papers.json"));
+    assert_eq!(claims(&found), claims(&stated));
 }

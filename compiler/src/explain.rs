@@ -135,6 +135,10 @@ pub const EXPLANATIONS: &[Explanation] = &[
     ),
     page("mean-of-means", include_str!("explain/mean-of-means.md")),
     page(
+        "minibatch-of-nothing",
+        include_str!("explain/minibatch-of-nothing.md"),
+    ),
+    page(
         "minibatch-too-large",
         include_str!("explain/minibatch-too-large.md"),
     ),

@@ -18,10 +18,23 @@ pub struct Plan {
     pub models: Vec<Resource>,
     /// Those of the models that are others seen through a transform, in the order of the models.
     pub transforms: Vec<TransformPlan>,
+    /// How those of `models` that are made of others have their weights.
+    pub maps: Vec<MapPlan>,
     pub data: Vec<Resource>,
     /// Tensors that are made before the run: trainable ones, those of models written in `.rlp`, and those of data sources.
     pub tensors: Vec<TensorPlan>,
     pub stages: Vec<StagePlan>,
+}
+
+/// A model whose weights are a function of those of others: `model.map(fn.selective_merge, base: a, tuned: b)`.
+#[derive(Clone, Debug)]
+pub struct MapPlan {
+    /// Its index among the models; those that it reads come before it.
+    pub model: usize,
+    /// The models whose weights the function's parameters are.
+    pub weights: Vec<(String, ModelRef)>,
+    /// Of one weight, over two dimensions or one.
+    pub function: BlockPlan,
 }
 
 /// A tensor that is made before the run.

@@ -18,6 +18,7 @@ mod exhausted;
 pub mod extent;
 mod folder;
 pub mod generate;
+mod mapped;
 pub mod memory;
 pub mod model;
 pub mod pretrained;

@@ -1,12 +1,12 @@
 //! The models and data sources of a plan, opened.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::rc::Rc;
 
 use rlp_compiler::array::Elements;
 use rlp_compiler::graph::{DrawArg, Graph, ModelOutput, ModelRef, Op};
-use rlp_compiler::plan::{Plan, Resource, ResourceArg, StagePlan};
+use rlp_compiler::plan::{MapPlan, Plan, Resource, ResourceArg, StagePlan};
 
 use crate::data::{
     Arithmetic, ChainSum, Columns, Letters, LettersAfter, LettersPeak, Mixture, Rows, RunningSum,
@@ -14,6 +14,7 @@ use crate::data::{
 };
 use crate::error::{Fault, Result, RunError};
 use crate::executor::Kernels;
+use crate::mapped::{check_forms, mapped};
 use crate::model::{CausalLm, CausalLmConfig};
 use crate::pretrained::{Pretrained, Prompting};
 use crate::random::{Purpose, Stream};
@@ -28,6 +29,8 @@ use crate::transform::Transformed;
 pub struct World {
     /// By their index in the plan.
     pub models: Vec<Model>,
+    /// How those of them that are made of others have their weights.
+    pub maps: Vec<MapPlan>,
     /// The tensors of the plan, by their index in it.
     pub tensors: Vec<Trainable>,
     pub tasks: Vec<Box<dyn Task>>,
@@ -68,6 +71,12 @@ impl World {
         let mut models: Vec<Model> = Vec::new();
         let mut tokenizer: Option<Tokenizer> = None;
         for (index, resource) in plan.models.iter().enumerate() {
+            if let Some(map) = plan.maps.iter().find(|map| map.model == index) {
+                let made = made_of_others(map, resource, &models)
+                    .map_err(|error| error.at_span(resource.span))?;
+                models.push(made);
+                continue;
+            }
             let making = Making {
                 seed: stream.at(index as u64).bits(0),
                 kind,
@@ -116,6 +125,7 @@ impl World {
         let tasks = plan.data.iter().map(open).collect::<Result<_>>()?;
         Ok(World {
             models,
+            maps: plan.maps.clone(),
             tokenizer: Rc::new(tokenizer.unwrap_or(Tokenizer::Bytes)),
             tensors: trainable::open(plan, seed, kind, device)?,
             tasks,
@@ -127,29 +137,70 @@ impl World {
     }
 }
 
+impl World {
+    /// The copies that reading a model takes: its own, and those that it is made of.
+    fn copies(&self, model: &ModelRef, found: &mut BTreeSet<(usize, u64)>) {
+        if let Some(period) = model.frozen {
+            found.insert((model.model, period));
+        }
+        let map = self.maps.iter().find(|map| map.model == model.model);
+        for (_, of) in map.into_iter().flat_map(|map| &map.weights) {
+            self.copies(of, found);
+        }
+    }
+
+    /// Gives the models that are made of others, and that a stage has read, the weights that they have at its end.
+    pub(crate) fn keep_maps(&mut self, frozen: &Frozen) -> Result<()> {
+        for place in 0..self.maps.len() {
+            let map = &self.maps[place];
+            let network = &self.models[map.model].network;
+            if frozen.0.contains_key(&(map.model, 1)) {
+                let made = mapped(map, network, |of| frozen.resolve(of, self))?;
+                let model = map.model;
+                self.models[model].network = made;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// The frozen copies of one stage, by model and period.
 pub(crate) struct Frozen(BTreeMap<(usize, u64), CausalLm>);
 
 impl Frozen {
     /// The copies that the graph and the draws of a stage name.
-    pub(crate) fn new<'a>(named: impl Iterator<Item = &'a ModelRef>, world: &World) -> Frozen {
-        let copy = |model: &ModelRef| {
-            let period = model.frozen?;
-            Some((
-                (model.model, period),
-                world.models[model.model].network.deep_copy(),
-            ))
-        };
-        Frozen(named.filter_map(copy).collect())
+    pub(crate) fn new<'a>(
+        named: impl Iterator<Item = &'a ModelRef>,
+        world: &World,
+    ) -> Result<Frozen> {
+        let mut due = BTreeSet::new();
+        named.for_each(|model| world.copies(model, &mut due));
+        let mut frozen = Frozen(BTreeMap::new());
+        frozen.take(due, world)?;
+        Ok(frozen)
     }
 
     /// Takes the copies anew that are due at the start of a step, counted from 1.
-    pub(crate) fn refresh(&mut self, step: u64, world: &World) {
-        for (&(model, period), copy) in &mut self.0 {
-            if period > 0 && step > 1 && (step - 1).is_multiple_of(period) {
-                *copy = world.models[model].network.deep_copy();
-            }
+    pub(crate) fn refresh(&mut self, step: u64, world: &World) -> Result<()> {
+        let is_due = |&&(_, period): &&(usize, u64)| {
+            period > 0 && step > 1 && (step - 1).is_multiple_of(period)
+        };
+        let due = self.0.keys().filter(is_due).copied().collect();
+        self.take(due, world)
+    }
+
+    /// In ascending order: a model that is made of others comes after them.
+    fn take(&mut self, due: BTreeSet<(usize, u64)>, world: &World) -> Result<()> {
+        for (model, period) in due {
+            let network = &world.models[model].network;
+            let map = world.maps.iter().find(|map| map.model == model);
+            let copy = match map {
+                None => network.deep_copy(),
+                Some(map) => mapped(map, network, |of| self.resolve(of, world))?,
+            };
+            self.0.insert((model, period), copy);
         }
+        Ok(())
     }
 
     pub(crate) fn save(&self, archive: &mut Archive) {
@@ -189,6 +240,21 @@ impl Frozen {
             }
         }
     }
+}
+
+/// A model with the weights that a map says, as those that it reads have begun.
+fn made_of_others(map: &MapPlan, resource: &Resource, models: &[Model]) -> Result<Model> {
+    check_forms(map, models)?;
+    let Some((_, first)) = map.weights.first() else {
+        return Err(Fault::broken("a map is of models").into());
+    };
+    let of = |of: &ModelRef| Ok(&models[of.model].network);
+    Ok(Model {
+        name: resource.name.clone(),
+        network: mapped(map, &models[first.model].network, of)?,
+        folder: models[first.model].folder.clone(),
+        transformed: None,
+    })
 }
 
 fn reads_value(plan: &Plan, index: usize) -> bool {

@@ -36,6 +36,7 @@ use std::time::Instant;
 use rlp_compiler::graph::{Graph, NodeId, Op};
 use rlp_compiler::phase::upstream;
 use rlp_compiler::plan::StagePlan;
+use rlp_compiler::ty::DimId;
 
 use crate::error::Result;
 use crate::executor::Executor;
@@ -81,7 +82,7 @@ pub(crate) fn run_stage(
     if saved.is_none() {
         world.enter(limits.number)?;
     }
-    let graph = open(&plan.graph, world);
+    let graph = open(plan, world);
     let mut stage = Stage::new(plan, &graph, limits, world, carried)?;
     let done = match saved {
         Some(mut archive) => stage.restore(&mut archive)?,
@@ -113,14 +114,17 @@ pub(crate) fn run_stage(
     for clause in &stage.clauses {
         clause.1.leave(carried)?;
     }
+    let StageHost { world, frozen, .. } = &mut stage.host;
+    world.keep_maps(frozen)?;
     Ok(ControlFlow::Continue(stage.steps))
 }
 
-/// The graph with the sizes of drawn dimensions left open: a minibatch has others than the batch.
+/// The graph with the sizes of what is cut left open, dimensions of draws and of tables: a minibatch has others than the
+/// batch.
 ///
 /// How many parameters a model has is known here, where it is made.
-fn open(graph: &Graph, world: &World) -> Graph {
-    let mut graph = graph.clone();
+fn open(plan: &StagePlan, world: &World) -> Graph {
+    let mut graph = plan.graph.clone();
     for id in graph.ids() {
         if let (Op::Backward { model, .. }, &[dim]) = (graph.op(id), graph.ty(id).dims.as_slice()) {
             let own = &world.models[model.model];
@@ -137,7 +141,20 @@ fn open(graph: &Graph, world: &World) -> Graph {
             graph.dims.get_mut(dim).size = None;
         }
     }
+    for (dim, _) in tables(plan) {
+        graph.dims.get_mut(dim).size = None;
+    }
     graph
+}
+
+/// The dimensions of tables that minibatches are cut along, and how long they are.
+fn tables(plan: &StagePlan) -> Vec<(DimId, i64)> {
+    let cut = plan.trains.iter().filter(|train| train.minibatch.is_some());
+    let rows = cut.flat_map(|train| train.batches.iter().flat_map(|batch| &batch.rows));
+    let is_drawn = |dim: &&DimId| plan.graph.draws.iter().any(|draw| draw.fresh.contains(dim));
+    rows.filter(|dim| !is_drawn(dim))
+        .filter_map(|&dim| Some((dim, plan.graph.dims.get(dim).size? as i64)))
+        .collect()
 }
 
 /// The numbers of the reports of a step, and its evaluations.
@@ -174,7 +191,8 @@ impl<'s> Stage<'s> {
             .iter()
             .filter_map(|train| train.micro_batch.or(train.minibatch))
             .min();
-        let host = StageHost::new(world, graph, limits.number as u64, micro_batch);
+        let mut host = StageHost::new(world, graph, limits.number as u64, micro_batch)?;
+        host.tables = tables(plan);
         let steady = Steady::new(graph, &plan.phases);
         let steps = plan.steps.min(limits.steps);
         let mut stage = Stage {
@@ -189,7 +207,9 @@ impl<'s> Stage<'s> {
         };
         let initial: Vec<NodeId> = graph.states.iter().map(|state| state.initial).collect();
         let context = stage.context(1);
-        stage.host.states = Executor::new(graph, context).evaluate(&initial, &mut stage.host)?;
+        let mut start = Executor::new(graph, context);
+        stage.host.give_tables(&mut start)?;
+        stage.host.states = start.evaluate(&initial, &mut stage.host)?;
         for (value, state) in stage.host.states.iter_mut().zip(&graph.states) {
             if state.is_memory {
                 *value = memory::empty()?;
@@ -262,7 +282,7 @@ impl<'s> Stage<'s> {
 
     fn step(&mut self, step: u64) -> Result<(StepRecord, Vec<EvaluationRecord>)> {
         let start = Instant::now();
-        self.host.begin(step, &self.steady.draws);
+        self.host.begin(step, &self.steady.draws)?;
         let mut batch = self.host.batch(self.graph, self.context(step))?;
         let mut record = StepRecord {
             stage: self.plan.name.clone(),

@@ -160,6 +160,7 @@ impl World {
             models,
             tensors,
             // What follows from the program and how it is run.
+            maps: _,
             tasks: _,
             tokenizer: _,
             seed: _,

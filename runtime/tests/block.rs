@@ -14,6 +14,8 @@ use rlp_runtime::error::Result;
 use rlp_runtime::tensor::{Device, Kind, Tensor, Value};
 use serde_json::json;
 
+#[path = "block/bad_input.rs"]
+mod bad_input;
 #[path = "block/long.rs"]
 mod long;
 

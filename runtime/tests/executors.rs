@@ -206,7 +206,7 @@ fn assert_agree(name: &str, [eager, fused]: [Results; 2], within: f64) {
     }
 }
 
-const KINDS: [&str; 7] = [
+const KINDS: [&str; 8] = [
     "advantage",
     "fn",
     "loss",
@@ -214,6 +214,7 @@ const KINDS: [&str; 7] = [
     "optimizer",
     "reward",
     "schedule",
+    "search",
 ];
 
 #[test]

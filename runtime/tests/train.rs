@@ -7,12 +7,16 @@ mod asserted;
 mod exact;
 #[path = "train/executors.rs"]
 mod executors;
+#[path = "train/mapped.rs"]
+mod mapped;
 #[path = "train/pairs.rs"]
 mod pairs;
 #[path = "train/program.rs"]
 mod program;
 #[path = "train/samplers.rs"]
 mod samplers;
+#[path = "train/search.rs"]
+mod search;
 #[path = "train/small.rs"]
 mod small;
 #[path = "train/stages.rs"]

@@ -54,7 +54,7 @@ mod tests {
             names("schedule").collect::<Vec<_>>(),
             ["constant_with_warmup", "cosine", "linear", "wsd"]
         );
-        assert_eq!(names("search").count(), 0);
+        assert_eq!(names("quest").count(), 0);
     }
 
     /// A family may bring a helper of kind `fn` along; every other block stands in the folder of its kind.

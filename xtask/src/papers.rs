@@ -1,21 +1,24 @@
 //! The papers' comparisons in small: every run with three seeds, the medians, and a page of what came out.
 
+mod found;
+mod page;
+
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use found::{Finding, Found};
 
 const SEEDS: [u64; 3] = [0, 1, 2];
 /// How many steps a stage's start is the mean of.
 const FIRST: usize = 3;
 const COMPARISONS: &str = "tests/papers/comparisons.json";
-const PAGE: &str = "docs/papers.md";
 
 /// The comparison of one paper, as its page states it.
 #[derive(Deserialize)]
@@ -62,7 +65,7 @@ struct Claim {
     not_shown: Option<String>,
 }
 
-#[derive(Deserialize, Clone, Copy, PartialEq)]
+#[derive(Deserialize, Serialize, Clone, Copy, PartialEq)]
 enum Relation {
     #[serde(rename = "at most")]
     AtMost,
@@ -70,13 +73,15 @@ enum Relation {
     AtLeast,
 }
 
-/// A number of a run: a metric of its last stage at the start or the end, or how much of `counting` went by until it
+/// A number of a run: a metric of its last stage at the start, the end or a step, or how much of `counting` went by until it
 /// reached a value (all of it, if it never did).
 #[derive(Deserialize)]
 struct Quantity {
     run: String,
     metric: String,
     at: Option<End>,
+    /// Of the stage's steps, from 1, in place of an end.
+    step: Option<usize>,
     reaches: Option<f64>,
     counting: Option<String>,
 }
@@ -91,66 +96,66 @@ enum End {
 /// The metrics of the steps of a run's last stage.
 type Steps = Vec<BTreeMap<String, f64>>;
 
-/// Makes the runs of the papers named (of all, if none is), as many at once as there are cores, and writes the page
-/// once all were compared. A run that this engine has made before of the same sources is not made again.
+/// Makes the runs of the papers named (of all, if none is), as many at once as there are cores, and writes what came out
+/// into the page. A run that this engine has made before of the same sources is not made again.
 pub(crate) fn papers(checkout: &Path, named: &[&str]) -> Result<(), String> {
     let text = read(&checkout.join(COMPARISONS))?;
-    let mut comparisons: Vec<Comparison> =
+    let comparisons: Vec<Comparison> =
         serde_json::from_str(&text).map_err(|error| format!("{COMPARISONS}: {error}"))?;
     let is_known = |name: &&&str| comparisons.iter().any(|other| other.paper == **name);
     if let Some(unknown) = named.iter().find(|name| !is_known(name)) {
         return Err(format!("{COMPARISONS} has no `{unknown}`"));
     }
-    comparisons.retain(|comparison| named.is_empty() || named.contains(&comparison.paper.as_str()));
-    make(checkout, &comparisons)?;
+    let is_named = |own: &&Comparison| named.is_empty() || named.contains(&own.paper.as_str());
+    let chosen: Vec<&Comparison> = comparisons.iter().filter(is_named).collect();
+    make(checkout, &chosen)?;
 
-    let blocks = blocks(checkout)?;
-    let (mut overview, mut sections) = (String::new(), String::new());
+    let mut all = found::read(checkout)?;
     let mut failed = Vec::new();
-    for comparison in &comparisons {
-        let mut runs: BTreeMap<(&str, u64), Steps> = BTreeMap::new();
-        for name in comparison.runs.keys() {
-            for seed in SEEDS {
-                let folder = folder(checkout, comparison, name, seed);
-                runs.insert((name, seed), steps(&folder.join("metrics.jsonl"))?);
+    for comparison in chosen {
+        let found = compare(checkout, comparison)?;
+        for finding in &found.claims {
+            println!("{}: {}", comparison.paper, page::row(finding));
+            if !finding.holds && finding.not_shown.is_none() {
+                failed.push(format!("{}: {}", comparison.paper, finding.says));
             }
         }
-        let cited = blocks.get(&comparison.arxiv).cloned().unwrap_or_default();
-        section(&mut sections, comparison);
-        let mut holding = 0;
-        for claim in &comparison.claims {
-            let (row, holds) = check(claim, comparison, &runs)?;
-            println!("{}: {row}", comparison.paper);
-            let _ = writeln!(sections, "{row}");
-            holding += usize::from(holds);
-            if !holds && claim.not_shown.is_none() {
-                failed.push(format!("{}: {}", comparison.paper, claim.says));
-            }
-        }
-        for claim in &comparison.claims {
-            if let Some(tried) = &claim.not_shown {
-                let _ = writeln!(sections, "\n{}: {tried}", claim.says);
-            }
-        }
-        let _ = writeln!(
-            overview,
-            "| {} | {} | {cited} | `{}` | {} | {holding} of {} claims hold |",
-            comparison.title,
-            comparison.arxiv,
-            comparison.example(),
-            comparison.theirs,
-            comparison.claims.len()
-        );
+        all.retain(|other| other.paper != comparison.paper);
+        all.push(found);
     }
-    if named.is_empty() {
-        let path = checkout.join(PAGE);
-        fs::write(&path, format!("{}{overview}{sections}", head()))
-            .map_err(|error| format!("{PAGE}: {error}"))?;
-    }
+    let place = |found: &Found| comparisons.iter().position(|own| own.paper == found.paper);
+    all.retain(|found| place(found).is_some());
+    all.sort_by_key(place);
+    found::write(checkout, &all)?;
+    page::write(checkout, &all)?;
     if failed.is_empty() {
         return Ok(());
     }
     Err(format!("does not hold:\n  {}", failed.join("\n  ")))
+}
+
+/// What the runs of a comparison say of its claims.
+fn compare(checkout: &Path, comparison: &Comparison) -> Result<Found, String> {
+    let mut runs: BTreeMap<(&str, u64), Steps> = BTreeMap::new();
+    for name in comparison.runs.keys() {
+        for seed in SEEDS {
+            let folder = folder(checkout, comparison, name, seed);
+            runs.insert((name, seed), steps(&folder.join("metrics.jsonl"))?);
+        }
+    }
+    let claims = comparison.claims.iter();
+    Ok(Found {
+        paper: comparison.paper.clone(),
+        title: comparison.title.clone(),
+        arxiv: comparison.arxiv.clone(),
+        example: comparison.example(),
+        theirs: comparison.theirs.clone(),
+        date: found::today(),
+        machine: found::machine(),
+        claims: claims
+            .map(|claim| check(claim, comparison, &runs))
+            .collect::<Result<_, _>>()?,
+    })
 }
 
 fn folder(checkout: &Path, comparison: &Comparison, name: &str, seed: u64) -> PathBuf {
@@ -174,7 +179,7 @@ struct Job<'a> {
 }
 
 /// Makes the runs that are not there, on one thread each.
-fn make(checkout: &Path, comparisons: &[Comparison]) -> Result<(), String> {
+fn make(checkout: &Path, comparisons: &[&Comparison]) -> Result<(), String> {
     let mut jobs = Vec::new();
     for comparison in comparisons {
         for seed in SEEDS {
@@ -282,12 +287,12 @@ fn steps(path: &Path) -> Result<Steps, String> {
     Ok(steps)
 }
 
-/// A row of the page, and whether the claim holds for the median of what is left over of it in each seed.
+/// What was measured for a claim; it holds if it does for the median of what is left over of it in each seed.
 fn check(
     claim: &Claim,
     comparison: &Comparison,
     runs: &BTreeMap<(&str, u64), Steps>,
-) -> Result<(String, bool), String> {
+) -> Result<Finding, String> {
     let (mut lefts, mut bounds, mut spare) = (Vec::new(), Vec::new(), Vec::new());
     for seed in SEEDS {
         let left = number(&claim.left, comparison, runs, seed)?;
@@ -303,25 +308,15 @@ fn check(
         lefts.push(left);
         bounds.push(bound);
     }
-    let holds = median(spare) >= 0.0;
-    let relation = match claim.is {
-        Relation::AtMost => "≤",
-        Relation::AtLeast => "≥",
-    };
-    let seeds: Vec<String> = lefts.iter().map(|left| format!("{left:.2}")).collect();
-    let row = format!(
-        "| {} | {:.3} ({}) | {relation} {:.3} | {} |",
-        claim.says,
-        median(lefts),
-        seeds.join(", "),
-        median(bounds),
-        match (holds, &claim.not_shown) {
-            (true, _) => "holds",
-            (false, Some(_)) => "not shown",
-            (false, None) => "**does not hold**",
-        }
-    );
-    Ok((row, holds))
+    Ok(Finding {
+        says: claim.says.clone(),
+        measured: found::rounded(median(lefts.clone()), 3),
+        seeds: lefts.iter().map(|left| found::rounded(*left, 2)).collect(),
+        is: claim.is,
+        bound: found::rounded(median(bounds), 3),
+        holds: median(spare) >= 0.0,
+        not_shown: claim.not_shown.clone(),
+    })
 }
 
 fn number(
@@ -339,7 +334,8 @@ fn number(
     let steps = runs
         .get(&(quantity.run.as_str(), seed))
         .ok_or_else(unknown)?;
-    let values: Vec<f64> = steps
+    let until = quantity.step.unwrap_or(steps.len()).min(steps.len());
+    let values: Vec<f64> = steps[..until]
         .iter()
         .filter_map(|step| step.get(&quantity.metric).copied())
         .collect();
@@ -365,55 +361,6 @@ fn number(
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
-}
-
-/// The blocks that cite each paper, by its number.
-fn blocks(checkout: &Path) -> Result<BTreeMap<String, String>, String> {
-    let done = Command::new(checkout.join("target/debug/rlpc"))
-        .current_dir(checkout)
-        .args(["doc", "--papers", "--json"])
-        .output()
-        .map_err(|error| format!("rlpc cannot be started: {error}"))?;
-    let papers: Vec<Value> = serde_json::from_slice(&done.stdout)
-        .map_err(|error| format!("`rlpc doc --papers --json`: {error}"))?;
-    let row = |paper: &Value| {
-        let names = paper["blocks"].as_array()?.iter();
-        let names: Vec<String> = names
-            .filter_map(|name| Some(format!("`{}`", name.as_str()?)))
-            .collect();
-        Some((paper["arxiv"].as_str()?.to_string(), names.join(", ")))
-    };
-    Ok(papers.iter().filter_map(row).collect())
-}
-
-fn head() -> String {
-    let date = Command::new("date")
-        .arg("+%F")
-        .output()
-        .map(|done| String::from_utf8_lossy(&done.stdout).trim().to_string())
-        .unwrap_or_default();
-    let processor = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let processor = processor
-        .lines()
-        .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
-        .map_or("an unknown processor", |(_, name)| name);
-    format!(
-        "# The papers in small\n\n\
-         Written by `cargo xtask papers` on {date}, on {processor}, one thread a run. Each figure is the median of {} seeds, with the seeds behind it;\n\
-         the start is the mean of the first {FIRST} steps after the warm-up, the end that of the last steps as many as `{COMPARISONS}` says.\n\
-         What is compared and by how much it must differ stands there too, as the papers' pages state it. A claim that does not show at this scale\n\
-         says so, and what was tried stands under its table.\n\n\
-         | paper | arXiv | blocks | example | the paper's own figure | ours |\n| --- | --- | --- | --- | --- | --- |\n",
-        SEEDS.len()
-    )
-}
-
-fn section(page: &mut String, comparison: &Comparison) {
-    let _ = write!(
-        page,
-        "\n## {}\n\n| ours | measured | must be | |\n| --- | --- | --- | --- |\n",
-        comparison.title
-    );
 }
 
 fn read(path: &Path) -> Result<String, String> {

@@ -129,6 +129,14 @@ impl Elaborator<'_> {
                 });
             }
         }
+        if batches.is_empty() {
+            let rows = self.rows_of_data(plan, &phases).into_iter();
+            let together = Vec::new;
+            batches.extend(rows.map(|rows| BatchPlan {
+                rows,
+                together: together(),
+            }));
+        }
         let asserts = plan.asserts.iter();
         let conditions = asserts.map(|&number| graph.asserts[number].condition);
         let sinks: Vec<NodeId> = conditions.chain([plan.loss]).collect();
@@ -146,11 +154,74 @@ impl Elaborator<'_> {
         batches
     }
 
+    /// What numbers the rows of a loss that reads no sequences: of each draw the dimensions that it makes, of the tables
+    /// of a data source the first one that all of them share; but none of a parameter, which every minibatch has whole.
+    fn rows_of_data(&self, plan: &TrainPlan, phases: &[Phase]) -> Vec<Vec<DimId>> {
+        let graph = &self.levels[0].graph;
+        let reached = phase::upstream(graph, &[plan.loss]);
+        let mut of_parameters: BTreeSet<DimId> = BTreeSet::new();
+        let mut held: BTreeSet<DimId> = BTreeSet::new();
+        let mut tables: Vec<Vec<DimId>> = Vec::new();
+        for &node in &reached {
+            let dims = &graph.ty(node).dims;
+            if let Op::Trainable(own) = graph.op(node) {
+                if self.is_of_data(own.model) {
+                    tables.push(dims.clone());
+                } else {
+                    of_parameters.extend(dims);
+                }
+            }
+            if let Op::Rename(pairs) = graph.op(node) {
+                let is_own = |(old, _): &&(DimId, DimId)| of_parameters.contains(old);
+                let renamed: Vec<DimId> = pairs.iter().filter(is_own).map(|pair| pair.1).collect();
+                of_parameters.extend(renamed);
+            }
+            let is_late = |node: NodeId| phases[node.index()] == Phase::Minibatch;
+            if is_late(node) {
+                let given = graph
+                    .operands(node)
+                    .into_iter()
+                    .filter(|&own| !is_late(own));
+                held.extend(given.flat_map(|own| graph.ty(own).dims.clone()));
+            }
+        }
+        let is_row = |dim: &DimId| {
+            held.contains(dim) && !graph.dims.is_ragged(*dim) && !of_parameters.contains(dim)
+        };
+        let rows = |dims: Vec<DimId>| dims.into_iter().filter(is_row).collect::<Vec<_>>();
+        let draws = graph.draws.iter().map(|draw| rows(draw.fresh.clone()));
+        let mut groups: Vec<Vec<DimId>> = Vec::new();
+        for dims in tables.into_iter().map(rows) {
+            let shares = |group: &&mut Vec<DimId>| group.iter().any(|dim| dims.contains(dim));
+            match groups.iter_mut().find(shares) {
+                Some(group) => group.retain(|dim| dims.contains(dim)),
+                None => groups.push(dims),
+            }
+        }
+        let firsts = groups
+            .into_iter()
+            .map(|group| group.into_iter().take(1).collect());
+        let all = draws.chain(firsts);
+        all.filter(|rows: &Vec<DimId>| !rows.is_empty()).collect()
+    }
+
+    fn is_of_data(&self, tensor: usize) -> bool {
+        let owner = self.tensors.get(tensor).and_then(|own| own.owner.as_ref());
+        owner.is_some_and(|owner| !owner.is_model)
+    }
+
     /// A minibatch that is larger than the batch, or than can be dealt out, is a mistake.
     pub(crate) fn check_minibatch(&mut self, plan: &TrainPlan, span: Span) -> Result<()> {
         let Some(minibatch) = plan.minibatch else {
             return Ok(());
         };
+        if plan.batches.is_empty() {
+            let message = "`minibatch` has nothing to cut: the loss reads no rows of a draw or of a data source";
+            let diagnostic = Diagnostic::error("minibatch-of-nothing", span, message);
+            return Err(
+                self.report(diagnostic.help("leave it out: every update is of the whole loss"))
+            );
+        }
         for batch in &plan.batches {
             let size = |dims: &[DimId]| {
                 dims.iter()

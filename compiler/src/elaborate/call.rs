@@ -8,6 +8,7 @@ use crate::array::{Array, Elements};
 use crate::diagnostic::{Diagnostic, nearest};
 use crate::elaborate::expr::quoted;
 use crate::elaborate::library::Definition;
+use crate::elaborate::mapped::is_map;
 use crate::elaborate::scope::Scope;
 use crate::elaborate::trainable::is_vector;
 use crate::elaborate::transform::gives_weight;
@@ -61,6 +62,7 @@ impl Elaborator<'_> {
                 let message = "a trainable vector is named where a pipeline begins: `let w = model.vector(objective: 2)`";
                 self.error("misplaced-resource", span, message)
             }
+            ExprKind::Field { .. } if is_map(callee) => self.model_map(args, span),
             ExprKind::Field { base, field } => match self.path(base, field, callee.span, true)? {
                 Some(definition) => self.call_block(&definition, args, span),
                 None => {

@@ -11,7 +11,7 @@ use crate::diagnostic::{Diagnostic, Severity, nearest};
 use crate::source::{SourceMap, Sources};
 
 /// The modules that hold blocks, named after the kinds.
-pub(crate) const KINDS: [&str; 11] = [
+pub(crate) const KINDS: [&str; 12] = [
     "sampler",
     "reward",
     "advantage",
@@ -19,6 +19,7 @@ pub(crate) const KINDS: [&str; 11] = [
     "optimizer",
     "transform",
     "schedule",
+    "search",
     "metric",
     "fn",
     "model",

@@ -25,6 +25,7 @@ mod library;
 mod lint;
 mod literal;
 mod made;
+mod mapped;
 mod mask;
 mod matrix;
 mod memory;
@@ -72,7 +73,7 @@ use crate::elaborate::taken::Taken;
 use crate::elaborate::update::Update;
 use crate::elaborate::value::Tensor;
 use crate::graph::{CallId, NodeId};
-use crate::plan::{Resource, TensorPlan, TransformPlan};
+use crate::plan::{MapPlan, Resource, TensorPlan, TransformPlan};
 use crate::program::Settings;
 use crate::source::Sources;
 use crate::ty::DimId;
@@ -144,6 +145,8 @@ pub(crate) struct Elaborator<'s> {
     tensors: Vec<TensorPlan>,
     /// Models and data sources that are blocks of `.rlp`.
     made: Vec<Rc<Made>>,
+    /// Models whose weights are a function of those of others.
+    maps: Vec<MapPlan>,
     /// `@allow` statements in force.
     allows: Vec<(String, Span)>,
     /// The optimizer whose body is being elaborated.
@@ -177,6 +180,7 @@ impl<'s> Elaborator<'s> {
             data: Vec::new(),
             tensors: Vec::new(),
             made: Vec::new(),
+            maps: Vec::new(),
             allows: Vec::new(),
             update: None,
             states_are_inputs: false,

@@ -279,9 +279,9 @@ impl Elaborator<'_> {
 
     /// A number among the arguments of a model.
     pub(crate) fn resource_number(&self, model: usize, name: &str) -> Option<f64> {
+        self.models.get(model)?;
         let (_, arg) = self
-            .models
-            .get(model)?
+            .shape_of(model)
             .args
             .iter()
             .find(|(arg, _)| arg == name)?;

@@ -1,11 +1,14 @@
 //! Pipelines: settings, models and data, then each stage.
 
-use rlp_grammar::ast::{Expr, Ident, Pipeline, SourceId, Span, Stmt, StmtKind, TypeExpr, TypeKind};
+use rlp_grammar::ast::{
+    Expr, ExprKind, Ident, Pipeline, SourceId, Span, Stmt, StmtKind, TypeExpr, TypeKind,
+};
 
 use crate::array::{Array, Elements};
 use crate::diagnostic::{Diagnostic, nearest};
 use crate::elaborate::annotation::elem_named;
 use crate::elaborate::expr::quoted;
+use crate::elaborate::mapped::is_map;
 use crate::elaborate::scope::{Binding, Pending, Scope};
 use crate::elaborate::trainable::{Declared, Trainable};
 use crate::elaborate::value::Value;
@@ -32,6 +35,7 @@ impl Elaborator<'_> {
         self.data.clear();
         self.tensors.clear();
         self.made.clear();
+        self.maps.clear();
         let (mut base, _) = self.apart(Mode::Pipeline, |this| {
             this.in_scope(Scope::new(file), |this| this.base(pipeline))
         });
@@ -81,6 +85,7 @@ impl Elaborator<'_> {
             settings,
             models: std::mem::take(&mut self.models),
             transforms: std::mem::take(&mut self.transforms),
+            maps: std::mem::take(&mut self.maps),
             data: std::mem::take(&mut self.data),
             tensors: std::mem::take(&mut self.tensors),
             stages,
@@ -164,7 +169,8 @@ impl Elaborator<'_> {
             let value = self.bound(&pending.name.name, pending.name.span);
             match value {
                 Ok(Some(Value::Model(model))) => {
-                    if model.frozen.is_none() && self.models[model.model].name.is_empty() {
+                    let is_made = model.frozen.is_none() || is_map_of(&pending.value);
+                    if is_made && self.models[model.model].name.is_empty() {
                         self.models[model.model].name = pending.name.name.clone();
                     }
                     base.scope
@@ -378,6 +384,11 @@ impl Elaborator<'_> {
             self.report(diagnostic);
         }
     }
+}
+
+/// Whether a definition makes a model of others.
+fn is_map_of(value: &Expr) -> bool {
+    matches!(&value.kind, ExprKind::Call { callee, .. } if is_map(callee))
 }
 
 /// A value as written on the command line.

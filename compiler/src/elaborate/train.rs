@@ -36,6 +36,10 @@ impl Elaborator<'_> {
                     }
                     models.push(model);
                 }
+                Value::Model(map) if self.models[map.model].block == "model.map" => {
+                    let message = "this model has its weights from other models: train those";
+                    return self.error("type-mismatch", target.span, message);
+                }
                 Value::Model(_)
                 | Value::Network(MadeRef {
                     frozen: Some(_), ..

@@ -60,7 +60,11 @@ impl Elaborator<'_> {
     /// Everything that a sink of the stage depends on.
     fn reached(&self, body: &StageBody) -> BTreeSet<NodeId> {
         let graph = &self.levels[0].graph;
-        let mut sinks: Vec<NodeId> = graph.states.iter().map(|state| state.next).collect();
+        let mut sinks: Vec<NodeId> = graph
+            .states
+            .iter()
+            .flat_map(|state| [state.initial, state.next])
+            .collect();
         let mut reports: Vec<_> = body.reports.iter().collect();
         for train in &body.trains {
             sinks.push(train.loss);

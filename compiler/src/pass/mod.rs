@@ -62,6 +62,9 @@ pub fn run_pipeline(plan: &mut Plan) {
     for transform in &mut plan.transforms {
         run(&mut transform.block);
     }
+    for map in &mut plan.maps {
+        run(&mut map.function);
+    }
     for stage in &mut plan.stages {
         run(stage);
         for rule in stage.trains.iter_mut().flat_map(|train| &mut train.rules) {

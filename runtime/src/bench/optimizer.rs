@@ -120,7 +120,7 @@ pub(crate) fn rule(
     let norm = gradient.norm()?;
 
     let mut optimizer = Optimizer::new(train, &mut world, &Carried::default())?;
-    let mut host = StageHost::new(&mut world, &stage.graph, 0, None);
+    let mut host = StageHost::new(&mut world, &stage.graph, 0, None)?;
     let steps = train.steps;
     let mut update = || optimizer.update(&gradient, norm, steps, &stage.graph, &mut host);
     let start = Moment::on(device);

@@ -51,6 +51,8 @@ pub(crate) struct StageHost<'w> {
     passes: Option<(ModelRef, Vec<NodeId>, Sequences, Vec<Pass>)>,
     /// What of the stage's graph runs as kernels.
     steps: Option<Rc<Steps>>,
+    /// The dimensions of tables that minibatches are cut along, and how long they are.
+    pub(crate) tables: Vec<(DimId, i64)>,
 }
 
 /// A draw that was made.
@@ -113,11 +115,11 @@ impl<'w> StageHost<'w> {
         graph: &Graph,
         stage: u64,
         micro_batch: Option<u64>,
-    ) -> StageHost<'w> {
-        let frozen = Frozen::new(model_refs(graph).into_iter(), world);
+    ) -> Result<StageHost<'w>> {
+        let frozen = Frozen::new(model_refs(graph).into_iter(), world)?;
         let steps = world.kernels.as_ref().map(Steps::new);
         let frozen_tensors = FrozenTensors::new(graph, &world.tensors);
-        StageHost {
+        Ok(StageHost {
             world,
             frozen,
             frozen_tensors,
@@ -132,7 +134,8 @@ impl<'w> StageHost<'w> {
             tokens: 0,
             passes: None,
             steps,
-        }
+            tables: Vec::new(),
+        })
     }
 
     /// Saves what the next step finds; of what was drawn, the draws `steady`.
@@ -158,6 +161,7 @@ impl<'w> StageHost<'w> {
             tokens: _,
             passes: _,
             steps: _,
+            tables: _,
         } = self;
         frozen.save(archive);
         frozen_tensors.save(archive);
@@ -210,13 +214,14 @@ impl<'w> StageHost<'w> {
     }
 
     /// Starts a step, counted from 1; of what was drawn, only the draws `steady` stay.
-    pub(crate) fn begin(&mut self, step: u64, steady: &BTreeSet<NodeId>) {
+    pub(crate) fn begin(&mut self, step: u64, steady: &BTreeSet<NodeId>) -> Result<()> {
         self.step = step;
         self.tokens = 0;
         self.records.retain(|node, _| steady.contains(node));
-        self.frozen.refresh(step, self.world);
+        self.frozen.refresh(step, self.world)?;
         self.frozen_tensors.refresh(step, &self.world.tensors);
         self.forget_passes();
+        Ok(())
     }
 
     /// Must be called whenever the values that models read, or their parameters, are others than before.
@@ -227,6 +232,7 @@ impl<'w> StageHost<'w> {
     /// The whole batch of the current step, as far as it has been drawn.
     pub(crate) fn batch<'g>(&self, graph: &'g Graph, context: Context) -> Result<Executor<'g>> {
         let mut batch = Executor::fused(graph, context, self.steps.as_ref());
+        self.give_tables(&mut batch)?;
         for (index, value) in self.states.iter().enumerate() {
             batch.give_state(index, value)?;
         }
@@ -234,6 +240,14 @@ impl<'w> StageHost<'w> {
             batch.give_draw(node, share(&record.drawn))?;
         }
         Ok(batch)
+    }
+
+    /// The sizes that the graph leaves open for minibatches.
+    pub(crate) fn give_tables(&self, batch: &mut Executor<'_>) -> Result<()> {
+        for &(dim, size) in &self.tables {
+            batch.give_size(dim, size, format_args!("a table"))?;
+        }
+        Ok(())
     }
 
     /// The stream of one draw, for one purpose.

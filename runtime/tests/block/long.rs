@@ -16,11 +16,18 @@ const REF_REJECTED: &[f64] = &[-8991.5, -8396.0, -9100.0, -41.0];
 const MEAN_CHOSEN: &[f64] = &[-1.0, -0.001, -9000.0, -3.0];
 const MEAN_REJECTED: &[f64] = &[-2.0, -9000.0, -0.001, -3.0];
 
+/// The one argument that is no real: which responses are wanted.
+const DESIRABLE: &str = "desirable";
+
 fn given(kind: Kind, names: &[(&str, &[f64])]) -> Inputs {
     let tensors: Vec<(&str, Content)> = names
         .iter()
         .map(|(name, values)| {
-            let tensor = Tensor::from_slice(values).to_kind(kind);
+            let tensor = Tensor::from_slice(values);
+            let tensor = match *name {
+                DESIRABLE => tensor.ne(0.0),
+                _ => tensor.to_kind(kind),
+            };
             (*name, Content::Tensor(tensor))
         })
         .collect();
@@ -64,6 +71,24 @@ fn losses_of_whole_responses_keep_their_precision_in_f32() {
         ),
         ("loss.npo", vec![("logp", CHOSEN), ("ref_logp", REF_CHOSEN)]),
         (
+            "loss.kto",
+            vec![
+                ("logp", CHOSEN),
+                ("ref_logp", REF_CHOSEN),
+                (DESIRABLE, &[1.0, 0.0, 1.0, 0.0]),
+                ("kl_logp", REJECTED),
+                ("ref_kl_logp", REF_REJECTED),
+            ],
+        ),
+        (
+            "loss.sparsepo",
+            vec![("chosen_score", CHOSEN), ("rejected_score", REJECTED)],
+        ),
+        (
+            "loss.bradley_terry",
+            vec![("chosen", CHOSEN), ("rejected", REJECTED)],
+        ),
+        (
             "loss.simpo",
             vec![
                 ("chosen_mean_logp", MEAN_CHOSEN),
@@ -86,7 +111,8 @@ fn losses_of_whole_responses_keep_their_precision_in_f32() {
         let plan = plan(name, &[]);
         let single = evaluate(&plan, &given(Kind::Float, &arguments), &options);
         let double = evaluate(&plan, &given(Kind::Double, &arguments), &options);
-        let of_gradients = arguments.iter().map(|(own, _)| format!("grad.{own}"));
+        let of_gradients = arguments.iter().filter(|(own, _)| *own != DESIRABLE);
+        let of_gradients = of_gradients.map(|(own, _)| format!("grad.{own}"));
         for result in ["result".to_string()].into_iter().chain(of_gradients) {
             let (found, exact) = (reals(&single, &result), reals(&double, &result));
             for (found, exact) in found.iter().zip(&exact) {

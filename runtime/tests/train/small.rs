@@ -145,3 +145,67 @@ fn responses_are_drawn_from_a_table() {
     assert!(told.metric("logp")[0] < 1e-12);
     assert_eq!(told.metric("n")[0], 1.0);
 }
+
+/// Pairs of a table are dealt out as those of a draw are: five updates of ten a step, each of other pairs.
+#[test]
+fn a_small_model_is_trained_on_minibatches_of_a_table() {
+    let program = |minibatch: &str| {
+        format!(
+            "pipeline ahead {{
+                let task = data.conflicting_pairs(inputs: 3, pairs: 50)
+                let net  = model.mlp(inputs: 3, hidden: [4])
+                stage learn {{
+                    let ahead = value(net, task.a) - value(net, task.b)
+                    train net {{
+                        minimize -mean(log_sigmoid(at(task.preference, objective: 0) * ahead))
+                        with     optimizer.sgd(lr: 1.0)
+                        steps    6
+                        {minibatch}
+                    }}
+                }}
+            }}"
+        )
+    };
+    let updates = |minibatch: &str| {
+        let told = told(&program(minibatch), 1, Kind::Double);
+        let updates = told.steps.iter().flat_map(|step| &step.trained);
+        (
+            updates.map(|own| own.updates).collect::<Vec<_>>(),
+            told.losses(),
+        )
+    };
+    let (whole, slow) = updates("");
+    let (parts, fast) = updates("minibatch 10");
+    assert_eq!(whole, [1; 6]);
+    assert_eq!(parts, [5; 6]);
+    assert!(fast[5] < slow[5], "{fast:?} {slow:?}");
+}
+
+/// With a rate of nothing the mean of the losses of all minibatches is the loss of the whole.
+#[test]
+fn minibatches_of_a_draw_are_all_of_it() {
+    let losses = |minibatch: &str| {
+        let program = format!(
+            "pipeline judged {{
+                let task   = data.preference_bandit(prompts: 4, actions: 3)
+                let policy = model.tabular(task)
+                let judge  = model.tabular(task)
+                stage learn {{
+                    let duo   = sampler.once(sampler.rollout_pairs(policy, task, pairs: 60, max_tokens: 1))
+                    let pairs = sampler.preferences(duo, task.gold(duo.a.text), task.gold(duo.b.text))
+                    train judge {{
+                        minimize loss.bradley_terry(value(judge, pairs.chosen), value(judge, pairs.rejected))
+                        with     optimizer.sgd(lr: 0.0)
+                        steps    2
+                        {minibatch}
+                    }}
+                }}
+            }}"
+        );
+        told(&program, 2, Kind::Double).losses()
+    };
+    let (whole, parts) = (losses(""), losses("minibatch 15"));
+    for (left, right) in whole.iter().zip(&parts) {
+        assert!((left - right).abs() < 1e-12, "{whole:?} {parts:?}");
+    }
+}
