@@ -12,6 +12,7 @@ mod found;
 mod graph;
 mod inputs;
 mod new;
+mod plan;
 mod report;
 mod runs;
 mod why;
@@ -61,6 +62,7 @@ fn obey(task: &Task) -> Answer {
         Task::Doc(arguments) => doc::run(arguments),
         Task::Graph(arguments) => graph::run(arguments),
         Task::Why(arguments) => why::run(arguments),
+        Task::Plan(arguments) => plan::run(arguments),
         Task::Explain(arguments) => explain::run(arguments),
         Task::New(arguments) => new::run(arguments),
         Task::Runs(arguments) => runs::run(arguments),

@@ -4,7 +4,6 @@ mod args;
 mod carried;
 mod clause;
 mod draw;
-mod elementwise;
 mod epochs;
 mod fused;
 mod gap;
