@@ -16,6 +16,8 @@ use crate::work::{Work, Worker};
 /// What a process holds before it opens a model: libtorch 2.11.0 for x86-64, the program and its kernels, measured as the
 /// resident memory of a run whose model has 400 parameters.
 const BASE: u64 = 141 << 20;
+/// And what libtorch loads for its own products, where a model has no kernels: one with 5,744 parameters from a folder.
+const BASE_OF_PRODUCTS: u64 = 11 << 20;
 /// And where a GPU is used: on the GPU, what the driver and libtorch keep there.
 const BASE_OF_GPU: u64 = 500 << 20;
 
@@ -163,10 +165,11 @@ impl<'a> Context<'a> {
     pub(crate) fn standing(&self) -> Amounts {
         let models = self.models.iter().flatten().map(LanguageModel::weights);
         let tensors = (0..self.plan.tensors.len()).map(|index| self.of_tensor(index));
-        let base = if self.options.is_on_gpu {
-            BASE_OF_GPU
-        } else {
-            BASE
+        let has_kernels = self.models.iter().flatten().all(LanguageModel::has_kernels);
+        let base = match (self.options.is_on_gpu, has_kernels) {
+            (true, _) => BASE_OF_GPU,
+            (false, true) => BASE,
+            (false, false) => BASE + BASE_OF_PRODUCTS,
         };
         Amounts::of(Term::Base, base).with(Term::Weights, models.chain(tensors).sum())
     }

@@ -194,6 +194,16 @@ impl Reader<'_> {
         }
     }
 
+    /// Logits that stay with the process once they are freed: the allocator keeps them, and what is asked for next and stays
+    /// takes a part of their place, so that the next ones do not find it.
+    pub(crate) fn left(&self, sequences: &Sequences) -> u64 {
+        if self.has_kernels() || self.is_on_gpu {
+            0
+        } else {
+            2 * self.chunk(sequences.predicted())
+        }
+    }
+
     /// The way back, from the gradient by the outputs to that by the parameters, beside what was `kept`.
     pub(crate) fn back(&self, sequences: &Sequences, kept: Amounts) -> Amounts {
         let w = Widths::of(self.model);
@@ -240,7 +250,8 @@ impl Reader<'_> {
                 Term::Activations,
                 by_hidden + layer + positions * self.work_of_layer(),
             )
-            .with(Term::Gradients, all + head + narrow);
+            .with(Term::Gradients, all + head + narrow)
+            .with(Term::Logp, 3 * chunk);
         peak_of(&[at_head, in_layers])
     }
 

@@ -295,6 +295,17 @@ impl<'a> Walk<'a> {
             .min()
     }
 
+    /// Logits of models that are read before the updates, as far as they stay with the process.
+    fn left_by_early_readings(&self) -> u64 {
+        let rows = self.rows_without_gradient().unwrap_or(u64::MAX);
+        let readings = self.readings(|when| when != When::Minibatch).into_iter();
+        let left = readings.filter_map(|(node, model)| {
+            let (reader, whole) = (self.model(model)?, self.sequences(node)?);
+            Some(reader.left(&whole.of_rows(rows)))
+        });
+        left.max().unwrap_or_default()
+    }
+
     /// The nodes of models in some phases, one for each model and what it reads.
     fn readings(&self, is_of: impl Fn(When) -> bool) -> Vec<(NodeId, &ModelRef)> {
         let graph = &self.stage.graph;
@@ -363,6 +374,7 @@ impl<'a> Walk<'a> {
         });
         let minibatches = minibatches.max().unwrap_or(1).max(1);
         let calls = self.calls(train, minibatches);
+        let rest = rest.with(Term::Logp, self.left_by_early_readings());
         let (_, kept) = self.parts.first().map_or((0, 0), |part| self.graph(part));
         let name = format!("loss {number}");
         let part = self.parts.iter().find(|part| part.name == name);
