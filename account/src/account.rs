@@ -261,6 +261,12 @@ fn notes(context: &Context<'_>) -> Vec<String> {
             ));
         }
     }
+    for own in &context.plan.transforms {
+        notes.push(format!(
+            "`{}` is counted as if all its weights were its own: a transform takes less",
+            context.plan.models[own.model].name
+        ));
+    }
     for (own, resource) in context.lengths.iter().zip(&context.plan.data) {
         if !own.is_known {
             notes.push(format!(

@@ -65,6 +65,14 @@ impl LanguageModel {
     /// Its folder cannot be read, or its numbers do not fit each other.
     pub fn of(plan: &Plan, index: usize) -> Result<Option<LanguageModel>, Unreadable> {
         let resource = &plan.models[index];
+        if let Some(own) = plan.transforms.iter().find(|own| own.model == index) {
+            // It has the weights of its base, as it sees them.
+            let base = LanguageModel::of(plan, own.base.model)?;
+            return Ok(base.map(|base| LanguageModel {
+                name: resource.name.clone(),
+                ..base
+            }));
+        }
         if !matches!(
             resource.block.as_str(),
             "model.causal_lm" | "model.value_lm"
