@@ -20,6 +20,17 @@ pub(crate) struct Arguments {
 const EXITS: &str = "Exit codes: 0 done, 1 problems in the files, 2 wrong usage or environment, 3 the run failed, \
                      130 stopped at once by a second Ctrl-C";
 
+const PLANS: &str = "\
+Memory is counted, term by term, from sizes that are known once a pipeline is checked, at the longest responses that there \
+can be, and is within 15 % of what a run uses at most. Times follow from the number of operations and from the speed of \
+products on this machine, which is measured once and kept in the cache folder: they are right within a factor of two.
+What takes more memory than there is, is an error at the line that asks for it, with what would fit.
+
+Examples:
+  rlpc plan examples/quickstart.rlp
+  rlpc plan big.rlp --memory 16GiB --threads 8
+  rlpc plan mine.rlp --set lr=1e-4 --seed 3 --out plan.json && rlpc run plan.json";
+
 #[derive(Subcommand, Debug)]
 pub(crate) enum Task {
     /// Finds what is wrong with pipelines and blocks, without running them
@@ -32,6 +43,9 @@ pub(crate) enum Task {
     Graph(Graph),
     /// Tells of one value: type, dimensions and their origin, when it runs, what depends on it
     Why(Why),
+    /// Tells what a run will take, before it: parameters, memory by phase, operations and time; or writes it as a file
+    #[command(after_help = PLANS)]
+    Plan(Plan),
     /// Tells more of a diagnostic, with an example that fails and one that works
     Explain(Explain),
     /// Makes the folder of a new project that runs
@@ -43,7 +57,7 @@ pub(crate) enum Task {
     /// Writes completions for a shell
     Completions { shell: clap_complete::Shell },
 
-    /// Runs a pipeline
+    /// Runs a pipeline, or a plan
     #[command(disable_help_flag = true)]
     Run(Handed),
     /// Goes on with a run that was stopped or killed, from its latest checkpoint
@@ -165,6 +179,95 @@ pub(crate) struct Why {
     pub(crate) stage: Stage,
     #[command(flatten)]
     pub(crate) output: Output,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Plan {
+    /// A file with a pipeline, or `-` for standard input
+    pub(crate) file: PathBuf,
+    /// Values for parameters of the pipeline
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parse_setting)]
+    pub(crate) settings: Vec<(String, String)>,
+    /// Which pipeline, if the file has several
+    #[arg(long, value_name = "NAME")]
+    pub(crate) pipeline: Option<String>,
+    /// What every random number of the run follows from
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// At most so many steps of each stage
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) steps: Option<u64>,
+    /// How graphs will run; memory is that of `fused`
+    #[arg(long, value_enum, default_value_t = Executor::Fused)]
+    pub(crate) executor: Executor,
+    #[arg(long, value_enum, default_value_t = Device::Cpu)]
+    pub(crate) device: Device,
+    /// Threads of the CPU; one a core if absent
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=4096))]
+    pub(crate) threads: Option<i32>,
+    /// What the run may use, as `16GiB`; all that this machine has if absent
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    pub(crate) memory: Option<u64>,
+    /// The run as a file, with all its sources: `rlpc run FILE` runs exactly that, whatever becomes of them
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// For programs
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Device {
+    Cpu,
+    Cuda,
+}
+
+impl Device {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Device::Cpu => "cpu",
+            Device::Cuda => "cuda",
+        }
+    }
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Executor {
+    /// Node by node, differentiated by libtorch
+    Eager,
+    /// As kernels of machine code, differentiated by the compiler
+    Fused,
+}
+
+impl Executor {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Executor::Eager => "eager",
+            Executor::Fused => "fused",
+        }
+    }
+}
+
+/// `16GiB`, `512MiB`, `24GB`, or bytes.
+fn parse_bytes(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let unit = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "" | "b" => Some(1.0),
+        "kib" => Some(1024.0),
+        "mib" => Some(1024.0 * 1024.0),
+        "gib" => Some(1024.0 * 1024.0 * 1024.0),
+        "mb" => Some(1e6),
+        "gb" => Some(1e9),
+        _ => None,
+    };
+    match (digits.trim().parse::<f64>(), unit) {
+        (Ok(number), Some(unit)) if number > 0.0 && number * unit < 1e18 => {
+            Ok((number * unit) as u64)
+        }
+        (Ok(_) | Err(_), _) => Err(format!("`{text}` is no size such as `16GiB` or `512MiB`")),
+    }
 }
 
 #[derive(Args, Debug)]

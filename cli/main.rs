@@ -13,6 +13,7 @@ mod graph;
 mod inputs;
 mod new;
 mod papers;
+mod plan;
 mod report;
 mod runs;
 mod why;
@@ -62,6 +63,7 @@ fn obey(task: &Task) -> Answer {
         Task::Doc(arguments) => doc::run(arguments),
         Task::Graph(arguments) => graph::run(arguments),
         Task::Why(arguments) => why::run(arguments),
+        Task::Plan(arguments) => plan::run(arguments),
         Task::Explain(arguments) => explain::run(arguments),
         Task::New(arguments) => new::run(arguments),
         Task::Runs(arguments) => runs::run(arguments),

@@ -94,6 +94,7 @@ fn commands_and_files_are_there() {
         "doc",
         "graph",
         "why",
+        "plan",
         "explain",
         "new",
         "completions",

@@ -5,19 +5,21 @@ use std::fmt::Write;
 use std::path::Path;
 
 use regex::Regex;
+use rlp_account::{Options, account, misfits};
 use rlp_compiler::explain::{EXPLANATIONS, Example};
 use rlp_compiler::{Checked, Settings, block, check};
 use rlp_frontend::{Files, Format, Look, render};
 
 use crate::disk;
 
-/// Codes that a run raises; the tests of the engine run their examples.
-const OF_RUNS: [&str; 10] = [
+/// Codes that a plan or a run raises; those of runs have their examples run by the tests of the engine.
+const OF_RUNS: [&str; 11] = [
     "assertion-failed",
     "constant-groups",
     "constant-reward",
     "empty-batch",
     "entropy-collapsed",
+    "memory-exceeded",
     "not-finite",
     "ratio-not-one",
     "ratio-outside",
@@ -78,7 +80,10 @@ fn examples_fail_and_work_as_they_say() {
                 );
             }
         }
-        for example in [page.examples("stops"), page.examples("warns")].concat() {
+        for example in ["stops", "warns", "plans"]
+            .map(|kind| page.examples(kind))
+            .concat()
+        {
             let checked = checked(&example);
             if !checked.diagnostics.is_empty() {
                 let said = shown(&checked);
@@ -101,6 +106,31 @@ fn examples_fail_and_work_as_they_say() {
 }
 
 #[test]
+fn examples_of_plans_take_too_much_and_others_do_not() {
+    let options = Options {
+        is_on_gpu: false,
+        threads: 1,
+    };
+    let mut count = 0;
+    for page in EXPLANATIONS {
+        let plans = page.examples("plans");
+        if plans.is_empty() {
+            continue;
+        }
+        for (is_too_much, example) in [(true, &plans[0]), (false, &page.examples("works")[0])] {
+            let checked = checked(example);
+            let plan = &checked.plans[0];
+            let account = account(plan, options, None).expect("an account");
+            let found = misfits(plan, &account, options, 16 << 30);
+            assert_eq!(!found.is_empty(), is_too_much, "{found:?}");
+            assert!(found.iter().all(|own| own.code == page.code));
+            count += 1;
+        }
+    }
+    assert_eq!(count, 2);
+}
+
+#[test]
 fn pages_have_a_title_a_meaning_and_both_kinds_of_example() {
     for page in EXPLANATIONS {
         assert!(
@@ -115,7 +145,9 @@ fn pages_have_a_title_a_meaning_and_both_kinds_of_example() {
             page.code
         );
         let failing = match OF_RUNS.contains(&page.code) {
-            true => [page.examples("stops"), page.examples("warns")].concat(),
+            true => ["stops", "warns", "plans"]
+                .map(|kind| page.examples(kind))
+                .concat(),
             false => page.examples("fails"),
         };
         let has_example = !failing.is_empty() && !page.examples("works").is_empty();

@@ -5,7 +5,7 @@
 pub struct Explanation {
     pub code: &'static str,
     /// `# CODE: title`, the meaning, then examples fenced by ```` ```rlp fails ````
-    /// (on checking), ```` ```rlp stops ```` or ```` ```rlp warns ```` (while running) and ```` ```rlp works ````.
+    /// (on checking), ```` ```rlp plans ```` (on planning), ```` ```rlp stops ```` or ```` ```rlp warns ```` (while running) and ```` ```rlp works ````.
     pub text: &'static str,
 }
 
@@ -23,7 +23,7 @@ impl Explanation {
         heading.split_once(": ").map_or(heading, |(_, title)| title)
     }
 
-    /// The examples of a kind, `fails`, `stops`, `warns` or `works`.
+    /// The examples of a kind, `fails`, `plans`, `stops`, `warns` or `works`.
     pub fn examples(&self, kind: &str) -> Vec<Example> {
         let fenced = self
             .text
@@ -134,6 +134,10 @@ pub const EXPLANATIONS: &[Explanation] = &[
         include_str!("explain/loss-not-scalar.md"),
     ),
     page("mean-of-means", include_str!("explain/mean-of-means.md")),
+    page(
+        "memory-exceeded",
+        include_str!("explain/memory-exceeded.md"),
+    ),
     page(
         "minibatch-of-nothing",
         include_str!("explain/minibatch-of-nothing.md"),

@@ -6,6 +6,7 @@ pub mod diagnostic;
 pub mod doc;
 pub mod dump;
 pub mod elaborate;
+pub mod elementwise;
 pub mod eval;
 pub mod explain;
 pub mod graph;

@@ -18,11 +18,21 @@ const STANDARD: &str = "std/";
 pub struct Files {
     /// What is known without the disk, by path: a text, or why there is none.
     known: Vec<(String, Result<Arc<str>, String>)>,
+    /// Whether the disk is not asked for more.
+    is_closed: bool,
 }
 
 impl Files {
     pub fn new() -> Files {
         Files::default()
+    }
+
+    /// Which know what is added and the standard library, and nothing else.
+    pub fn closed() -> Files {
+        Files {
+            is_closed: true,
+            ..Files::default()
+        }
     }
 
     /// Lets a text that is on no disk go by `path`: what came through a pipe. Or says why there is no text.
@@ -45,6 +55,9 @@ impl Sources for Files {
         if let Some(standard) = path.strip_prefix(STANDARD) {
             let text = rlp_stdlib::file(standard).ok_or("the standard library has no such file")?;
             return Ok(Arc::from(text));
+        }
+        if self.is_closed {
+            return Err("it was not there when this run was planned".to_string());
         }
         read_file(Path::new(path)).map(Arc::from)
     }

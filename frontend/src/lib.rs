@@ -2,10 +2,13 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod description;
 pub mod files;
+pub mod planned;
 pub mod render;
 pub mod settings;
 
+pub use description::Description;
 pub use files::Files;
 pub use render::{Format, Look, render};
 pub use settings::parse_setting;

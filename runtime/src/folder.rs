@@ -8,11 +8,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rlp_frontend::description::sum;
 use rlp_frontend::files::{reason, write_file};
 use serde::Serialize;
 
 use crate::block;
-use crate::checkpoint::manifest::{Manifest, sum};
+use crate::checkpoint::manifest::Manifest;
 use crate::checkpoint::{Aside, sync};
 use crate::error::{Fault, Result};
 use crate::model::write_tensors;

@@ -14,6 +14,7 @@ use rlp_compiler::graph::{Call, Graph, ModelOutput, NodeId, Op};
 use rlp_grammar::ast::Span;
 
 use crate::clock::{Elapsed, cpu_time, wait_for};
+use crate::memory;
 use crate::tensor::Device;
 pub(crate) use report::Profile;
 
@@ -176,6 +177,9 @@ struct Recorder {
     index: HashMap<Key, usize>,
     frames: Vec<Frame>,
     events: Vec<Event>,
+    /// The most memory that was resident when the profile began, and in each phase of each stage, in bytes.
+    loaded: Option<u64>,
+    peaks: BTreeMap<(usize, Phase), u64>,
 }
 
 impl Recorder {
@@ -190,6 +194,8 @@ impl Recorder {
             index: HashMap::new(),
             frames: Vec::new(),
             events: Vec::new(),
+            loaded: memory::peak(),
+            peaks: BTreeMap::new(),
         };
         recorder.push(Key::default(), None, false);
         recorder
@@ -258,6 +264,9 @@ impl Recorder {
                 None,
             ),
         };
+        if self.detail == Detail::Calls && matches!(label, Label::Phase(_)) {
+            memory::forget_peak();
+        }
         self.push(key, node, matches!(label, Label::Rule(..)));
         true
     }
@@ -299,6 +308,13 @@ impl Recorder {
             Some(start) => cpu_time().saturating_sub(start),
             None => frame.inner_cpu,
         };
+        let key = &self.rows[frame.row].key;
+        if let (Some(stage), Some(phase), None, None, Detail::Calls) =
+            (key.stage, key.phase, &key.place, key.work, self.detail)
+        {
+            let most = self.peaks.entry((stage, phase)).or_default();
+            *most = memory::peak().unwrap_or_default().max(*most);
+        }
         let row = &mut self.rows[frame.row];
         row.own += length.saturating_sub(frame.inner);
         row.own_cpu += cpu.saturating_sub(frame.inner_cpu);

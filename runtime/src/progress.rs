@@ -1,19 +1,19 @@
-//! A run as it is watched: a bar on a terminal, plain lines elsewhere, JSON for programs.
+//! A run as it is watched: a live line on a terminal, plain lines elsewhere, JSON for programs.
 
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rlp_record::number::number;
 
 use crate::console::Console;
 use crate::error::Fault;
+use crate::live::{Live, Said};
 use crate::report::{EvaluationRecord, Event, Offence, Skip, StepRecord, Warning};
 use crate::summary::Summary;
 
 /// How a run is shown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Style {
-    Bar,
+    Live,
     /// A line a second at most; every step if `all`.
     Lines {
         all: bool,
@@ -25,8 +25,8 @@ pub(crate) enum Style {
 /// The display of a run, and its summary.
 pub(crate) struct Progress {
     style: Style,
-    bar: Option<ProgressBar>,
-    /// The stage that the bar belongs to.
+    live: Option<Live>,
+    /// The stage of the latest step.
     stage: String,
     told: Option<Instant>,
     summary: Summary,
@@ -40,7 +40,7 @@ impl Progress {
     pub(crate) fn new(style: Style, summary: Summary) -> Progress {
         Progress {
             style,
-            bar: None,
+            live: (style == Style::Live).then(Live::new),
             stage: String::new(),
             told: None,
             summary,
@@ -56,32 +56,20 @@ impl Progress {
         self.summary.add(event);
         match (self.style, event) {
             (Style::Json, _) => console.line(&event.to_json().to_string()),
-            (Style::Bar | Style::Lines { .. } | Style::Nothing, Event::Warning(warning)) => {
+            (Style::Live | Style::Lines { .. } | Style::Nothing, Event::Warning(warning)) => {
                 let text = warned(warning);
-                match &self.bar {
-                    Some(bar) => bar.suspend(|| console.complain(&text)),
-                    None => console.complain(&text),
-                }
+                self.aside(|| console.complain(&text));
                 Ok(())
             }
-            (Style::Bar | Style::Lines { .. }, Event::NotFinite(offence)) => {
+            (Style::Live | Style::Lines { .. }, Event::NotFinite(offence)) => {
                 if let Some(left_out) = left_out(offence) {
-                    match &self.bar {
-                        Some(bar) => bar.println(left_out),
-                        None => console.line(&left_out)?,
-                    }
+                    self.aside(|| console.line(&left_out))?;
                 }
                 Ok(())
             }
             (Style::Nothing, Event::Step(_) | Event::Evaluation(_) | Event::NotFinite(_)) => Ok(()),
-            (Style::Bar, Event::Step(step)) => {
-                self.step_bar(step);
-                Ok(())
-            }
-            (Style::Bar, Event::Evaluation(evaluation)) => {
-                if let Some(bar) = &self.bar {
-                    bar.println(evaluated(evaluation));
-                }
+            (Style::Live, Event::Step(step)) => {
+                self.step_live(step);
                 Ok(())
             }
             (Style::Lines { all }, Event::Step(step)) => {
@@ -100,35 +88,41 @@ impl Progress {
                     self.numbers(step, all)
                 ))
             }
-            (Style::Lines { .. }, Event::Evaluation(evaluation)) => {
-                console.line(&evaluated(evaluation))
+            (Style::Live | Style::Lines { .. }, Event::Evaluation(evaluation)) => {
+                self.aside(|| console.line(&evaluated(evaluation)))
             }
         }
     }
 
-    /// Leaves the display as it is.
+    /// Takes the live line away.
     pub(crate) fn end(&mut self) {
-        if let Some(bar) = self.bar.take() {
-            bar.abandon();
+        self.live = None;
+    }
+
+    /// Writes while the live line is away.
+    pub(crate) fn aside<T>(&self, write: impl FnOnce() -> T) -> T {
+        match &self.live {
+            Some(live) => live.aside(write),
+            None => write(),
         }
     }
 
-    fn step_bar(&mut self, step: &StepRecord) {
-        if self.stage != step.stage {
-            self.end();
-            self.stage = step.stage.clone();
-        }
+    fn step_live(&mut self, step: &StepRecord) {
         let numbers = self.numbers(step, false);
-        let bar = self.bar.get_or_insert_with(|| {
-            let bar = ProgressBar::with_draw_target(Some(step.steps), ProgressDrawTarget::stdout());
-            // The template is a constant; should it be wrong, the default bar serves.
-            let style = ProgressStyle::with_template("{prefix} {bar:20} {pos}/{len} {msg} {eta}");
-            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-            bar.set_prefix(step.stage.clone());
-            bar
+        let Some(live) = &self.live else { return };
+        let before = live.said();
+        let is_new = self.stage != step.stage;
+        self.stage = step.stage.clone();
+        live.say(Said {
+            stage: step.stage.clone(),
+            step: step.step,
+            steps: step.steps,
+            numbers,
+            since: match before.since {
+                Some(since) if !is_new => Some(since),
+                Some(_) | None => Some((Instant::now(), step.step)),
+            },
         });
-        bar.set_message(numbers);
-        bar.set_position(step.step);
     }
 
     fn numbers(&self, step: &StepRecord, all: bool) -> String {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::rc::Rc;
 
+use rlp_account::language_model::config_from_scratch;
 use rlp_compiler::array::Elements;
 use rlp_compiler::graph::{DrawArg, Graph, ModelOutput, ModelRef, Op};
 use rlp_compiler::plan::{MapPlan, Plan, Resource, ResourceArg, StagePlan};
@@ -15,7 +16,7 @@ use crate::data::{
 use crate::error::{Fault, Result, RunError};
 use crate::executor::Kernels;
 use crate::mapped::{check_forms, mapped};
-use crate::model::{CausalLm, CausalLmConfig};
+use crate::model::CausalLm;
 use crate::pretrained::{Pretrained, Prompting};
 use crate::random::{Purpose, Stream};
 use crate::state::{Archive, replace};
@@ -334,7 +335,8 @@ fn open_model(resource: &Resource, making: Making) -> Result<(Model, Tokenizer),
         let Making {
             seed, kind, device, ..
         } = making;
-        let mut network = CausalLm::new(causal_lm_config(resource)?, seed, kind, device)?;
+        let config = config_from_scratch(resource).ok_or_else(|| missing(resource, "size"))?;
+        let mut network = CausalLm::new(config, seed, kind, device)?;
         network.compute_in(dtype.unwrap_or(kind));
         let tokenizer = Tokenizer::Bytes;
         let (vocab, needed) = (network.config().vocab, tokenizer.vocab());
@@ -360,44 +362,6 @@ fn open_model(resource: &Resource, making: Making) -> Result<(Model, Tokenizer),
         },
         tokenizer,
     ))
-}
-
-/// The numbers of a `size`, replaced by those that are given.
-fn causal_lm_config(resource: &Resource) -> Result<CausalLmConfig, Fault> {
-    let size = text(resource, "size")?;
-    let preset = CausalLmConfig::preset(size);
-    let given = |name: &str, preset: Option<i64>| {
-        Ok::<_, Fault>(match (int(resource, name)?, preset) {
-            (0, Some(preset)) => preset,
-            (number, _) => number,
-        })
-    };
-    let heads = given("heads", preset.as_ref().map(|preset| preset.heads))?;
-    let kv_heads = match int(resource, "kv_heads")? {
-        0 => preset.as_ref().map_or(heads, |preset| {
-            if preset.heads == heads {
-                preset.kv_heads
-            } else {
-                heads
-            }
-        }),
-        number => number,
-    };
-    let base = preset.clone().or_else(|| CausalLmConfig::preset("tiny"));
-    let base = base.ok_or_else(|| Fault::broken("there is a size \"tiny\""))?;
-    Ok(CausalLmConfig {
-        layers: given("layers", preset.as_ref().map(|preset| preset.layers))?,
-        hidden: given("hidden", preset.as_ref().map(|preset| preset.hidden))?,
-        heads,
-        kv_heads,
-        ffn: given("ffn", preset.as_ref().map(|preset| preset.ffn))?,
-        vocab: int(resource, "vocab")?,
-        positions: int(resource, "positions")?,
-        tied: flag(resource, "tied")?,
-        rope_theta: real(resource, "rope_theta")?,
-        norm_eps: base.norm_eps,
-        form: base.form,
-    })
 }
 
 /// What is random in a task, beyond its single problems, is drawn from `seed`.

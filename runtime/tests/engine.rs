@@ -11,6 +11,10 @@ mod explain;
 mod guard;
 #[path = "engine/kept.rs"]
 mod kept;
+#[path = "engine/live.rs"]
+mod live;
+#[path = "engine/plan.rs"]
+mod plan;
 #[path = "engine/pretrained.rs"]
 mod pretrained;
 #[path = "engine/resume.rs"]

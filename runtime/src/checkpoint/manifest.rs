@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Component, Path};
 
+use rlp_frontend::description::sum;
 use rlp_frontend::files::{read_file, reason, write_file};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -115,13 +116,6 @@ impl Entry {
             sha256: hexadecimal(&sum.finalize()),
         })
     }
-}
-
-/// The SHA-256 of texts, one after the other.
-pub(crate) fn sum<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {
-    let mut sum = Sha256::new();
-    texts.into_iter().for_each(|text| sum.update(text));
-    hexadecimal(&sum.finalize())
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {

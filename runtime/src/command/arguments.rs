@@ -35,7 +35,7 @@ compilation included; the others are of repetitions after it. GB/s counts each a
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Task {
-    /// Runs a pipeline
+    /// Runs a pipeline, or a plan
     Run(Run),
     /// Goes on with a run that was stopped or killed, from its latest checkpoint
     Resume(Resume),
@@ -50,7 +50,7 @@ pub(crate) enum Task {
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Run {
-    /// A file with a pipeline, or `-` for standard input
+    /// A file with a pipeline, `-` for standard input, or a plan that `rlpc plan --out` made
     pub(crate) file: PathBuf,
     /// Values for parameters of the pipeline
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = parse_setting)]
@@ -67,7 +67,7 @@ pub(crate) struct Run {
     /// At most so many steps of each stage
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) steps: Option<u64>,
-    /// One step of every stage, with its evaluations, reports, checkpoint and page, in a folder that is removed: what can fail
+    /// What the run will take, then one step of every stage, with its evaluations, reports, checkpoint and page, in a folder that is removed: what can fail
     /// fails now
     #[arg(long, conflicts_with_all = ["run_dir", "steps"])]
     pub(crate) dry_run: bool,

@@ -4,14 +4,20 @@ use std::env;
 use std::fs;
 use std::process;
 
+use rlp_account::machine::{Memory, Speed};
+use rlp_account::{Options, account, misfits};
+use rlp_compiler::plan::Plan;
+use rlp_compiler::source::SourceMap;
 use rlp_frontend::files::reason;
+use serde_json::json;
 
-use super::arguments::{Run, Watching};
-use super::problem::{Exit, refuse};
+use super::arguments::{Device, Run, Watching};
+use super::problem::{Exit, refuse, show, show_error};
 use super::run::run_whole;
 use crate::checkpoint::Checkpoints;
 use crate::checkpoint::cadence::Every;
 use crate::console::Console;
+use crate::error::{Fault, RunError};
 
 pub(crate) fn run(arguments: &Run) -> Exit {
     let mut console = Console::new();
@@ -65,6 +71,42 @@ pub(crate) fn run(arguments: &Run) -> Exit {
         }
         (exit @ (Exit::Problems | Exit::Unusable | Exit::Failed), _) => exit,
     }
+}
+
+/// Says what the whole run will take, before anything of it is run; how to end, if that is more than there is.
+pub(super) fn expect(
+    plan: &Plan,
+    arguments: &Run,
+    sources: &SourceMap,
+    console: &mut Console,
+) -> Option<Exit> {
+    let Watching { json, output, .. } = arguments.watching;
+    let options = Options {
+        is_on_gpu: arguments.machine.device == Device::Cuda,
+        threads: tch::get_num_threads().max(1).unsigned_abs().into(),
+    };
+    let folder = rlp_locate::cache(env::var_os);
+    let speed = Speed::of_this_machine(folder.as_deref());
+    let account = match account(plan, options, Some(&speed)) {
+        Ok(account) => account,
+        Err((fault, span)) => {
+            let error = RunError::from(Fault::from(fault)).at_span(span);
+            return Some(show_error(&error, sources, output, console));
+        }
+    };
+    let memory = Memory::of_this_machine().filter(|_| !options.is_on_gpu);
+    let lines = match json {
+        true => vec![json!({ "event": "plan", "account": account.to_json() }).to_string()],
+        false => [account.table(memory), vec![String::new()]].concat(),
+    };
+    for line in lines {
+        if console.line(&line).is_err() {
+            return Some(Exit::Problems);
+        }
+    }
+    let misfits = memory.map(|memory| misfits(plan, &account, options, memory.total));
+    let is_too_much = misfits.is_some_and(|own| show(&own, sources, output, console));
+    is_too_much.then_some(Exit::Problems)
 }
 
 /// Whether what was saved can be gone on with, and the page was written.

@@ -1,5 +1,6 @@
 //! A run under way: what it tells is shown and kept, it is saved from time to time, and it ends when a signal asks it to.
 
+use std::env;
 use std::io::{self, IsTerminal, Read};
 use std::ops::ControlFlow;
 use std::os::unix::net::UnixStream;
@@ -27,7 +28,9 @@ use crate::error::{Fault, Result, RunError};
 use crate::executor::Kernels;
 use crate::exhausted;
 use crate::folder::{FINAL, RunFolder, STOPPED};
-use crate::profile::{self, Detail};
+use crate::live::Live;
+use crate::part::{self, Part};
+use crate::profile::{self, Detail, Profile};
 use crate::progress::{Progress, Style};
 use crate::report::{Event, Moment, Watch};
 use crate::resource::World;
@@ -78,8 +81,9 @@ pub(crate) fn follow(
         }
         console.line(&start.to_string())?;
     }
+    part::end();
     let start = Instant::now();
-    let detail = if watching.profile {
+    let detail = if watching.profile || watching.is_dry {
         Detail::Calls
     } else {
         Detail::Phases
@@ -135,6 +139,8 @@ pub(crate) fn follow(
         }
         Ok::<(), Fault>(())
     });
+    let memory = profile.as_ref().map(Profile::memory_table);
+    let memory = memory.filter(|_| watching.profile || watching.is_dry);
     let profile = profile.filter(|_| watching.profile);
     let saved = cadence.done();
     let finished = match (ending, saved) {
@@ -173,6 +179,7 @@ pub(crate) fn follow(
             .into_iter()
             .chain(blank)
             .chain(profile.iter().flatten().cloned())
+            .chain(memory.into_iter().flatten())
         {
             console.line(&line)?;
         }
@@ -281,7 +288,9 @@ impl Watch for Follower<'_> {
 
     fn rest(&mut self, moment: &Moment<'_>) -> Result<ControlFlow<()>> {
         let news = self.kernels.iter().flat_map(|kernels| kernels.news());
-        news.for_each(|note| self.console.complain(&note));
+        for note in news {
+            self.progress.aside(|| self.console.complain(&note));
+        }
         if self.lost.is_some() {
             return Ok(ControlFlow::Break(()));
         }
@@ -291,7 +300,9 @@ impl Watch for Follower<'_> {
                 watchdog: self.watchdog.clone(),
                 ..self.folder.aside(moment.stage)?
             };
+            part::begin(Part::Saving, 0);
             self.cadence.save(moment, aside)?;
+            part::end();
         }
         Ok(if is_stopped {
             ControlFlow::Break(())
@@ -301,13 +312,22 @@ impl Watch for Follower<'_> {
     }
 }
 
+/// A live line for what comes before the first step, where there is to be one.
+pub(super) fn live(watching: &Watching) -> Option<Live> {
+    part::begin(Part::Loading, 0);
+    (style(watching) == Style::Live).then(Live::new)
+}
+
+/// How a run is shown: a live line only to somebody who sees both streams on a terminal that can draw it.
 fn style(watching: &Watching) -> Style {
+    let is_dumb = env::var_os("TERM").is_none_or(|term| term == "dumb");
+    let is_seen = io::stdout().is_terminal() && io::stderr().is_terminal() && !is_dumb;
     if watching.json {
         Style::Json
     } else if watching.quiet {
         Style::Nothing
-    } else if io::stdout().is_terminal() && !watching.verbose {
-        Style::Bar
+    } else if is_seen && !watching.verbose {
+        Style::Live
     } else {
         Style::Lines {
             all: watching.verbose,

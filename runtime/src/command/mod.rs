@@ -1,6 +1,7 @@
 //! The commands of the engine: what `rlpc run`, `rlpc resume`, `rlpc eval`, `rlpc test` and `rlpc bench` hand over to.
 
 mod arguments;
+mod begun;
 mod bench;
 mod description;
 mod dry;

@@ -5,11 +5,12 @@ use std::path::Path;
 use rlp_compiler::plan::Plan;
 use rlp_compiler::source::SourceMap;
 use rlp_compiler::{Settings, check, pass};
-use rlp_frontend::Files;
+use rlp_frontend::description::standard;
+use rlp_frontend::{Description, planned};
 
 use super::arguments::{Machine, Resume};
-use super::description::{Description, standard};
-use super::follow::{Course, follow};
+use super::description::{device, executor, wishes};
+use super::follow::{Course, follow, live};
 use super::problem::{Exit, choose, open, refuse, show, show_error, warn};
 use crate::checkpoint::{Checkpoint, Checkpoints};
 use crate::console::Console;
@@ -38,8 +39,8 @@ pub(crate) fn resume(arguments: &Resume) -> Exit {
         ));
         return told.map_or(Exit::Problems, |()| Exit::Done);
     }
-    let machine = (description.device(), description.executor());
-    let (Ok(device), Ok(executor), Ok(wishes)) = (machine.0, machine.1, description.wishes())
+    let machine = (device(&description), executor(&description));
+    let (Ok(device), Ok(executor), Ok(wishes)) = (machine.0, machine.1, wishes(&description))
     else {
         let message = format!("`{DESCRIPTION}` names what this program does not have");
         refuse("resume", &message, None, output, &mut console);
@@ -54,10 +55,7 @@ pub(crate) fn resume(arguments: &Resume) -> Exit {
         Err(exit) => return exit,
     };
 
-    let mut files = Files::new();
-    for (path, text) in &description.sources {
-        files.add(path, Ok(text.clone()));
-    }
+    let files = planned::files(&description);
     let settings = Settings(description.set.clone());
     let checked = check(&files, &description.file, &settings);
     if show(&checked.diagnostics, &checked.sources, output, &mut console) {
@@ -76,7 +74,9 @@ pub(crate) fn resume(arguments: &Resume) -> Exit {
         }
     };
     pass::run_pipeline(&mut plan);
+    let loading = live(&arguments.watching);
     let world = World::open(&plan, description.seed, Kind::Float, device);
+    drop(loading);
     let done = world.and_then(|mut world| {
         world.kernels = ExecutorChoice::from(executor).kernels();
         go_on(

@@ -1,18 +1,16 @@
 //! `rlpc run`: checks a program, runs its pipeline, and keeps what came of it.
 
-use std::io;
-use std::path::Path;
-
 use rlp_compiler::plan::Plan;
 use rlp_compiler::resolved::resolved;
 use rlp_compiler::{Settings, check, pass};
-use rlp_frontend::Files;
-use rlp_frontend::files::read_text;
+use rlp_frontend::Description;
+use rlp_frontend::description::standard;
 
 use super::arguments::Run;
-use super::description::Description;
-use super::dry;
-use super::follow::{Course, follow};
+use super::begun::{Begun, begun};
+use super::description::asked;
+use super::dry::{self, expect};
+use super::follow::{Course, follow, live};
 use super::problem::{Exit, choose, cores, open, refuse, show, show_error};
 use crate::checkpoint::cadence::Wishes;
 use crate::console::Console;
@@ -22,9 +20,6 @@ use crate::folder::RunFolder;
 use crate::resource::World;
 use crate::summary::Summary;
 use crate::tensor::Kind;
-
-/// The path that the text of standard input goes by.
-const STANDARD_INPUT: &str = "<stdin>";
 
 pub(crate) fn run(arguments: &Run) -> Exit {
     if arguments.dry_run {
@@ -38,19 +33,33 @@ pub(crate) fn run(arguments: &Run) -> Exit {
 pub(super) fn run_whole(arguments: &Run) -> Exit {
     let mut console = Console::new();
     let output = arguments.watching.output;
+    let Begun {
+        arguments,
+        files,
+        path,
+        standard: planned,
+    } = match begun(arguments) {
+        Ok(begun) => begun,
+        Err((message, help)) => {
+            let message = format!("`{}`: {message}", arguments.file.display());
+            refuse("plan", &message, Some(&help), output, &mut console);
+            return Exit::Problems;
+        }
+    };
+    let arguments = &arguments;
     let device = match open(arguments.machine, cores(), output, &mut console) {
         Ok(device) => device,
         Err(exit) => return exit,
     };
-    let mut files = Files::new();
-    let path = if arguments.file == Path::new("-") {
-        files.add(STANDARD_INPUT, read_text(io::stdin().lock()));
-        STANDARD_INPUT.to_string()
-    } else {
-        Files::path_of(&arguments.file)
-    };
     let checked = check(&files, &path, &Settings(arguments.settings.clone()));
     if show(&checked.diagnostics, &checked.sources, output, &mut console) {
+        return Exit::Problems;
+    }
+    if planned.is_some_and(|planned| planned != standard(&checked.sources)) {
+        let message =
+            "the standard library of this program is not the one that the plan was made with";
+        let help = "make the plan anew";
+        refuse("plan", message, Some(help), output, &mut console);
         return Exit::Problems;
     }
     let whole = match choose(&checked.plans, arguments.pipeline.as_deref()) {
@@ -71,14 +80,22 @@ pub(super) fn run_whole(arguments: &Run) -> Exit {
         refuse("no-such-metric", &message, None, output, &mut console);
         return Exit::Unusable;
     }
+    if arguments.watching.is_dry {
+        let told = expect(whole, arguments, &checked.sources, &mut console);
+        if let Some(exit) = told {
+            return exit;
+        }
+    }
+    let loading = live(&arguments.watching);
     let world = World::open(&plan, arguments.seed, Kind::Float, device);
+    drop(loading);
     let done = world.and_then(|mut world| {
         world.kernels = ExecutorChoice::from(arguments.executor).kernels();
         let text = checked
             .sources
             .find(&path)
             .map_or("", |id| &checked.sources.get(id).text);
-        let description = Description::new(arguments, &plan, &path, &checked.sources);
+        let description = Description::new(asked(arguments), &plan, &path, &checked.sources);
         let folder = RunFolder::create(
             arguments.run_dir.as_deref(),
             &plan.name,

@@ -8,6 +8,7 @@ use super::{End, Response, Sampling, filter};
 use crate::model::{
     Activations, Angles, CausalLm, Direction, Joined, Matrix, Number, heads, packed,
 };
+use crate::part::{self, Part};
 use crate::profile::{self, Label, Work};
 use crate::random::Stream;
 
@@ -42,6 +43,10 @@ pub(super) fn generate<T: Number>(
         })
         .collect();
     let of_thread = groups.len().div_ceil(threads);
+    part::begin(
+        Part::Rollout,
+        groups.len() as u64 * sampling.max_tokens as u64,
+    );
     let respond = |groups: &[Group<'_>]| -> Vec<Response> {
         let responses = groups
             .iter()
@@ -124,6 +129,7 @@ fn respond<T: Number>(
             response.finished = end.is_reached(row / samples, token, response.tokens.len());
         }
         live.retain(|&row| !responses[row].finished);
+        part::advance(1);
         if live.is_empty() || place + 1 == sampling.max_tokens as u64 {
             break;
         }

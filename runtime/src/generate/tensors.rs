@@ -11,6 +11,7 @@ use crate::model::{
     CausalLm, CausalLmConfig, Rotations, SequenceBatch, Sight, Weights, attention,
     causal_attention, embed, logits, rms_norm,
 };
+use crate::part::{self, Part};
 use crate::profile::{self, Label, Work};
 use crate::random::Stream;
 
@@ -39,6 +40,7 @@ pub(super) fn generate(
         .collect();
     let longest = Tensor::from_slice(&longest).to_device(device);
     let (mut tokens, mut logps) = (Vec::new(), Vec::new());
+    part::begin(Part::Rollout, sampling.max_tokens as u64);
     loop {
         let logits = logits(model.config(), &hidden, head) / sampling.recorded_temperature();
         let drawn = draw(&logits, sampling, &uniforms.select(1, tokens.len() as i64));
@@ -49,6 +51,7 @@ pub(super) fn generate(
             .gather(-1, &token.unsqueeze(-1), false)
             .squeeze_dim(-1);
         logps.push(logp);
+        part::advance(1);
         let is_there = longest.le(tokens.len() as i64 + 1);
         ended = ended.logical_or(&is_end(&token)).logical_or(&is_there);
         let is_last = tokens.len() as i64 + 1 == sampling.max_tokens;

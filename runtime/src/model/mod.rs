@@ -34,6 +34,7 @@ use tape::Tape;
 use tch::{Device, Kind, Tensor, no_grad};
 
 use crate::error::ArgumentError;
+use crate::part::{self, Part};
 use crate::random::{Purpose, Stream};
 
 /// A causal language model. Its parameters carry no autograd state of their own: each pass makes leaves that share
@@ -73,9 +74,12 @@ impl CausalLm {
         kind: Kind,
         read: impl Fn(&str) -> Result<Tensor, E>,
     ) -> Result<CausalLm, E> {
-        let names = parameter_shapes(&config).into_iter();
+        let names = parameter_shapes(&config);
+        part::begin(Part::Loading, names.len() as u64);
+        let names = names.into_iter();
         let parameter = |(name, _): (String, Vec<i64>)| {
             let value = read(&name)?;
+            part::advance(1);
             Ok(Parameter { name, value })
         };
         Ok(CausalLm {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use rlp_compiler::source::SourceMap;
-use rlp_record::number::time;
+use rlp_record::number::{bytes, time};
 use rlp_record::table::table;
 use serde_json::{Value as Json, json};
 
@@ -16,6 +16,9 @@ pub(crate) struct Profile {
     stages: Vec<String>,
     rows: Vec<Entry>,
     events: Vec<Traced>,
+    loaded: Option<u64>,
+    /// By stage and phase, bytes.
+    peaks: BTreeMap<(usize, Phase), u64>,
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -69,6 +72,8 @@ impl Profile {
         Profile {
             seconds: recorder.rows.iter().map(|row| row.own.as_secs_f64()).sum(),
             stages: recorder.stages.clone(),
+            loaded: recorder.loaded,
+            peaks: recorder.peaks.clone(),
             rows: recorder
                 .rows
                 .iter()
@@ -143,7 +148,27 @@ impl Profile {
                 })
             })
             .collect();
-        json!({ "seconds": self.seconds, "rows": rows })
+        let peaks = self.peaks.iter().map(|((stage, phase), bytes)| {
+            json!({ "stage": self.stages[*stage], "phase": phase.name(), "bytes": bytes })
+        });
+        json!({
+            "seconds": self.seconds, "rows": rows,
+            "memory": { "loading": self.loaded, "phases": peaks.collect::<Vec<_>>() },
+        })
+    }
+
+    /// Lines of a table: how much memory was resident at most.
+    pub(crate) fn memory_table(&self) -> Vec<String> {
+        let row = |stage: &str, phase: &str, peak: u64| {
+            [stage.to_string(), phase.to_string(), bytes(peak as f64)]
+        };
+        let mut rows = vec![["stage", "phase", "peak memory"].map(str::to_string)];
+        rows.extend(self.loaded.map(|peak| row("", "loading", peak)));
+        let peaks = self.peaks.iter();
+        rows.extend(
+            peaks.map(|((stage, phase), peak)| row(&self.stages[*stage], phase.name(), *peak)),
+        );
+        [vec![String::new()], table(&rows, &[0, 1])].concat()
     }
 
     /// The content of `trace.json`, in the format that trace viewers of browsers read.

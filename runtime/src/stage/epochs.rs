@@ -14,6 +14,7 @@ use super::minibatch::{self, Portion};
 use super::update::Optimizer;
 use crate::error::{Fault, Numbers, Result, RunError};
 use crate::executor::Executor;
+use crate::part::{self, Part};
 use crate::profile::{self, Label, Phase};
 use crate::random::{Purpose, Stream};
 use crate::report::{Offence, Skip, StepRecord, Trained};
@@ -43,6 +44,7 @@ impl Stage<'_> {
             grad_norm: 0.0,
             updates: 0,
         };
+        part::begin(Part::Update, plan.epochs * n_minibatches as u64);
         for epoch in 0..plan.epochs {
             let rows = &self.clauses[index].0.rows;
             let dealt = minibatch::deal(rows, batch.extents(), plan.minibatch, stream.at(epoch))?;
@@ -71,8 +73,10 @@ impl Stage<'_> {
                     }
                     Err(error) => return Err(error),
                 }
+                part::advance(1);
             }
         }
+        part::end();
         let updates = trained.updates.max(1) as f64;
         trained.loss /= updates;
         trained.grad_norm /= updates;

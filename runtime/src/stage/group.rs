@@ -3,11 +3,12 @@
 use std::mem;
 use std::rc::Rc;
 
+use rlp_account::MOST_JOINED;
+use rlp_compiler::elementwise::is_elementwise;
 use rlp_compiler::pass::RuleGraph;
 use rlp_compiler::plan::{RulePlan, TrainPlan, UpdatePlan, UpdateState};
 
 use super::carried::{Carried, Key, Left};
-use super::elementwise::is_elementwise;
 use super::gradient::Gradient;
 use super::guard;
 use super::named::{belongs, names_tensor};
@@ -21,8 +22,6 @@ use crate::tensor::{Device, Tensor, Value};
 /// Rules that treat every element alike update many parameters at once, up to this many elements: more would only
 /// make the temporaries of an update larger.
 const MOST_ELEMENTS: i64 = 1 << 22;
-/// As kernels on the processor, where to copy the gradients of more would cost more than another run.
-const MOST_ELEMENTS_OF_KERNELS: i64 = 1 << 16;
 
 pub(crate) struct Group<'p> {
     pub(crate) rule: &'p RulePlan,
@@ -145,7 +144,7 @@ fn join<'p>(
     };
     let runs_on_cpu = world.kernels.is_some() && world.device == Device::Cpu;
     let most = if runs_on_cpu {
-        MOST_ELEMENTS_OF_KERNELS
+        MOST_JOINED as i64
     } else {
         MOST_ELEMENTS
     };

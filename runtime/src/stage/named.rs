@@ -1,5 +1,6 @@
 //! Which parameters a rule is for.
 
+use rlp_account::language_model::matches;
 use rlp_compiler::plan::ParameterGroup;
 
 use crate::resource::Model;
@@ -24,24 +25,4 @@ pub(super) fn names_tensor(group: &ParameterGroup, tensor: &Trainable) -> bool {
         ParameterGroup::Matrices => is_matrix,
         ParameterGroup::Named(pattern) => matches(pattern, &tensor.name),
     }
-}
-
-/// Whether a name is as the pattern says, in which `*` stands for any characters.
-pub(crate) fn matches(pattern: &str, name: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let first = parts.next().unwrap_or_default();
-    let Some(mut rest) = name.strip_prefix(first) else {
-        return false;
-    };
-    let parts: Vec<&str> = parts.collect();
-    let Some((last, middle)) = parts.split_last() else {
-        return rest.is_empty();
-    };
-    for part in middle {
-        match rest.find(part) {
-            Some(place) => rest = &rest[place + part.len()..],
-            None => return false,
-        }
-    }
-    rest.ends_with(last)
 }

@@ -5,6 +5,7 @@ use rlp_compiler::ty::DimId;
 
 use crate::error::Fault;
 use crate::model::{CausalLm, Pass, SequenceBatch, Upstream};
+use crate::part;
 use crate::profile::{self, Label, Work};
 use crate::tensor::{Kind, Tensor, Value, elements};
 use crate::torch::axis;
@@ -211,7 +212,10 @@ impl Differentiated {
     ) -> Result<Vec<Tensor>, Fault> {
         let mut total: Option<Vec<Tensor>> = None;
         let mut start = 0;
-        for batch in self.sequences.micro_batches(self.micro_batch) {
+        let batches = self.sequences.micro_batches(self.micro_batch);
+        let all = batches.len() as u64;
+        for (number, batch) in batches.into_iter().enumerate() {
+            part::inside(number as u64, all);
             let mut by_output = Upstream::default();
             for (output, gradient) in upstream {
                 let portion = Some(self.sequences.portion(gradient, start, &batch)?);

@@ -11,6 +11,7 @@ use super::Stage;
 use crate::asserted;
 use crate::error::{Fault, Result, RunError};
 use crate::executor::Executor;
+use crate::part;
 use crate::report::{EvaluationRecord, is_due};
 use crate::tensor::{Value, elements};
 
@@ -119,7 +120,7 @@ impl Stage<'_> {
                 .filter(|report| step <= last && is_due(report.every, step, last))
             {
                 let start = Instant::now();
-                let metrics = self.tell(batch, report, empty)?;
+                let metrics = part::evaluating(|| self.tell(batch, report, empty))?;
                 let seconds = start.elapsed().as_secs_f64();
                 records.push(EvaluationRecord {
                     stage: self.plan.name.clone(),

@@ -1,10 +1,10 @@
 //! Which update rules treat every element alike, so that parameters can be updated end to end.
 
-use rlp_compiler::graph::{NodeId, Op};
-use rlp_compiler::plan::UpdatePlan;
+use crate::graph::{NodeId, Op};
+use crate::plan::UpdatePlan;
 
 /// Whether an update treats each element of a parameter by itself, whatever its form.
-pub(super) fn is_elementwise(update: &UpdatePlan) -> bool {
+pub fn is_elementwise(update: &UpdatePlan) -> bool {
     let graph = &update.graph;
     let of_param = &graph.ty(update.param).dims;
     let is_alike = |id: NodeId| graph.ty(id).dims.is_empty() || graph.ty(id).dims == *of_param;

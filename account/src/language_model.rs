@@ -1,0 +1,206 @@
+//! The language models of a plan: sizes, what they are held and computed in, and by which of the two ways they run.
+
+use std::path::Path;
+
+use rlp_compiler::graph::{ModelOutput, Op};
+use rlp_compiler::plan::{ParameterGroup, Plan, Resource};
+
+use crate::arguments::Known;
+use crate::error::Unreadable;
+use crate::model::{CausalLmConfig, Dtype, VALUE_HEAD, layout};
+use crate::pretrained;
+
+/// A language model, its weights unread.
+#[derive(Clone, Debug)]
+pub struct LanguageModel {
+    /// The name the pipeline gives it.
+    pub name: String,
+    pub config: CausalLmConfig,
+    pub held: Dtype,
+    pub computed: Dtype,
+    /// Whether the way back computes what is inside layers again.
+    pub recomputes: bool,
+    pub is_trained: bool,
+    /// Whether it comes from a folder.
+    pub is_pretrained: bool,
+    /// Name and shape of each parameter.
+    pub parameters: Vec<(String, Vec<i64>)>,
+}
+
+/// The numbers of a model from scratch: those of its `size`, replaced by those that are given. `None` if an argument is
+/// missing, which the signature does not allow.
+pub fn config_from_scratch(resource: &Resource) -> Option<CausalLmConfig> {
+    let known = Known::of_resource(resource);
+    let preset = CausalLmConfig::preset(known.text("size")?);
+    let given = |name: &str, preset: Option<i64>| match (known.int(name)?, preset) {
+        (0, Some(preset)) => Some(preset),
+        (number, _) => Some(number),
+    };
+    let heads = given("heads", preset.as_ref().map(|preset| preset.heads))?;
+    let kv_heads = match (known.int("kv_heads")?, &preset) {
+        (0, Some(preset)) if preset.heads == heads => preset.kv_heads,
+        (0, _) => heads,
+        (number, _) => number,
+    };
+    let base = preset.clone().or_else(|| CausalLmConfig::preset("tiny"))?;
+    Some(CausalLmConfig {
+        layers: given("layers", preset.as_ref().map(|preset| preset.layers))?,
+        hidden: given("hidden", preset.as_ref().map(|preset| preset.hidden))?,
+        heads,
+        kv_heads,
+        ffn: given("ffn", preset.as_ref().map(|preset| preset.ffn))?,
+        vocab: known.int("vocab")?,
+        positions: known.int("positions")?,
+        tied: known.flag("tied")?,
+        rope_theta: known.real("rope_theta")?,
+        norm_eps: base.norm_eps,
+        form: base.form,
+    })
+}
+
+impl LanguageModel {
+    /// The model with this index in the plan; `None` if it is no transformer.
+    ///
+    /// # Errors
+    /// Its folder cannot be read, or its numbers do not fit each other.
+    pub fn of(plan: &Plan, index: usize) -> Result<Option<LanguageModel>, Unreadable> {
+        let resource = &plan.models[index];
+        if let Some(own) = plan.transforms.iter().find(|own| own.model == index) {
+            // It has the weights of its base, as it sees them.
+            let base = LanguageModel::of(plan, own.base.model)?;
+            return Ok(base.map(|base| LanguageModel {
+                name: resource.name.clone(),
+                ..base
+            }));
+        }
+        if !matches!(
+            resource.block.as_str(),
+            "model.causal_lm" | "model.value_lm"
+        ) {
+            return Ok(None);
+        }
+        let known = Known::of_resource(resource);
+        let folder = known.text("size").filter(|size| size.contains('/'));
+        let (config, said) = match folder {
+            Some(folder) => {
+                let described = pretrained::read(Path::new(folder))?;
+                (Some(described.config), described.kind)
+            }
+            None => (config_from_scratch(resource), None),
+        };
+        let Some(config) = config else {
+            return Ok(None);
+        };
+        config.validate().map_err(|error| Unreadable {
+            path: None,
+            reason: error.message,
+        })?;
+        let computed = match known.text("dtype") {
+            Some("bf16") => Dtype::Bf16,
+            Some("f32") => Dtype::F32,
+            Some(_) | None => said.unwrap_or(Dtype::F32),
+        };
+        let mut trains = plan.stages.iter().flat_map(|stage| &stage.trains);
+        let is_trained = trains.any(|train| train.targets.contains(&index));
+        let layout = layout(&config).into_iter();
+        let mut parameters: Vec<(String, Vec<i64>)> =
+            layout.map(|(name, shape, _)| (name, shape)).collect();
+        if resource.block == "model.value_lm" || reads_value(plan, index) {
+            parameters.push((VALUE_HEAD.to_string(), vec![1, config.hidden]));
+        }
+        Ok(Some(LanguageModel {
+            name: resource.name.clone(),
+            // Weights that are trained, and those from scratch, are kept in f32.
+            held: if is_trained || folder.is_none() {
+                Dtype::F32
+            } else {
+                computed
+            },
+            computed,
+            recomputes: known.flag("recompute").unwrap_or_default(),
+            is_trained,
+            is_pretrained: folder.is_some(),
+            parameters,
+            config,
+        }))
+    }
+
+    /// Whether the kernels of the CPU compute it; libtorch's operations do elsewhere.
+    pub fn has_kernels(&self) -> bool {
+        self.computed == Dtype::F32 && self.config.is_llama() && !self.recomputes
+    }
+
+    /// How many parameters there are.
+    pub fn count(&self) -> u64 {
+        self.parameters
+            .iter()
+            .map(|(_, shape)| elements(shape))
+            .sum()
+    }
+
+    /// Elements of the largest parameter.
+    pub fn largest(&self) -> u64 {
+        let each = self.parameters.iter().map(|(_, shape)| elements(shape));
+        each.max().unwrap_or_default()
+    }
+
+    /// Elements of the matrices of all layers.
+    pub fn of_layers(&self) -> u64 {
+        let matrices = self.parameters.iter().filter(|own| is_layer_matrix(own));
+        matrices.map(|(_, shape)| elements(shape)).sum()
+    }
+
+    /// Elements of the map to the vocabulary.
+    pub fn of_head(&self) -> u64 {
+        (self.config.vocab * self.config.hidden) as u64
+    }
+
+    /// What is held of it.
+    pub fn weights(&self) -> u64 {
+        self.count() * self.held.bytes()
+    }
+}
+
+/// Whether a rule for `group` has a parameter.
+pub(crate) fn belongs(group: &ParameterGroup, parameter: &(String, Vec<i64>)) -> bool {
+    match group {
+        ParameterGroup::All => true,
+        ParameterGroup::Matrices => is_layer_matrix(parameter),
+        ParameterGroup::Others => !is_layer_matrix(parameter),
+        ParameterGroup::Named(pattern) => matches(pattern, &parameter.0),
+    }
+}
+
+/// Whether a name is as the pattern says, in which `*` stands for any characters.
+pub fn matches(pattern: &str, name: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let first = parts.next().unwrap_or_default();
+    let Some(mut rest) = name.strip_prefix(first) else {
+        return false;
+    };
+    let parts: Vec<&str> = parts.collect();
+    let Some((last, middle)) = parts.split_last() else {
+        return rest.is_empty();
+    };
+    for part in middle {
+        match rest.find(part) {
+            Some(place) => rest = &rest[place + part.len()..],
+            None => return false,
+        }
+    }
+    rest.ends_with(last)
+}
+
+fn is_layer_matrix((name, shape): &(String, Vec<i64>)) -> bool {
+    name.starts_with("model.layers.") && shape.len() == 2
+}
+
+pub(crate) fn elements(shape: &[i64]) -> u64 {
+    shape.iter().map(|&size| size.max(0) as u64).product()
+}
+
+fn reads_value(plan: &Plan, index: usize) -> bool {
+    let reads = |op: &Op| matches!(op, Op::Model { model, output: ModelOutput::Value } if model.model == index);
+    let mut graphs = plan.stages.iter().map(|stage| &stage.graph);
+    graphs.any(|graph| graph.ids().any(|id| reads(graph.op(id))))
+}
