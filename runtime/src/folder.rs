@@ -3,7 +3,7 @@
 mod lines;
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -65,29 +65,14 @@ impl RunFolder {
         let path = match path {
             Some(path) => {
                 fs::create_dir_all(path).map_err(|error| Fault::file(path, reason(&error)))?;
-                if fs::read_dir(path)
-                    .map_err(|error| Fault::file(path, reason(&error)))?
-                    .next()
-                    .is_some()
-                {
-                    let message = format!(
-                        "`{}` holds something already, and a run overwrites nothing",
-                        path.display()
-                    );
-                    let help = if path.join(DESCRIPTION).exists() {
-                        format!(
-                            "`rlpc resume {}` goes on with it; a new run needs another `--run-dir`",
-                            path.display()
-                        )
-                    } else {
-                        "choose a new folder with `--run-dir`".to_string()
-                    };
-                    return Err(Fault::input_help(message, help).into());
-                }
+                refuse_unless_empty(path, "")?;
                 path.to_path_buf()
             }
             None => new_folder(Path::new("runs"), name)?,
         };
+        // From here on no other process writes here; one that was as fast may have written already.
+        let metrics = Lines::open(&path, METRICS)?;
+        refuse_unless_empty(&path, METRICS)?;
         write(&path, PIPELINE, pipeline)?;
         let mut manifest = Manifest::default();
         manifest.expect(PIPELINE, pipeline);
@@ -95,7 +80,7 @@ impl RunFolder {
         manifest.write(&path)?;
         let folder = RunFolder {
             sum: sum([description.as_str()]),
-            metrics: Lines::open(&path, METRICS)?,
+            metrics,
             samples: Lines::open(&path, SAMPLES)?,
             path,
         };
@@ -219,9 +204,7 @@ impl RunFolder {
         fs::create_dir_all(&folder).map_err(|error| Fault::file(&folder, reason(&error)))?;
         let write = |name: &str, tensors: Vec<(&str, &Tensor)>| {
             let path = folder.join(format!("{name}.safetensors"));
-            write_tensors(&path, tensors).map_err(|error| Fault::file(&path, error.message))?;
-            let synced = File::open(&path).and_then(|file| file.sync_all());
-            synced.map_err(|error| Fault::file(&path, reason(&error)))
+            write_tensors(&path, tensors).map_err(|error| Fault::file(&path, error.message))
         };
         for (name, tensors) in world.weights() {
             let model = world.models.iter().find(|model| model.name == name);
@@ -256,6 +239,24 @@ impl RunFolder {
 fn write(folder: &Path, name: &str, text: &str) -> Result<(), Fault> {
     let path = folder.join(name);
     write_file(&path, text).map_err(|reason| Fault::file(&path, reason))
+}
+
+/// A run overwrites nothing: its folder holds nothing but, at most, the file `but`.
+fn refuse_unless_empty(path: &Path, but: &str) -> Result<(), Fault> {
+    let entries = fs::read_dir(path).map_err(|error| Fault::file(path, reason(&error)))?;
+    let mut names = entries.flatten().map(|entry| entry.file_name());
+    if !names.any(|name| name != but) {
+        return Ok(());
+    }
+    let shown = path.display();
+    let help = match path.join(DESCRIPTION).exists() {
+        true => {
+            format!("`rlpc resume {shown}` goes on with it; a new run needs another `--run-dir`")
+        }
+        false => "choose a new folder with `--run-dir`".to_string(),
+    };
+    let message = format!("`{shown}` holds something already, and a run overwrites nothing");
+    Err(Fault::input_help(message, help))
 }
 
 /// A folder below `parent` that was not there before.

@@ -23,6 +23,23 @@ use crate::error::Fault;
 use crate::resource::World;
 use crate::tensor::{Device, Tensor, TextArray, Value};
 
+/// A real that is saved as the number of its bits: its text may not give them back, and has none for what is not finite.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(from = "u64", into = "u64")]
+pub(crate) struct Exact(pub(crate) f64);
+
+impl From<u64> for Exact {
+    fn from(bits: u64) -> Exact {
+        Exact(f64::from_bits(bits))
+    }
+}
+
+impl From<Exact> for u64 {
+    fn from(Exact(real): Exact) -> u64 {
+        real.to_bits()
+    }
+}
+
 /// How far a run is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Position {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::report::{RewardVitals, StepRecord, Vitals, Warning};
+use crate::state::Exact;
 
 /// After so many steps in a row.
 const PATIENCE: u32 = 5;
@@ -23,9 +24,9 @@ pub(crate) struct Watchdog {
     streaks: BTreeMap<String, u32>,
     told: BTreeSet<String>,
     /// Least and greatest of each reward so far.
-    ranges: BTreeMap<String, (f64, f64)>,
+    ranges: BTreeMap<String, (Exact, Exact)>,
     /// Entropy and mean rewards of the first step.
-    first: Option<(Option<f64>, BTreeMap<String, f64>)>,
+    first: Option<(Option<Exact>, BTreeMap<String, Exact>)>,
 }
 
 impl Watchdog {
@@ -123,16 +124,16 @@ impl Watchdog {
         let is_finite =
             |reward: &&RewardVitals| reward.least.is_finite() && reward.most.is_finite();
         for reward in vitals.rewards.iter().filter(is_finite) {
-            let name = reward.name.clone();
-            let range = self
-                .ranges
-                .entry(name)
-                .or_insert((reward.least, reward.most));
-            *range = (range.0.min(reward.least), range.1.max(reward.most));
-            if range.0 == range.1 {
+            let (mut least, mut most) = (reward.least, reward.most);
+            if let Some((Exact(before), Exact(above))) = self.ranges.get(&reward.name) {
+                (least, most) = (least.min(*before), most.max(*above));
+            }
+            let range = (Exact(least), Exact(most));
+            self.ranges.insert(reward.name.clone(), range);
+            if least == most {
                 said = said.or(Some(format!(
-                    "`{}` is {} for every response so far: there is nothing to learn from it",
-                    reward.name, range.0
+                    "`{}` is {least} for every response so far: there is nothing to learn from it",
+                    reward.name
                 )));
             }
         }
@@ -145,15 +146,15 @@ impl Watchdog {
             let rewards = vitals.rewards.iter();
             rewards
                 .filter(|reward| reward.mean.is_finite())
-                .map(|reward| (reward.name.clone(), reward.mean))
+                .map(|reward| (reward.name.clone(), Exact(reward.mean)))
         };
         let entropy_now = vitals.entropy.filter(|entropy| entropy.is_finite());
         let (entropy, rewards) = self
             .first
-            .get_or_insert_with(|| (entropy_now, means().collect()));
-        let (first, now) = (entropy.as_ref()?, entropy_now?);
+            .get_or_insert_with(|| (entropy_now.map(Exact), means().collect()));
+        let (Exact(first), now) = ((*entropy)?, entropy_now?);
         let is_better =
-            means().any(|(name, mean)| rewards.get(&name).is_some_and(|first| mean > *first));
+            means().any(|(name, mean)| rewards.get(&name).is_some_and(|first| mean.0 > first.0));
         let is_so = now < LEAST_ENTROPY * first && !rewards.is_empty() && !is_better;
         is_so.then(|| {
             format!(

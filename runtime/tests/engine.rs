@@ -19,6 +19,8 @@ mod resume;
 mod run;
 #[path = "engine/shown.rs"]
 mod shown;
+#[path = "engine/state.rs"]
+mod state;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -68,6 +70,16 @@ impl Folder {
 
     fn said(&self, arguments: &[&str]) -> Said {
         self.engine(arguments).output().unwrap().into()
+    }
+
+    /// What the engine says under a limit of the shell: after `-f 24` no file has more than so many blocks of 512 bytes. With the
+    /// signal ignored, a write fails then as on a full disk.
+    fn limited(&self, limit: &str, arguments: &str) -> Said {
+        let engine = env!("CARGO_BIN_EXE_rlpc-engine");
+        let text = format!("trap '' XFSZ; ulimit {limit}; exec '{engine}' {arguments}");
+        let mut command = Command::new("sh");
+        command.current_dir(&self.0).args(["-c", &text]);
+        command.env("OMP_NUM_THREADS", "1").output().unwrap().into()
     }
 }
 

@@ -1,7 +1,7 @@
 //! The fields of a JSON object, taken one by one, so that none is passed over in silence.
 
-use std::fs::File;
-use std::io::Read;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use rlp_frontend::files::reason;
@@ -22,15 +22,17 @@ const MOST_BYTES: u64 = 16 << 20;
 
 /// A file of at most `most` bytes; `None` if there is none.
 pub fn read(path: &Path, most: u64) -> Result<Option<Vec<u8>>, Unreadable> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(Unreadable::file(path, reason(&error))),
-    };
+    let fault = |error: io::Error| Unreadable::file(path, reason(&error));
+    match fs::metadata(path) {
+        // A pipe would be waited for when it is opened.
+        Ok(found) if !found.is_file() => return Err(Unreadable::file(path, "it is no file")),
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(fault(error)),
+    }
     let mut bytes = Vec::new();
-    file.take(most + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| Unreadable::file(path, reason(&error)))?;
+    let file = File::open(path).map_err(fault)?;
+    file.take(most + 1).read_to_end(&mut bytes).map_err(fault)?;
     if bytes.len() as u64 > most {
         let message = format!("it is larger than {} MiB", most >> 20);
         return Err(Unreadable::file(path, message));

@@ -3,13 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use rlp_compiler::array::Elements;
-use safetensors::Dtype;
-use safetensors::tensor::TensorView;
 use serde_json::{Number, Value as Json};
 
 use super::nested;
 use crate::error::{Fault, Result};
-use crate::tensor::{Device, Kind, Tensor, Value};
+use crate::model::write_tensors;
+use crate::tensor::Value;
 
 /// Writes results by name, and returns the files that were written.
 ///
@@ -24,7 +23,11 @@ pub fn write(path: &Path, results: &[(String, Value)]) -> Result<Vec<PathBuf>> {
         results.iter().partition(|(_, value)| is_listed(value));
     let mut written = Vec::new();
     if !is_json {
-        write_tensors(path, &tensors)?;
+        let tensors = tensors
+            .iter()
+            .map(|(name, value)| Ok((name.as_str(), value.tensor()?)));
+        let tensors = tensors.collect::<Result<Vec<_>, Fault>>()?;
+        write_tensors(path, tensors).map_err(|error| Fault::file(path, error.message))?;
         written.push(path.to_path_buf());
     }
     if is_json || !listed.is_empty() {
@@ -57,51 +60,4 @@ fn lists(value: &Value) -> Result<Json, Fault> {
         Elements::Text(texts) => Box::new(texts.into_iter().map(Json::from)),
     };
     Ok(nested::to_json(&value.shape(), &mut leaves))
-}
-
-fn write_tensors(path: &Path, tensors: &[&(String, Value)]) -> Result<()> {
-    let mut contents = Vec::new();
-    for (name, value) in tensors {
-        let (dtype, bytes) = bytes(value.tensor()?)?;
-        contents.push((
-            name,
-            dtype,
-            value
-                .shape()
-                .iter()
-                .map(|&size| size as usize)
-                .collect::<Vec<_>>(),
-            bytes,
-        ));
-    }
-    let views = contents.iter().map(|(name, dtype, shape, bytes)| {
-        let view = TensorView::new(*dtype, shape.clone(), bytes)
-            .map_err(|error| Fault::file(path, error))?;
-        Ok((name.as_str(), view))
-    });
-    let views = views.collect::<Result<Vec<_>, Fault>>()?;
-    Ok(safetensors::serialize_to_file(views, None, path)
-        .map_err(|error| Fault::file(path, error))?)
-}
-
-/// The elements in row-major order, little-endian.
-fn bytes(tensor: &Tensor) -> Result<(Dtype, Vec<u8>), Fault> {
-    let dtype = match tensor.f_kind()? {
-        Kind::Float => Dtype::F32,
-        Kind::Double => Dtype::F64,
-        Kind::Int64 => Dtype::I64,
-        Kind::Bool => Dtype::BOOL,
-        other => {
-            return Err(Fault::broken(format!(
-                "no result has elements of kind {other:?}"
-            )));
-        }
-    };
-    let tensor = tensor
-        .f_detach()?
-        .f_to_device(Device::Cpu)?
-        .f_contiguous()?;
-    let mut bytes = vec![0; tensor.numel() * tensor.f_kind()?.elt_size_in_bytes()];
-    tensor.f_copy_data_u8(&mut bytes, tensor.numel())?;
-    Ok((dtype, bytes))
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Aside, Checkpoints};
 use crate::error::Fault;
 use crate::report::{Event, Moment};
+use crate::state::Exact;
 
 /// How often a run is saved.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -95,8 +96,7 @@ impl Every {
 /// The best checkpoint so far.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub(crate) struct Best {
-    /// The bits of its metric: the text of a real may not give them back.
-    bits: u64,
+    metric: Exact,
     /// After how many steps.
     pub(crate) done: u64,
 }
@@ -164,9 +164,7 @@ impl Cadence {
         let Some(&(_, value)) = found.filter(|(_, value)| !value.is_nan()) else {
             return;
         };
-        let best = self
-            .better
-            .or(self.best.map(|best| f64::from_bits(best.bits)));
+        let best = self.better.or(self.best.map(|best| best.metric.0));
         let is_better = match best {
             None => true,
             Some(best) if metric.is_least => value < best,
@@ -193,8 +191,8 @@ impl Cadence {
     pub(crate) fn save(&mut self, moment: &Moment<'_>, aside: Aside) -> crate::error::Result<()> {
         let start = Instant::now();
         let done = moment.position.done;
-        let better = self.better.take().map(f64::to_bits);
-        let best = better.map(|bits| Best { bits, done }).or(self.best);
+        let better = self.better.take().map(Exact);
+        let best = better.map(|metric| Best { metric, done }).or(self.best);
         let aside = Aside { best, ..aside };
         self.checkpoints.write(&moment.state()?, aside)?;
         (self.best, self.done) = (best, Some(done));

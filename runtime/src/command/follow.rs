@@ -1,11 +1,13 @@
 //! A run under way: what it tells is shown and kept, it is saved from time to time, and it ends when a signal asks it to.
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Read};
 use std::ops::ControlFlow;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Instant;
 
 use rlp_compiler::plan::Plan;
@@ -14,6 +16,7 @@ use rlp_frontend::files::{reason, write_file};
 use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
+use signal_hook::low_level::pipe;
 
 use super::arguments::Watching;
 use super::problem::{Exit, show_error, warn};
@@ -65,7 +68,7 @@ pub(crate) fn follow(
         from,
         summary,
     } = course;
-    let is_stopped = signals()?;
+    let is_stopped = signals(!watching.quiet && !watching.json)?;
     let path = folder.path().to_path_buf();
     if watching.json {
         let threads = tch::get_num_threads();
@@ -207,17 +210,28 @@ fn tell_checkpoint(
     ))
 }
 
-/// Set by the first Ctrl-C or SIGTERM, which lets the step end; a second one ends the process.
-fn signals() -> Result<Arc<AtomicBool>, Fault> {
+/// Set by the first Ctrl-C or SIGTERM, which lets the step end, and says so; a second one ends the process.
+fn signals(is_told: bool) -> Result<Arc<AtomicBool>, Fault> {
     let is_stopped = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        // As a shell tells of a process that a signal ended.
-        flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&is_stopped))
-            .and_then(|_| flag::register(signal, Arc::clone(&is_stopped)))
-            .map_err(|error| Fault::Device {
-                reason: format!("interrupts cannot be noticed: {}", reason(&error)),
-            })?;
-    }
+    let register = || {
+        let (mut heard, told) = UnixStream::pair()?;
+        for signal in [SIGINT, SIGTERM] {
+            // As a shell tells of a process that a signal ended.
+            flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&is_stopped))?;
+            flag::register(signal, Arc::clone(&is_stopped))?;
+            pipe::register(signal, told.try_clone()?)?;
+        }
+        // A step may take minutes, and who hears nothing tries again.
+        thread::Builder::new().spawn(move || {
+            if heard.read_exact(&mut [0]).is_ok() && is_told {
+                let text = "\nthis step is finished and saved; once more ends it at once";
+                Console::new().complain(text);
+            }
+        })
+    };
+    register().map_err(|error: io::Error| Fault::Device {
+        reason: format!("interrupts cannot be noticed: {}", reason(&error)),
+    })?;
     Ok(is_stopped)
 }
 

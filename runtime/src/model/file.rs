@@ -1,11 +1,15 @@
 //! Named tensors in safetensors files.
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use safetensors::{Dtype, SafeTensors, View};
+use rlp_frontend::files::reason;
+use safetensors::tensor::{Metadata, TensorInfo};
+use safetensors::{Dtype, SafeTensors};
 use tch::{Device, Kind, Tensor};
 
 /// A file that could not be written, or read as what it should be.
@@ -33,37 +37,64 @@ impl fmt::Display for FileError {
 
 impl std::error::Error for FileError {}
 
-/// Writes tensors of bf16, f32, f64, i64 or bool. The file appears whole or not at all, and one that stood there before
-/// is replaced only then.
+/// Writes tensors of bf16, f32, f64, i64 or bool. The file appears whole or not at all, is safe on the disk by then, and
+/// one that stood there before is replaced only then.
 pub fn write_tensors<'a>(
     path: &Path,
     tensors: impl IntoIterator<Item = (&'a str, &'a Tensor)>,
 ) -> Result<(), FileError> {
+    let fault = |error: &dyn fmt::Display| FileError::new(path, error);
     let mut stored = Vec::new();
     for (name, tensor) in tensors {
-        let Some(dtype) = dtype(tensor.kind()) else {
-            let message = format!(
-                "`{name}` has elements of type {:?}, which is not stored",
-                tensor.kind()
-            );
-            return Err(FileError::new(path, message));
-        };
-        let shape = tensor.size().iter().map(|&size| size as usize).collect();
-        stored.push((
-            name,
-            Stored {
-                tensor: tensor.detach(),
-                dtype,
-                shape,
-            },
-        ));
+        let kind = tensor.kind();
+        let dtype = dtype(kind).ok_or_else(|| {
+            FileError::new(
+                path,
+                format!("`{name}` has elements of type {kind:?}, which is not stored"),
+            )
+        })?;
+        stored.push((name, dtype, tensor));
     }
+    // The widest elements first, so that all are aligned; then by name.
+    stored.sort_by_key(|&(name, dtype, _)| (Reverse(dtype), name));
+    let mut end = 0;
+    let described = stored.iter().map(|&(name, dtype, tensor)| {
+        let shape = tensor.size().iter().map(|&size| size as usize).collect();
+        let start = end;
+        end += bytes_of(tensor);
+        let data_offsets = (start, end);
+        let info = TensorInfo {
+            dtype,
+            shape,
+            data_offsets,
+        };
+        (name.to_owned(), info)
+    });
     // What PyTorch's own writers put there; some readers insist on it.
-    let header = [("format".to_owned(), "pt".to_owned())]
-        .into_iter()
-        .collect();
-    safetensors::serialize_to_file(stored, Some(header), path)
-        .map_err(|error| FileError::new(path, error))
+    let format = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    let metadata =
+        Metadata::new(Some(format), described.collect()).map_err(|error| fault(&error))?;
+    let mut header = serde_json::to_vec(&metadata).map_err(|error| fault(&error))?;
+    header.resize(header.len().next_multiple_of(8), b' ');
+
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(format!(".{}.new", std::process::id()));
+    let beside = path.with_file_name(name);
+    let write = || -> io::Result<()> {
+        let mut file = BufWriter::with_capacity(1 << 20, File::create(&beside)?);
+        file.write_all(&(header.len() as u64).to_le_bytes())?;
+        file.write_all(&header)?;
+        for (_, _, tensor) in &stored {
+            file.write_all(&bytes(tensor))?;
+        }
+        file.into_inner()?.sync_all()?;
+        fs::rename(&beside, path)
+    };
+    write().map_err(|error| {
+        // What is left of the attempt is of no use, and of no harm if it cannot be removed either.
+        let _ = fs::remove_file(&beside);
+        fault(&reason(&error))
+    })
 }
 
 /// Reads all tensors of a file, by name, to the host.
@@ -111,31 +142,14 @@ fn kind(dtype: Dtype) -> Option<Kind> {
     KINDS.iter().find(|pair| pair.1 == dtype).map(|pair| pair.0)
 }
 
-struct Stored {
-    tensor: Tensor,
-    dtype: Dtype,
-    shape: Vec<usize>,
+fn bytes_of(tensor: &Tensor) -> usize {
+    tensor.numel() * tensor.kind().elt_size_in_bytes()
 }
 
-impl View for Stored {
-    fn dtype(&self) -> Dtype {
-        self.dtype
-    }
-
-    fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        let mut bytes = vec![0; self.data_len()];
-        self.tensor
-            .to_device(Device::Cpu)
-            .contiguous()
-            .copy_data_u8(&mut bytes, self.tensor.numel());
-        bytes.into()
-    }
-
-    fn data_len(&self) -> usize {
-        self.tensor.numel() * self.tensor.kind().elt_size_in_bytes()
-    }
+/// The elements in row-major order, little-endian.
+fn bytes(tensor: &Tensor) -> Vec<u8> {
+    let mut bytes = vec![0; bytes_of(tensor)];
+    let tensor = tensor.detach().to_device(Device::Cpu).contiguous();
+    tensor.copy_data_u8(&mut bytes, tensor.numel());
+    bytes
 }

@@ -5,6 +5,9 @@
 )]
 
 use std::ffi::c_void;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
 use std::slice;
 
 use rlp_transformer::{Packed, Real, Scalar};
@@ -34,30 +37,43 @@ pub(crate) fn elements<T: Element>(tensor: &Tensor) -> &[T] {
     unsafe { slice::from_raw_parts(tensor.data_ptr().cast(), count) }
 }
 
-/// A tensor on the CPU whose elements are these bytes, one part after the other.
+/// A tensor on the CPU whose elements stand in a file from `place` on: they are read into where they stay, so that they are
+/// never there twice. A file that ends before is an error of the kind `UnexpectedEof`.
 ///
 /// # Errors
-/// libtorch has no memory for it.
-pub(crate) fn filled<'a>(
+/// libtorch has no memory for it, or the file cannot be read.
+pub(crate) fn read(
     shape: &[i64],
     kind: Kind,
-    parts: impl Iterator<Item = &'a [u8]>,
-) -> Result<Tensor, TchError> {
+    file: &File,
+    place: u64,
+) -> Result<io::Result<Tensor>, TchError> {
+    /// Some systems read no more at once than an `i32` can tell.
+    const AT_ONCE: usize = 1 << 30;
     let tensor = Tensor::f_empty(shape, (kind, Device::Cpu))?;
     let length = tensor.numel() * kind.elt_size_in_bytes();
     ask_for_large_pages(tensor.data_ptr(), length);
     let mut done = 0;
-    for part in parts {
-        assert!(part.len() <= length - done, "more bytes than elements");
-        // SAFETY: a new tensor is contiguous, nobody else has it, and what is left of it is as long as this part.
-        unsafe {
-            let to = tensor.data_ptr().cast::<u8>().add(done);
-            to.copy_from_nonoverlapping(part.as_ptr(), part.len());
+    while done < length {
+        let at_once = AT_ONCE.min(length - done);
+        // SAFETY: a new tensor is contiguous and nobody else has it; what is left of it is as long as what is read at most.
+        let read = unsafe {
+            let to = tensor.data_ptr().cast::<u8>().add(done).cast();
+            let place = (place + done as u64) as libc::off_t;
+            libc::pread(file.as_raw_fd(), to, at_once, place)
+        };
+        match read {
+            1.. => done += read as usize,
+            0 => return Ok(Err(io::ErrorKind::UnexpectedEof.into())),
+            _ => {
+                let error = io::Error::last_os_error();
+                if error.kind() != io::ErrorKind::Interrupted {
+                    return Ok(Err(error));
+                }
+            }
         }
-        done += part.len();
     }
-    assert!(done == length, "fewer bytes than elements");
-    Ok(tensor)
+    Ok(Ok(tensor))
 }
 
 /// Large tensors are walked in many places at once: with pages of 4 KiB every step would look one up.

@@ -19,7 +19,7 @@ pub use batch::SequenceBatch;
 pub(crate) use file::tensors_of;
 pub use file::{FileError, read_tensors, write_tensors};
 pub(crate) use joined::{Activations, Angles, Direction, Joined, heads, packed};
-pub(crate) use matrix::{Matrix, Number, filled};
+pub(crate) use matrix::{Matrix, Number, read};
 pub use parameters::Parameter;
 pub use pass::{Pass, Upstream};
 pub use rlp_account::model::{Activation, Bias, CausalLmConfig, Form, Local, RopeScaling};

@@ -13,8 +13,9 @@ use rlp_account::pretrained::{Fields, read_bounded};
 const TEMPLATE: &str = "chat_template.jinja";
 const NAME: &str = "chat template";
 const MOST_BYTES: u64 = 1 << 20;
-/// Instructions that rendering one conversation may take; real templates need a few hundred.
-const FUEL: u64 = 1_000_000;
+/// What rendering one conversation may take: instructions, and of all texts and lists that it makes one for every 64 bytes.
+/// So it bounds the memory as well. Real templates take a few hundred, and the conversation a few times over.
+const FUEL: u64 = 250_000;
 
 /// A template, with the tokens that it names.
 #[derive(Debug)]
@@ -191,7 +192,8 @@ fn method(
                     "an empty text is replaced",
                 ));
             }
-            Ok(Value::from(text.replace(from, to)))
+            // The filter knows before it begins whether there is fuel for the result.
+            state.apply_filter("replace", &[value.clone(), from.into(), to.into()])
         }
         "upper" => Ok(Value::from(text.to_uppercase())),
         "lower" => Ok(Value::from(text.to_lowercase())),

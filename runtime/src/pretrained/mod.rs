@@ -1,6 +1,7 @@
 //! Models in the Hugging Face layout: a folder of `config.json`, safetensors files and `tokenizer.json`, read and written.
 
 mod chat;
+mod growth;
 mod peft;
 mod save;
 mod tokens;

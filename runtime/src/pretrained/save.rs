@@ -55,8 +55,7 @@ pub fn save(model: &CausalLm, from: &Path, to: &Path) -> Result<(), Fault> {
             .map(|own| (own.name.as_str(), own.value.to_kind(model.kind())))
             .collect();
         let tensors = values.iter().map(|(name, value)| (*name, value));
-        write_tensors(&path, tensors).map_err(|error| Fault::file(&path, error.message))?;
-        sync(&path)
+        write_tensors(&path, tensors).map_err(|error| Fault::file(&path, error.message))
     };
     write(WEIGHTS, own)?;
     if !heads.is_empty() {

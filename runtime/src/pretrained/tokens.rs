@@ -6,6 +6,7 @@ use std::path::Path;
 use tokenizers::Tokenizer;
 
 use super::chat::Chat;
+use super::growth;
 use crate::error::Fault;
 use rlp_account::pretrained::{Fields, read_bounded};
 
@@ -56,7 +57,14 @@ impl PretrainedTokenizer {
             let message = format!("`{}` holds no `{TOKENIZER}`", folder.display());
             return Err(Fault::input(message));
         };
-        let tokenizer = guarded(|| Tokenizer::from_bytes(&bytes))
+        let tokenizer = guarded(|| {
+            let mut tokenizer = Tokenizer::from_bytes(&bytes)?;
+            // As `transformers` does unless it is asked to: a text is all of its tokens, and no others.
+            tokenizer.with_padding(None).with_truncation(None)?;
+            growth::check(&tokenizer)?;
+            Ok(tokenizer)
+        });
+        let tokenizer = tokenizer
             .map_err(|error| Fault::file(&path, format!("it is no tokenizer: {error}")))?;
         let described = folder.join(TOKENIZER_CONFIG);
         let described = Fields::read(&described)?.unwrap_or_else(|| Fields::empty(&described));

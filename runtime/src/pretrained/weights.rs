@@ -1,17 +1,20 @@
-//! The weights of a folder: safetensors files, mapped into memory, one or several with an index. Pickles are never read.
-#![allow(unsafe_code, reason = "files are mapped into memory")]
+//! The weights of a folder: safetensors files, one or several with an index. Pickles are never read.
+//!
+//! Each tensor is read from its place in its file. A file that is mapped into memory would end the process if somebody cut
+//! it meanwhile.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Component, Path, PathBuf};
 
-use memmap2::{Mmap, UncheckedAdvice};
 use rlp_frontend::files::reason;
+use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
-use safetensors::{Dtype, SafeTensors};
 
 use crate::error::Fault;
-use crate::model::filled;
+use crate::model::read;
 use crate::tensor::{Device, Kind, Tensor};
 use rlp_account::pretrained::Fields;
 
@@ -28,15 +31,17 @@ pub(super) struct Weights {
 
 struct Shard {
     path: PathBuf,
-    map: Mmap,
+    file: File,
     metadata: Metadata,
     /// Where the elements begin.
-    start: usize,
+    start: u64,
 }
 
 /// The largest header that is read; those of real models are below a mebibyte.
 const MOST_HEADER: u64 = 16 << 20;
 const MOST_SHARDS: usize = 4096;
+/// So much of a file is held beside the tensors.
+const AT_ONCE: usize = 32 << 20;
 
 impl Weights {
     pub(super) fn open(folder: &Path) -> Result<Weights, Fault> {
@@ -130,7 +135,7 @@ impl Weights {
             }
             let path = &self.shards[number].path;
             if tied && name == "lm_head.weight" {
-                if self.bytes(name)? != self.bytes("model.embed_tokens.weight")? {
+                if !self.is_same(name, "model.embed_tokens.weight")? {
                     let message = "`lm_head.weight` differs from the embedding that `tie_word_embeddings` makes it";
                     return Err(Fault::file(path, message));
                 }
@@ -151,97 +156,109 @@ impl Weights {
         found.ok_or_else(|| Fault::file(&self.folder, format!("the weight `{name}` is missing")))
     }
 
-    fn bytes(&self, name: &str) -> Result<&[u8], Fault> {
-        let (shard, info) = self.find(name)?;
-        let (start, end) = info.data_offsets;
-        Ok(&shard.map[shard.start + start..shard.start + end])
+    /// Whether two tensors have the same bytes.
+    fn is_same(&self, name: &str, other: &str) -> Result<bool, Fault> {
+        let ((one, own), (two, others)) = (self.find(name)?, self.find(other)?);
+        if own.dtype != others.dtype || own.shape != others.shape {
+            return Ok(false);
+        }
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        for part in parts(own) {
+            one.read(own, part, &mut ours)?;
+            two.read(others, part, &mut theirs)?;
+            if ours != theirs {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
-    /// A copy of a tensor in elements of `wanted`. What is mapped of the file is let go of, so that it is never held twice.
+    /// A copy of a tensor in elements of `wanted`.
     pub(super) fn tensor(&self, name: &str, wanted: Kind, device: Device) -> Result<Tensor, Fault> {
-        const AT_ONCE: usize = 32 << 20;
         let (shard, info) = self.find(name)?;
         let own = kind(info.dtype).ok_or_else(|| Fault::broken("the weights were checked"))?;
         let shape: Vec<i64> = info.shape.iter().map(|&size| size as i64).collect();
-        let (start, end) = info.data_offsets;
-        let places = (shard.start + start..shard.start + end).step_by(AT_ONCE);
-        let parts = places.map(|place| {
-            let length = AT_ONCE.min(shard.start + end - place);
-            Part {
-                shard,
-                place,
-                length,
-            }
-        });
         if own == wanted {
-            let parts = parts.collect::<Vec<_>>();
-            let tensor = filled(&shape, own, parts.iter().map(Part::bytes))?;
+            let place = shard.start + info.data_offsets.0 as u64;
+            let tensor = read(&shape, own, &shard.file, place)?;
+            let tensor = tensor.map_err(|error| shard.unreadable(&error))?;
             return Ok(tensor.f_to_device(device)?);
         }
         let tensor = Tensor::f_empty(&shape, (wanted, device))?;
         let flat = tensor.f_view([-1])?;
-        let mut first = 0;
-        for part in parts {
-            let count = (part.length / own.elt_size_in_bytes()) as i64;
-            let elements = Tensor::f_from_data_size(part.bytes(), &[count], own)?;
+        let mut bytes = Vec::new();
+        for part in parts(info) {
+            shard.read(info, part, &mut bytes)?;
+            let size = own.elt_size_in_bytes();
+            let (first, count) = ((part.0 / size) as i64, (part.1 / size) as i64);
+            let elements = Tensor::f_from_data_size(&bytes, &[count], own)?;
             flat.f_narrow(0, first, count)?.f_copy_(&elements)?;
-            first += count;
         }
         Ok(tensor)
     }
 }
 
-/// A part of a file that is read once.
-struct Part<'a> {
-    shard: &'a Shard,
-    place: usize,
-    length: usize,
-}
-
-impl Part<'_> {
-    fn bytes(&self) -> &[u8] {
-        &self.shard.map[self.place..][..self.length]
-    }
-}
-
-impl Drop for Part<'_> {
-    fn drop(&mut self) {
-        // SAFETY: the pages are those of a file that is mapped to be read: whoever reads them again gets the same.
-        // If they are not let go of, they only count for longer.
-        let _ = unsafe {
-            let (place, length) = (self.place, self.length);
-            self.shard
-                .map
-                .unchecked_advise_range(UncheckedAdvice::DontNeed, place, length)
-        };
-    }
+/// Where the parts of a tensor that are read at once begin among its bytes, and how long they are.
+fn parts(info: &TensorInfo) -> impl Iterator<Item = (usize, usize)> {
+    let (start, end) = info.data_offsets;
+    let length = end - start;
+    let places = (0..length).step_by(AT_ONCE);
+    places.map(move |place| (place, AT_ONCE.min(length - place)))
 }
 
 impl Shard {
     fn open(path: &Path) -> Result<Shard, Fault> {
-        let fault = |error: std::io::Error| Fault::file(path, reason(&error));
-        let file = File::open(path).map_err(fault)?;
-        if !file.metadata().map_err(fault)?.is_file() {
+        let fault = |error: io::Error| Fault::file(path, reason(&error));
+        let none = |why: &str| Fault::file(path, format!("it is no safetensors file: {why}"));
+        // A pipe would be waited for when it is opened.
+        let found = fs::metadata(path).map_err(fault)?;
+        if !found.is_file() {
             return Err(Fault::file(path, "it is no file"));
         }
-        // SAFETY: the map is only read. As of every mapped file, nobody may shorten this one meanwhile, which is as
-        // long as the model is being opened.
-        let map = unsafe { Mmap::map(&file) }.map_err(fault)?;
-        let length: Option<[u8; 8]> = map.first_chunk().copied();
-        if length.is_none_or(|length| u64::from_le_bytes(length) > MOST_HEADER) {
-            return Err(Fault::file(
-                path,
-                "it is no safetensors file: its header is missing or too large",
-            ));
+        let file = File::open(path).map_err(fault)?;
+        let mut length = [0; 8];
+        let length = file
+            .read_exact_at(&mut length, 0)
+            .map(|()| u64::from_le_bytes(length));
+        let length = length.ok().filter(|&length| length <= MOST_HEADER);
+        let length = length.ok_or_else(|| none("its header is missing or too large"))?;
+        let mut header = vec![0; length as usize];
+        file.read_exact_at(&mut header, 8)
+            .map_err(|_| none("its header is cut"))?;
+        let metadata: Metadata =
+            serde_json::from_slice(&header).map_err(|error| none(&error.to_string()))?;
+        let start = 8 + length;
+        let end = start.checked_add(metadata.data_len() as u64);
+        if end != Some(found.len()) {
+            return Err(none("it is not as long as its header says"));
         }
-        let (header, metadata) = SafeTensors::read_metadata(&map)
-            .map_err(|error| Fault::file(path, format!("it is no safetensors file: {error}")))?;
         Ok(Shard {
             path: path.to_path_buf(),
-            map,
+            file,
             metadata,
-            start: 8 + header,
+            start,
         })
+    }
+
+    /// Reads a part of a tensor, given by where it begins and how long it is.
+    fn read(
+        &self,
+        info: &TensorInfo,
+        (place, length): (usize, usize),
+        to: &mut Vec<u8>,
+    ) -> Result<(), Fault> {
+        to.resize(length, 0);
+        let place = self.start + (info.data_offsets.0 + place) as u64;
+        let read = self.file.read_exact_at(to, place);
+        read.map_err(|error| self.unreadable(&error))
+    }
+
+    fn unreadable(&self, error: &io::Error) -> Fault {
+        let why = match error.kind() {
+            io::ErrorKind::UnexpectedEof => "it was cut while it was read".to_string(),
+            _ => reason(error),
+        };
+        Fault::file(&self.path, why)
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -435,7 +435,7 @@ fn the_latest_and_the_best_are_kept() {
     }
 }
 
-/// A limit on the size of files is a full disk: the weights fit, the states of the optimizer do not.
+/// The weights fit, the states of the optimizer do not.
 #[test]
 fn a_disk_that_is_full_while_a_checkpoint_is_written_harms_none() {
     let folder = Folder::new("full-checkpoint");
@@ -458,19 +458,8 @@ fn a_disk_that_is_full_while_a_checkpoint_is_written_harms_none() {
         size("state.safetensors"),
     );
     assert!(weights + 2048 < states, "{weights} {states}");
-    // In blocks of 512 bytes.
-    let limited = format!(
-        "trap '' XFSZ; ulimit -f {}; exec '{}' resume full --quiet",
-        (weights + 1024) / 512,
-        env!("CARGO_BIN_EXE_rlpc-engine")
-    );
-    let output = Command::new("sh")
-        .current_dir(&folder.0)
-        .args(["-c", &limited])
-        .env("OMP_NUM_THREADS", "1")
-        .output()
-        .unwrap();
-    let said = Said::from(output);
+    let limit = format!("-f {}", (weights + 1024) / 512);
+    let said = folder.limited(&limit, "resume full --quiet");
     assert_eq!(said.code, Some(3), "{}", said.err);
     assert!(said.err.contains("state.safetensors"), "{}", said.err);
     assert!(!said.err.contains("panicked"), "{}", said.err);

@@ -409,7 +409,6 @@ fn output_that_cannot_be_written_ends_the_run_with_a_sentence() {
     );
 }
 
-/// `ulimit -f` makes every file full at the same size; with the signal ignored, a write fails as on a full disk.
 #[test]
 fn a_disk_that_becomes_full_ends_the_run_and_harms_no_other() {
     let folder = Folder::new("full");
@@ -435,17 +434,7 @@ fn a_disk_that_becomes_full_ends_the_run_and_harms_no_other() {
     let weights = || fs::read(folder.0.join("earlier/final/policy.safetensors")).unwrap();
     let before = weights();
 
-    let limited = format!(
-        "trap '' XFSZ; ulimit -f 24; exec '{}' run p.rlp --quiet --run-dir full",
-        env!("CARGO_BIN_EXE_rlpc-engine")
-    );
-    let output = Command::new("sh")
-        .current_dir(&folder.0)
-        .args(["-c", &limited])
-        .env("OMP_NUM_THREADS", "1")
-        .output()
-        .unwrap();
-    let said = Said::from(output);
+    let said = folder.limited("-f 24", "run p.rlp --quiet --run-dir full");
     assert_eq!(said.code, Some(3), "{}", said.err);
     assert!(said.err.contains("metrics.jsonl"), "{}", said.err);
     assert!(!said.err.contains("panicked"), "{}", said.err);

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use rlp_runtime::pretrained::{Pretrained, Prompting};
 use serde_json::{Value as Json, json};
-use tch::Device;
+use tch::{Device, Kind};
 
 use super::folder::{copied, scratch};
 
@@ -317,6 +317,146 @@ fn templates_neither_hang_nor_reach_outside() {
     let path = copied("llama", "untemplated");
     fs::remove_file(path.join("chat_template.jinja")).unwrap();
     assert_refused(&path, "has no chat template, which `chat: true` asks for");
+}
+
+/// Each would take from gigabytes to far more than there is.
+#[test]
+fn templates_use_no_more_memory_than_their_fuel() {
+    let before = resident_peak();
+    let long = "{% set ns = namespace(x='aaaaaaaa') %}{% for i in range(60) %}STEP{% endfor %}{{ ns.x|length }}";
+    let doubled = [
+        "{% set ns.x = ns.x ~ ns.x %}",
+        "{% set ns.x = ns.x + ns.x %}",
+        "{% set ns.x = ns.x * 8 %}",
+        "{% set ns.x = ns.x.replace('a', ns.x) %}",
+        "{% set ns.x = ns.x|replace('a', ns.x) %}",
+        "{% set ns.x = [ns.x, ns.x]|join(ns.x) %}",
+        "{% set ns.x = [ns.x, ns.x]|string %}",
+        "{% set ns.x = '%s%s'|format(ns.x, ns.x) %}",
+        "{% set ns.x = ns.x|indent(100000, true) %}",
+        "{% set ns.x = (ns.x ~ ns.x)|upper %}",
+        "{% set ns.x %}{{ ns.x }}{{ ns.x }}{% endset %}",
+        "{% set ns.x = (ns.x ~ ns.x).split('b')[0] %}",
+        "{% set ns.x = (ns.x ~ ns.x)|list|join('') %}",
+        "{{ ns.x }}{% set ns.x = ns.x ~ ns.x %}",
+    ];
+    let single = [
+        "{{ 'a' * 90000000 }}{{ ('a' * 90000000).split('a')|length }}",
+        "{{ ('a' * 90000000)|list|length }}",
+        "{{ ('a' * 1000000).replace('a', 'b' * 1000000)|length }}",
+        "{{ ([1] * 90000000)|list|length }}",
+        "{% macro m(x) %}{{ m(x ~ x) }}{% endmacro %}{{ m('aaaa') }}",
+        "{{ [[1] * 10000000, [2] * 10000000]|tojson }}",
+    ];
+    let all = doubled.iter().map(|step| long.replace("STEP", step));
+    for template in all.chain(single.iter().map(|one| (*one).to_string())) {
+        let path = copied("llama", "growing");
+        fs::write(path.join("chat_template.jinja"), &template).unwrap();
+        let found = read(&path).expect_err(&template);
+        assert!(found.contains("the chat template fails"), "{found}");
+    }
+    let grown = resident_peak() - before;
+    assert!(grown < 1 << 30, "{grown} bytes more");
+}
+
+#[test]
+fn tokenizers_make_no_text_endless() {
+    let before = resident_peak();
+    let replace = |times: usize| json!({"type": "Replace", "pattern": {"String": "a"}, "content": "a".repeat(times)});
+    let sequence = |name: &str, parts: Vec<Json>| json!({"type": "Sequence", name: parts});
+    let pieces = vec![json!({"Sequence": {"id": "A", "type_id": 0}}); 5000];
+    let cases = [
+        (
+            "normalizer",
+            replace(1 << 20),
+            "its normalizer makes a text up to 1048577 times as long",
+        ),
+        (
+            "normalizer",
+            sequence("normalizers", vec![replace(2); 40]),
+            "its normalizer makes a text up to 12157665459056928801 times as long",
+        ),
+        (
+            "decoder",
+            sequence("decoders", vec![replace(2); 200]),
+            "its decoder makes a text up to 18446744073709551615 times as long",
+        ),
+        (
+            "post_processor",
+            json!({"type": "TemplateProcessing", "single": pieces, "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}], "special_tokens": {}}),
+            "its post-processor makes a text up to 5000 times as long",
+        ),
+    ];
+    for (field, value, expected) in cases {
+        let path = copied("llama", "endless");
+        edit(&path.join("tokenizer.json"), |tokenizer| {
+            tokenizer[field] = value;
+        });
+        assert_refused(&path, expected);
+    }
+    // What would be filled up to a size of the file's choice is not.
+    let path = copied("llama", "filled");
+    edit(&path.join("tokenizer.json"), |tokenizer| {
+        tokenizer["padding"] = json!({
+            "strategy": {"Fixed": 4_000_000_000_u64}, "direction": "Right", "pad_to_multiple_of": null,
+            "pad_id": 0, "pad_type_id": 0, "pad_token": "<s>",
+        });
+    });
+    read(&path).unwrap();
+    let grown = resident_peak() - before;
+    assert!(grown < 512 << 20, "{grown} bytes more");
+}
+
+/// A pipe would be waited for, a device never ends.
+#[cfg(unix)]
+#[test]
+fn what_is_no_file_is_not_waited_for() {
+    for file in [
+        "config.json",
+        "tokenizer.json",
+        "chat_template.jinja",
+        "model.safetensors",
+    ] {
+        let path = copied("llama", "pipe");
+        fs::remove_file(path.join(file)).unwrap();
+        let made = std::process::Command::new("mkfifo")
+            .arg(path.join(file))
+            .status();
+        assert!(made.unwrap().success());
+        assert_refused(&path, "it is no file");
+        fs::remove_file(path.join(file)).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", path.join(file)).unwrap();
+        assert_refused(&path, "it is no file");
+    }
+    // Those that the hub keeps are links to files elsewhere.
+    let (path, elsewhere) = (copied("llama", "linked"), scratch("elsewhere"));
+    for entry in fs::read_dir(&path).unwrap() {
+        let (from, name) = entry
+            .map(|entry| (entry.path(), entry.file_name()))
+            .unwrap();
+        fs::rename(&from, elsewhere.join(&name)).unwrap();
+        std::os::unix::fs::symlink(elsewhere.join(&name), from).unwrap();
+    }
+    read(&path).unwrap();
+}
+
+/// Mapped into memory, the file would end the process here.
+#[test]
+fn weights_that_are_cut_after_they_were_opened_are_an_error() {
+    let path = copied("llama", "cut");
+    let opened = Pretrained::open(&path).unwrap();
+    let file = fs::File::options()
+        .write(true)
+        .open(path.join("model.safetensors"));
+    let file = file.unwrap();
+    for length in [file.metadata().unwrap().len() - 1, 9000, 8, 0] {
+        file.set_len(length).unwrap();
+        for kind in [Kind::Float, Kind::BFloat16] {
+            let loaded = opened.load(Some(kind), None, Device::Cpu);
+            let fault = loaded.map(drop).expect_err("a fault").to_string();
+            assert!(fault.contains("it was cut while it was read"), "{fault}");
+        }
+    }
 }
 
 /// Bytes removed, repeated or replaced somewhere in a file.
