@@ -23,23 +23,17 @@ pub(crate) struct EventFile {
 
 impl EventFile {
     /// A new file in the folder of a run. What another process told of steps after `done` is void.
-    pub(crate) fn create(folder: &Path, done: Option<u64>) -> Result<EventFile, Fault> {
+    pub(crate) fn create(folder: &Path, done: u64) -> Result<EventFile, Fault> {
         let now = now();
         for attempt in 1..1000 {
             // The program looks for this word, and orders files by their names.
             let path = folder.join(format!("events.out.tfevents.{now:.0}.rlpc.{attempt}"));
             match File::options().write(true).create_new(true).open(&path) {
                 Ok(file) => {
-                    let mut events = EventFile {
-                        path,
-                        file,
-                        done: done.unwrap_or(0),
-                    };
+                    let mut events = EventFile { path, file, done };
                     events.write(&[text(3, "brain.Event:2")])?;
-                    if let Some(done) = done {
-                        // SessionLog.START: steps from here on replace those of earlier files.
-                        events.write(&[whole(2, done + 1), message(7, &whole(1, 1))])?;
-                    }
+                    // SessionLog.START: steps from here on replace those of earlier files.
+                    events.write(&[whole(2, done + 1), message(7, &whole(1, 1))])?;
                     return Ok(events);
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}

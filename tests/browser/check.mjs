@@ -1,4 +1,4 @@
-// Opens pages in headless Chromium, in light and dark: no request leaves the page, nothing is said on the console, hovering
+// Opens pages in headless Chromium, in light and dark, wide and narrow: no request leaves the page, nothing is said on the console, hovering
 // over a chart tells its values. Takes pictures.
 //
 //     node tests/browser/check.mjs FOLDER_FOR_PICTURES PAGE.html…
@@ -33,12 +33,12 @@ function ask(method, params = {}, sessionId = undefined) {
 }
 
 const problems = [];
-async function check(path, scheme) {
+async function check(path, scheme, width) {
   const url = pathToFileURL(resolve(path)).href;
   const { targetId } = await ask("Target.createTarget", { url: "about:blank" });
   const { sessionId } = await ask("Target.attachToTarget", { targetId, flatten: true });
   const say = (method, params) => ask(method, params, sessionId);
-  const wrong = (text) => problems.push(`${path}, ${scheme}: ${text}`);
+  const wrong = (text) => problems.push(`${path}, ${scheme}, ${width} wide: ${text}`);
   let loaded;
   const isLoaded = new Promise((done) => (loaded = done));
   listeners.push(({ method, params, sessionId: own }) => {
@@ -53,7 +53,7 @@ async function check(path, scheme) {
   });
   for (const domain of ["Network", "Log", "Runtime", "Page"]) await say(`${domain}.enable`);
   await say("Emulation.setEmulatedMedia", { features: [{ name: "prefers-color-scheme", value: scheme }] });
-  await say("Emulation.setDeviceMetricsOverride", { width: 1280, height: 900, deviceScaleFactor: 1, mobile: false });
+  await say("Emulation.setDeviceMetricsOverride", { width, height: 900, deviceScaleFactor: 1, mobile: false });
   await say("Page.navigate", { url });
   await isLoaded;
   const value = async (expression) => (await say("Runtime.evaluate", { expression, returnByValue: true })).result.value;
@@ -61,20 +61,21 @@ async function check(path, scheme) {
   if (light !== (scheme === "light")) wrong("has the other colours");
   if (await value("document.documentElement.scrollWidth > innerWidth")) wrong("is wider than the window");
   const chart = await value("(() => { const box = document.querySelector('.chart svg')?.getBoundingClientRect(); return box && [box.x + box.width / 2, box.y + box.height / 2]; })()");
+  if (await value("[...document.querySelectorAll('.cross')].some((cross) => getComputedStyle(cross).display !== 'none')")) wrong("shows where no pointer is");
   if (chart) {
     await say("Input.dispatchMouseEvent", { type: "mouseMoved", x: chart[0], y: Math.min(chart[1], 880) });
     if (chart[1] < 880 && !(await value("!document.getElementById('tip').hidden && /step \\d+/.test(document.getElementById('tip').textContent)")))
       wrong("tells nothing below the pointer");
   } else wrong("has no chart");
   const height = Math.min(await value("document.documentElement.scrollHeight"), 12000);
-  const { data } = await say("Page.captureScreenshot", { captureBeyondViewport: true, clip: { x: 0, y: 0, width: 1280, height, scale: 1 } });
-  writeFileSync(join(folder, `${basename(dirname(resolve(path)))}-${basename(path, ".html")}-${scheme}.png`), Buffer.from(data, "base64"));
+  const { data } = await say("Page.captureScreenshot", { captureBeyondViewport: true, clip: { x: 0, y: 0, width, height, scale: 1 } });
+  writeFileSync(join(folder, `${basename(dirname(resolve(path)))}-${basename(path, ".html")}-${scheme}-${width}.png`), Buffer.from(data, "base64"));
   await ask("Target.closeTarget", { targetId });
 }
 
 const limit = setTimeout(() => { console.error("the browser does not answer"); browser.kill("SIGKILL"); process.exit(1); }, 120_000);
 try {
-  for (const page of pages) for (const scheme of ["light", "dark"]) await check(page, scheme);
+  for (const page of pages) for (const scheme of ["light", "dark"]) for (const width of [1280, 400]) await check(page, scheme, width);
   await ask("Browser.close").catch(() => {});
 } catch (error) {
   problems.push(error.message);
@@ -84,5 +85,5 @@ browser.kill("SIGKILL");
 await new Promise((done) => (browser.exitCode ?? browser.signalCode ? done() : browser.on("exit", done)));
 rmSync(profile, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
 problems.forEach((problem) => console.error(problem));
-console.log(problems.length ? "" : `${pages.length} pages, light and dark: no request, nothing on the console`);
+console.log(problems.length ? "" : `${pages.length} pages, light and dark, wide and narrow: no request, nothing on the console`);
 process.exit(problems.length ? 1 : 0);

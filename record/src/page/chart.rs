@@ -9,7 +9,7 @@ use crate::number::number;
 
 const WIDTH: f64 = 380.0;
 const HEIGHT: f64 = 190.0;
-const LEFT: f64 = 46.0;
+const LEFT: f64 = 50.0;
 const RIGHT: f64 = 10.0;
 const TOP: f64 = 10.0;
 const BOTTOM: f64 = 24.0;
@@ -61,7 +61,7 @@ pub(super) fn chart(page: &mut Markup, title: &str, curves: &[(usize, &str, &Cur
             WIDTH - RIGHT,
             LEFT - 6.0,
             at + 3.5,
-            number(tick)
+            mark(tick)
         );
     }
     for (step, anchor) in [(first, "start"), (last, "end")] {
@@ -151,6 +151,28 @@ pub(super) fn spark(page: &mut Markup, curve: &Curve, place: usize) {
         place % COLOURS,
         points.join("L")
     ));
+}
+
+/// A round number beside an axis, in seven letters: `2.5`, `150k`, `-1.25e-7`.
+fn mark(value: f64) -> String {
+    let size = value.abs();
+    match size {
+        1e15.. => short(value),
+        1e12.. => format!("{}T", number(value / 1e12)),
+        1e9.. => format!("{}G", number(value / 1e9)),
+        1e6.. => format!("{}M", number(value / 1e6)),
+        1e4.. => format!("{}k", number(value / 1e3)),
+        ..1e-3 if size > 0.0 => short(value),
+        _ => number(value),
+    }
+}
+
+/// With an exponent, and no zeros at the end of the digits before it.
+fn short(value: f64) -> String {
+    let text = format!("{value:.2e}");
+    let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    let digits = digits.trim_end_matches('0').trim_end_matches('.');
+    format!("{digits}e{exponent}")
 }
 
 /// The range and the marks of an axis: about four round numbers.

@@ -12,7 +12,8 @@ use crate::run::{Run, members, text};
 const BOX_HEIGHT: f64 = 42.0;
 const ROW_GAP: f64 = 16.0;
 const COLUMN_GAP: f64 = 54.0;
-const LETTER: f64 = 7.5;
+/// Widths of a letter of the name, which is bold, and of what stands below, in fonts that are wide.
+const LETTERS: [f64; 2] = [8.6, 7.0];
 const MARGIN: f64 = 8.0;
 /// Longer names are cut in their boxes; the whole stands in the tooltip.
 const MOST_LETTERS: usize = 30;
@@ -168,12 +169,10 @@ fn strings(list: &Json) -> Vec<String> {
 
 fn drawn(mut boxes: Vec<Placed>) -> String {
     for placed in &mut boxes {
-        let letters = [&placed.name, &placed.detail]
-            .map(|text| text.chars().count().min(MOST_LETTERS))
-            .into_iter()
-            .max()
-            .unwrap_or(0);
-        placed.width = letters as f64 * LETTER + 22.0;
+        let widths = [&placed.name, &placed.detail].into_iter().zip(LETTERS);
+        let widths =
+            widths.map(|(text, letter)| text.chars().count().min(MOST_LETTERS) as f64 * letter);
+        placed.width = widths.fold(0.0, f64::max) + 22.0;
     }
     let lines = route(&mut boxes);
     arrange(&mut boxes);

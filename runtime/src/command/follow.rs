@@ -89,7 +89,7 @@ pub(crate) fn follow(
         .as_ref()
         .map(|from| (from.state.position.done, &from.aside));
     let mut follower = Follower {
-        events: EventFile::create(&path, known.map(|(done, _)| done))?,
+        events: EventFile::create(&path, known.map_or(0, |(done, _)| done))?,
         watchdog: known.map_or_else(Watchdog::default, |(_, aside)| aside.watchdog.clone()),
         cadence: Cadence::new(Checkpoints::of(&path), wishes, known),
         folder,

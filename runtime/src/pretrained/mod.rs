@@ -10,7 +10,7 @@ mod weights;
 use std::path::{Path, PathBuf};
 
 pub(crate) use peft::{read_adapter, save_adapter};
-pub use save::save;
+pub use save::{save, save_in_shards};
 pub use tokens::{PretrainedTokenizer, Prompting};
 
 use rlp_account::model::Dtype;

@@ -19,7 +19,7 @@ use crate::tensor::{Device, Kind, Tensor};
 use rlp_account::pretrained::Fields;
 
 pub(super) const WEIGHTS: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
+pub(super) const INDEX: &str = "model.safetensors.index.json";
 
 /// All tensors of a folder, by name.
 pub(super) struct Weights {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value as Json;
 
+use crate::kept::events;
 use crate::{Folder, Said};
 
 /// Every kind of state: of rules, kept and not, of blocks, of a stage; frozen copies of models and of a tensor; pools, pass
@@ -120,6 +121,12 @@ pub(crate) fn same(folder: &Folder, run: &str, other: &str) {
         "{run} and {other} differ"
     );
     assert_eq!(metrics(folder, run), metrics(folder, other));
+    let of = |run: &str| {
+        let path = folder.0.join(run);
+        let samples = fs::read_to_string(path.join("samples.jsonl")).unwrap();
+        (samples, events(&path))
+    };
+    assert_eq!(of(run), of(other), "{run} and {other}");
 }
 
 fn copy(from: &Path, to: &Path) {

@@ -14,20 +14,22 @@ const HIDDEN: usize = 1024;
 const LAYERS: usize = 42;
 const VOCAB: usize = 65_536;
 
-/// A gigabyte of bf16 in the form of Llama, whose bits are anything that is finite.
-fn write_large(path: &Path) -> u64 {
+/// A gigabyte in the form of Llama, in elements of `width` bytes called `dtype`, whose bits are anything that is finite.
+fn write_large(path: &Path, (dtype, name, width): (&str, &str, usize)) -> u64 {
+    let layers = 2 * LAYERS / width;
+    let vocab = 2 * VOCAB / width;
     let config = path.join("config.json");
     let mut described: Json = serde_json::from_slice(&fs::read(&config).unwrap()).unwrap();
     for (field, value) in [
         ("hidden_size", json!(HIDDEN)),
         ("intermediate_size", json!(2 * HIDDEN)),
-        ("num_hidden_layers", json!(LAYERS)),
+        ("num_hidden_layers", json!(layers)),
         ("num_attention_heads", json!(16)),
         ("num_key_value_heads", json!(16)),
         ("head_dim", json!(64)),
-        ("vocab_size", json!(VOCAB)),
+        ("vocab_size", json!(vocab)),
         ("tie_word_embeddings", json!(true)),
-        ("dtype", json!("bfloat16")),
+        ("dtype", json!(name)),
     ] {
         described[field] = value;
     }
@@ -36,16 +38,16 @@ fn write_large(path: &Path) -> u64 {
     let mut header = Map::new();
     let mut end = 0;
     let mut add = |name: String, shape: &[usize]| {
-        let bytes = 2 * shape.iter().product::<usize>();
+        let bytes = width * shape.iter().product::<usize>();
         let offsets = [end, end + bytes];
         end += bytes;
         header.insert(
             name,
-            json!({"dtype": "BF16", "shape": shape, "data_offsets": offsets}),
+            json!({"dtype": dtype, "shape": shape, "data_offsets": offsets}),
         );
     };
-    add("model.embed_tokens.weight".to_string(), &[VOCAB, HIDDEN]);
-    for layer in 0..LAYERS {
+    add("model.embed_tokens.weight".to_string(), &[vocab, HIDDEN]);
+    for layer in 0..layers {
         let mut add = |part: &str, shape: &[usize]| {
             add(format!("model.layers.{layer}.{part}.weight"), shape);
         };
@@ -95,30 +97,33 @@ fn timed<T>(work: impl FnOnce() -> T) -> (Duration, T) {
 #[ignore = "writes and reads a gigabyte; alone, since it measures the process: `cargo test -p rlp-runtime --test pretrained gigabyte -- --ignored --nocapture`"]
 #[allow(clippy::print_stderr, reason = "what is measured is told")]
 fn a_gigabyte_takes_little_more_memory_and_time_than_its_file() {
-    let path = copied("llama", "large");
-    let size = write_large(&path);
-    let file = path.join("model.safetensors");
-    let (mut read, mut loaded) = (Duration::MAX, Duration::MAX);
-    let mut grown = 0;
-    for _ in 0..5 {
-        read = read.min(timed(|| fs::read(&file).unwrap().len()).0);
-        // Lets the peak begin again from what is resident now.
-        fs::write("/proc/self/clear_refs", "5").unwrap();
-        let before = memory("VmRSS");
-        let load = || open(&path).load(None, None, Device::Cpu).unwrap();
-        let (time, model) = timed(load);
-        assert_eq!(model.kind(), Kind::BFloat16);
-        loaded = loaded.min(time);
-        grown = grown.max(memory("VmHWM") - before);
+    for (form, kind) in [
+        (("BF16", "bfloat16", 2), Kind::BFloat16),
+        (("F32", "float32", 4), Kind::Float),
+    ] {
+        let path = copied("llama", "large");
+        let size = write_large(&path, form);
+        let file = path.join("model.safetensors");
+        let (mut read, mut loaded) = (Duration::MAX, Duration::MAX);
+        let mut grown = 0;
+        for _ in 0..5 {
+            read = read.min(timed(|| fs::read(&file).unwrap().len()).0);
+            // Lets the peak begin again from what is resident now.
+            fs::write("/proc/self/clear_refs", "5").unwrap();
+            let before = memory("VmRSS");
+            let load = || open(&path).load(None, None, Device::Cpu).unwrap();
+            let (time, model) = timed(load);
+            assert_eq!(model.kind(), kind);
+            loaded = loaded.min(time);
+            grown = grown.max(memory("VmHWM") - before);
+        }
+        fs::remove_dir_all(&path).unwrap();
+        let memory = grown as f64 / size as f64;
+        let time = loaded.as_secs_f64() / read.as_secs_f64();
+        eprintln!(
+            "{size} bytes of {kind:?}: {memory:.3} times that in memory; {loaded:?}, {time:.2} times reading ({read:?})"
+        );
+        assert!(memory <= 1.2, "{memory} times its size in memory");
+        assert!(time <= 1.5, "{time} times as long as reading the file");
     }
-    fs::remove_dir_all(&path).unwrap();
-    let (memory, time) = (
-        grown as f64 / size as f64,
-        loaded.as_secs_f64() / read.as_secs_f64(),
-    );
-    eprintln!(
-        "{size} bytes: {memory:.3} times that in memory; {loaded:?}, {time:.2} times reading ({read:?})"
-    );
-    assert!(memory <= 1.2, "{memory} times its size in memory");
-    assert!(time <= 1.5, "{time} times as long as reading the file");
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rlp_runtime::generate::{End, Sampling, rollout};
 use rlp_runtime::model::{CausalLm, SequenceBatch, Upstream, read_tensors, write_tensors};
-use rlp_runtime::pretrained::save;
+use rlp_runtime::pretrained::save_in_shards;
 use rlp_runtime::random::{Purpose, Stream};
 use serde_json::Value as Json;
 use tch::{Device, Kind, Tensor};
@@ -122,13 +122,21 @@ fn change(model: &mut CausalLm) {
     });
 }
 
+fn is_sharded(name: &str) -> bool {
+    ["qwen2", "gemma3"].contains(&name)
+}
+
 /// Saves what a model has become, and beside it what `transformers` should then find.
 fn save_changed(path: &Path, to: &Path) {
     let mut model = load(path);
     change(&mut model);
     model.add_value_head();
     let name = path.file_name().unwrap().to_str().unwrap();
-    save(&model, path, &to.join(name)).unwrap();
+    // As a large model is saved, and as a small one.
+    let most = if is_sharded(name) { 10_000 } else { 1 << 30 };
+    save_in_shards(&model, path, &to.join(name), most).unwrap();
+    let index = to.join(name).join("model.safetensors.index.json");
+    assert_eq!(index.exists(), is_sharded(name));
     let own = model.parameters().iter();
     let own = own.filter(|own| own.name != "value_head.weight");
     let values = own.map(|own| (own.name.as_str(), &own.value));
