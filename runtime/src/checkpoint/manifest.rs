@@ -124,6 +124,6 @@ pub(crate) fn sum<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {
     hexadecimal(&sum.finalize())
 }
 
-fn hexadecimal(bytes: &[u8]) -> String {
+pub(super) fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
