@@ -1,13 +1,16 @@
 //! Checkpoints: the state of a run in a folder that is there whole or not at all, and the one to go on from.
 //!
-//! `RUN/checkpoints/N`, after N steps of all stages, holds `weights/NAME.safetensors` for each model, the rest of the state as
-//! `state.safetensors` and `state.json`, and a manifest of them all. It is written under another name, synced and renamed.
+//! `RUN/checkpoints/N`, after N steps of all stages, holds `weights/NAME.safetensors` for each model that changed, the rest of
+//! the state as `state.safetensors` and `state.json`, and a manifest of them all. It is written under another name, synced
+//! and renamed.
 
 pub(crate) mod cadence;
 pub(crate) mod manifest;
+pub(crate) mod opened;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::mem;
 use std::path::{Path, PathBuf};
 
 use rlp_frontend::files::{reason, write_file};
@@ -16,13 +19,15 @@ use serde_json::{Map, Value as Json};
 
 use crate::error::{Fault, Result};
 use crate::model::{tensors_of, write_tensors};
+use crate::resource::World;
 use crate::state::{Archive, Named, Position, State};
 use crate::watchdog::Watchdog;
 use cadence::Best;
 use manifest::Manifest;
+use opened::Opened;
 
 /// What changes whenever an older program could not read what a newer one wrote.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// What a folder is called until it is whole, and what is left of one that was.
 const UNFINISHED: &str = "part";
@@ -37,6 +42,18 @@ const WEIGHTS: &str = "weights";
 pub(crate) struct Checkpoint {
     pub(crate) state: State,
     pub(crate) aside: Aside,
+    /// The sums of the weights that it does not hold, by the names of their models.
+    named: BTreeMap<String, String>,
+}
+
+impl Checkpoint {
+    /// Takes up the weights that it only names, from the models as they were opened.
+    ///
+    /// # Errors
+    /// They are not those that the run began with.
+    pub(crate) fn complete(&mut self, world: &World) -> Result<(), Fault> {
+        opened::complete(&mut self.state, mem::take(&mut self.named), world)
+    }
 }
 
 /// What a run remembers besides its state.
@@ -58,7 +75,10 @@ pub(crate) struct Aside {
 struct Saved {
     format: u32,
     position: Position,
+    /// Those that it holds.
     weights: Vec<String>,
+    /// The sums of the others.
+    named: BTreeMap<String, String>,
     aside: Aside,
     facts: Map<String, Json>,
 }
@@ -66,12 +86,23 @@ struct Saved {
 /// The checkpoints of one run.
 pub(crate) struct Checkpoints {
     folder: PathBuf,
+    /// What is only named as long as it stays as it is.
+    opened: Opened,
 }
 
 impl Checkpoints {
     pub(crate) fn of(run: &Path) -> Checkpoints {
         Checkpoints {
             folder: run.join("checkpoints"),
+            opened: Opened::default(),
+        }
+    }
+
+    /// As [`Checkpoints::of`], for a run that opened these weights.
+    pub(crate) fn of_opened(run: &Path, opened: Opened) -> Checkpoints {
+        Checkpoints {
+            opened,
+            ..Checkpoints::of(run)
         }
     }
 
@@ -135,7 +166,13 @@ impl Checkpoints {
             write_tensors(&path, tensors).map_err(|error| Fault::file(&path, error.message))?;
             manifest.add(part, &name)
         };
+        let (mut held, mut named) = (Vec::new(), BTreeMap::new());
         for (name, own) in weights {
+            if let Some(sum) = self.opened.still(name, own) {
+                named.insert(name.clone(), sum);
+                continue;
+            }
+            held.push(name.clone());
             let own = own.iter().map(|(name, tensor)| (name.as_str(), tensor));
             write(weights_of(name), own.collect())?;
         }
@@ -144,7 +181,8 @@ impl Checkpoints {
         let saved = Saved {
             format: FORMAT,
             position: *position,
-            weights: weights.iter().map(|(name, _)| name.clone()).collect(),
+            weights: held,
+            named,
             aside,
             facts: facts.clone(),
         };
@@ -197,6 +235,7 @@ impl Checkpoints {
         Ok(Checkpoint {
             state,
             aside: saved.aside,
+            named: saved.named,
         })
     }
 
@@ -340,7 +379,10 @@ mod tests {
                 .map(move |(part, tensor)| (format!("{name}/{part}"), tensor.shallow_clone()))
         });
         let all: String = weights.chain(tensors).map(|named| own(&named)).collect();
-        format!("{position:?} {:?} {facts:?} {all}", found.aside)
+        format!(
+            "{position:?} {:?} {:?} {facts:?} {all}",
+            found.aside, found.named
+        )
     }
 
     #[test]

@@ -22,6 +22,7 @@ use signal_hook::low_level::pipe;
 use super::arguments::Watching;
 use super::problem::{Exit, show_error, warn};
 use crate::checkpoint::cadence::{Cadence, Wishes};
+use crate::checkpoint::opened::Opened;
 use crate::checkpoint::{Aside, Checkpoint, Checkpoints};
 use crate::console::Console;
 use crate::error::{Fault, Result, RunError};
@@ -76,7 +77,7 @@ pub(crate) fn follow(
     if watching.json {
         let threads = tch::get_num_threads();
         let mut start = json!({ "event": "start", "pipeline": plan.name, "seed": seed, "threads": threads, "run_dir": path });
-        if let Some(Checkpoint { state, aside }) = &from {
+        if let Some(Checkpoint { state, aside, .. }) = &from {
             start["resumed"] = json!({ "stage": aside.stage, "step": state.position.step });
         }
         console.line(&start.to_string())?;
@@ -92,10 +93,11 @@ pub(crate) fn follow(
     let known = from
         .as_ref()
         .map(|from| (from.state.position.done, &from.aside));
+    let checkpoints = Checkpoints::of_opened(&path, Opened::of(plan, world));
     let mut follower = Follower {
         events: EventFile::create(&path, known.map_or(0, |(done, _)| done))?,
         watchdog: known.map_or_else(Watchdog::default, |(_, aside)| aside.watchdog.clone()),
-        cadence: Cadence::new(Checkpoints::of(&path), wishes, known),
+        cadence: Cadence::new(checkpoints, wishes, known),
         folder,
         progress: Progress::new(style(watching), summary),
         console,

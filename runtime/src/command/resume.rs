@@ -119,9 +119,10 @@ fn go_on(
     console: &mut Console,
 ) -> Result<Exit> {
     let output = arguments.watching.output;
-    let from = latest(&folder, |message| {
+    let mut from = latest(&folder, |message| {
         warn("checkpoint", message, None, output, console);
     })?;
+    from.iter_mut().try_for_each(|from| from.complete(world))?;
     let (told, is_short) = folder.cut(from.as_ref().map(|from| &from.aside))?;
     if is_short {
         let message = "a part of `metrics.jsonl` is lost, and so are the numbers of some steps";
@@ -134,7 +135,7 @@ fn go_on(
     lines.for_each(|line| summary.recall(&line));
     if !arguments.watching.json && !arguments.watching.quiet {
         console.line(&match &from {
-            Some(Checkpoint { state, aside }) => {
+            Some(Checkpoint { state, aside, .. }) => {
                 format!(
                     "going on after step {} of {}",
                     state.position.step, aside.stage

@@ -147,7 +147,7 @@ fn bytes_of(tensor: &Tensor) -> usize {
 }
 
 /// The elements in row-major order, little-endian.
-fn bytes(tensor: &Tensor) -> Vec<u8> {
+pub(crate) fn bytes(tensor: &Tensor) -> Vec<u8> {
     let mut bytes = vec![0; bytes_of(tensor)];
     let tensor = tensor.detach().to_device(Device::Cpu).contiguous();
     tensor.copy_data_u8(&mut bytes, tensor.numel());

@@ -17,8 +17,8 @@ mod trunk;
 
 pub(crate) use attention::{Sight, attention, causal_attention};
 pub use batch::SequenceBatch;
-pub(crate) use file::tensors_of;
 pub use file::{FileError, read_tensors, write_tensors};
+pub(crate) use file::{bytes, tensors_of};
 pub(crate) use joined::{Activations, Angles, Direction, Joined, heads, packed};
 pub(crate) use matrix::{Matrix, Number, read};
 pub use parameters::Parameter;

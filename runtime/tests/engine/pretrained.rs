@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use rlp_runtime::model::read_tensors;
 use tch::Kind;
 
+use crate::resume::{as_of, resume, same};
 use crate::{Folder, Said};
 
 fn model(name: &str) -> PathBuf {
@@ -127,4 +128,76 @@ fn models_that_read_text_by_different_tokenizers_are_refused() {
     assert_eq!(said.code, Some(1), "{}", said.err);
     let expected = "`policy` and `critic` read text by different tokenizers";
     assert!(said.err.contains(expected), "{}", said.err);
+}
+
+/// A reference that nothing trains is in the folder that it was read from, or follows from the seed: checkpoints need not hold it.
+#[test]
+fn what_stays_as_it_was_opened_is_named_in_checkpoints_and_not_held() {
+    let folder = Folder::new("pretrained_named");
+    for entry in std::fs::read_dir(model("llama")).unwrap() {
+        let entry = entry.unwrap();
+        let to = folder.0.join("reference");
+        std::fs::create_dir_all(&to).unwrap();
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+    folder.write(
+        "p.rlp",
+        &r#"
+        pipeline p {
+            let task      = data.arithmetic(digits: 1, ops: "+")
+            let policy    = model.causal_lm("MODEL", dtype: "f32")
+            let reference = model.causal_lm("./reference", dtype: "bf16")
+            let fixed     = model.mlp(inputs: 2, hidden: [3])
+            stage rl {
+                let rollouts = sampler.rollout(policy, task, prompts: 2, samples: 2, max_tokens: 3)
+                let kl       = loss.kl_k3(logp(policy, rollouts), logp(reference, rollouts))
+                train policy {
+                    minimize kl + mean(logp(policy, rollouts) * rollouts.length)
+                    with     optimizer.adamw(lr: 1e-3)
+                    steps    4
+                }
+                report kl = kl
+            }
+        }
+        "#
+        .replace("MODEL", model("llama").to_str().unwrap()),
+    );
+    let run = |out: &str, more: &[&str]| {
+        let usual = [
+            "run",
+            "p.rlp",
+            "--threads",
+            "1",
+            "--quiet",
+            "--run-dir",
+            out,
+        ];
+        let said = folder.said(&[&usual, more].concat());
+        assert_eq!(said.code, Some(0), "{}", said.err);
+    };
+    run("whole", &[]);
+    run("kept", &["--checkpoint-every", "1", "--keep", "9"]);
+    let weights = std::fs::read_dir(folder.0.join("kept/checkpoints/2/weights")).unwrap();
+    let weights: Vec<_> = weights.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(weights, ["policy.safetensors"]);
+    assert!(folder.0.join("kept/final/reference").is_dir());
+    as_of(&folder, "kept", 2, "again");
+    let said = resume(&folder, "again");
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    same(&folder, "whole", "again");
+
+    // Another reference would go on with other numbers.
+    as_of(&folder, "kept", 2, "again");
+    let file = folder.0.join("reference/model.safetensors");
+    let mut bytes = std::fs::read(&file).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+    let said = resume(&folder, "again");
+    assert_eq!(said.code, Some(1), "{}", said.err);
+    assert!(
+        said.err
+            .contains("the weights of `reference` are not those that the run began with"),
+        "{}",
+        said.err
+    );
 }

@@ -97,6 +97,8 @@ fn timed<T>(work: impl FnOnce() -> T) -> (Duration, T) {
 #[ignore = "writes and reads a gigabyte; alone, since it measures the process: `cargo test -p rlp-runtime --test pretrained gigabyte -- --ignored --nocapture`"]
 #[allow(clippy::print_stderr, reason = "what is measured is told")]
 fn a_gigabyte_takes_little_more_memory_and_time_than_its_file() {
+    // Once: what an earlier model had may be kept for the next one.
+    let before = memory("VmRSS");
     for (form, kind) in [
         (("BF16", "bfloat16", 2), Kind::BFloat16),
         (("F32", "float32", 4), Kind::Float),
@@ -110,7 +112,6 @@ fn a_gigabyte_takes_little_more_memory_and_time_than_its_file() {
             read = read.min(timed(|| fs::read(&file).unwrap().len()).0);
             // Lets the peak begin again from what is resident now.
             fs::write("/proc/self/clear_refs", "5").unwrap();
-            let before = memory("VmRSS");
             let load = || open(&path).load(None, None, Device::Cpu).unwrap();
             let (time, model) = timed(load);
             assert_eq!(model.kind(), kind);
