@@ -38,10 +38,7 @@ impl Builder<'_> {
 
     pub(super) fn documented(&mut self, pair: Pair<'_, Rule>) -> Item {
         let mut parts = Parts::of(pair);
-        let mut doc = Vec::new();
-        while let Some(line) = parts.take(Rule::DOC) {
-            doc.push(doc_line(&line));
-        }
+        let doc = doc(&mut parts);
         let pair = parts.need();
         match pair.as_rule() {
             Rule::pipeline => Item::Pipeline(self.pipeline(doc, pair)),
@@ -52,7 +49,8 @@ impl Builder<'_> {
 
     /// A block in the body of another.
     pub(super) fn function(&mut self, mut parts: Parts<'_>) -> Block {
-        self.block(Vec::new(), parts.need())
+        let doc = doc(&mut parts);
+        self.block(doc, parts.need())
     }
 
     fn pipeline(&mut self, doc: Vec<String>, pair: Pair<'_, Rule>) -> Pipeline {
@@ -229,4 +227,13 @@ impl Builder<'_> {
     pub(super) fn stmts(&mut self, pair: Pair<'_, Rule>) -> Vec<Stmt> {
         pair.into_inner().map(|pair| self.stmt(pair)).collect()
     }
+}
+
+/// The documentation that an item begins with.
+fn doc(parts: &mut Parts<'_>) -> Vec<String> {
+    let mut doc = Vec::new();
+    while let Some(line) = parts.take(Rule::DOC) {
+        doc.push(doc_line(&line));
+    }
+    doc
 }

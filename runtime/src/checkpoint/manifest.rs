@@ -118,13 +118,6 @@ impl Entry {
     }
 }
 
-/// The SHA-256 of texts, one after the other.
-pub(crate) fn sum<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {
-    let mut sum = Sha256::new();
-    texts.into_iter().for_each(|text| sum.update(text));
-    hexadecimal(&sum.finalize())
-}
-
 pub(super) fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -11,7 +11,7 @@ use rlp_frontend::{Description, planned};
 use super::arguments::{Machine, Resume};
 use super::description::{device, executor, wishes};
 use super::follow::{Course, follow, live};
-use super::problem::{Exit, choose, open, refuse, show, show_error, warn};
+use super::problem::{Exit, choose, open, refuse, show, show_error, warn, warn_of};
 use crate::checkpoint::{Checkpoint, Checkpoints};
 use crate::console::Console;
 use crate::error::{Fault, Result};
@@ -79,6 +79,7 @@ pub(crate) fn resume(arguments: &Resume) -> Exit {
     drop(loading);
     let done = world.and_then(|mut world| {
         world.kernels = ExecutorChoice::from(executor).kernels();
+        warn_of(&world, output, &mut console);
         go_on(
             arguments,
             folder,

@@ -11,7 +11,7 @@ use super::begun::{Begun, begun};
 use super::description::asked;
 use super::dry::{self, expect};
 use super::follow::{Course, follow, live};
-use super::problem::{Exit, choose, cores, open, refuse, show, show_error};
+use super::problem::{Exit, choose, cores, open, refuse, show, show_error, warn_of};
 use crate::checkpoint::cadence::Wishes;
 use crate::console::Console;
 use crate::environment::environment;
@@ -91,6 +91,7 @@ pub(super) fn run_whole(arguments: &Run) -> Exit {
     drop(loading);
     let done = world.and_then(|mut world| {
         world.kernels = ExecutorChoice::from(arguments.executor).kernels();
+        warn_of(&world, output, &mut console);
         let text = checked
             .sources
             .find(&path)
