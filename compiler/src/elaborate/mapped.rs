@@ -55,6 +55,7 @@ impl Elaborator<'_> {
                 .chain(models)
                 .chain(numbers)
                 .collect(),
+            file: String::new(),
             span,
         });
         let weights = given.weights.into_iter();
