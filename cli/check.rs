@@ -1,7 +1,7 @@
 //! `rlpc check`: all that is wrong with some files.
 
 use rlp_compiler::{Settings, check};
-use rlp_frontend::Files;
+use rlp_frontend::{Files, data};
 
 use crate::answer::{Answer, Exit};
 use crate::arguments::Check;
@@ -14,7 +14,8 @@ pub(crate) fn run(arguments: &Check) -> Answer {
     let settings = Settings(arguments.settings.clone());
     let mut found = Found::new(arguments.output);
     for path in &paths {
-        let checked = check(&files, path, &settings);
+        let mut checked = check(&files, path, &settings);
+        checked.diagnostics.extend(data::faults(&checked.plans));
         found.add(&checked.diagnostics, &checked.sources);
     }
     let failed = found.n_errors() > 0 || arguments.deny.is_some() && found.n_warnings() > 0;

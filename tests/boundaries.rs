@@ -47,6 +47,7 @@ fn only_the_runtime_links_libtorch() {
         "rlp-record",
         "rlp-locate",
         "rlp-transformer",
+        "rlp-data",
         "rlp-account",
         "rlpc",
     ] {
@@ -60,11 +61,12 @@ fn only_the_runtime_links_libtorch() {
 
 #[test]
 fn a_stage_knows_only_the_stages_before_it() {
-    let allowed: [(&str, &[&str]); 5] = [
+    let allowed: [(&str, &[&str]); 6] = [
         ("rlp-grammar", &[]),
         ("rlp-stdlib", &[]),
         ("rlp-text", &[]),
         ("rlp-record", &[]),
+        ("rlp-data", &[]),
         ("rlp-compiler", &["rlp-grammar", "rlp-text"]),
     ];
     for (package, before) in allowed {

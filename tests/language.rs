@@ -12,6 +12,7 @@ use rlp_compiler::explain::EXPLANATIONS;
 use rlp_compiler::plan::{AssertPlan, TestPlan};
 use rlp_compiler::source::Sources;
 use rlp_compiler::{Checked, Settings, check, pass};
+use rlp_frontend::data;
 
 /// One fenced program.
 struct Program {
@@ -60,6 +61,13 @@ impl Sources for Files<'_> {
     fn standard(&self, kind: &str) -> Vec<String> {
         rlp_stdlib::names(kind).map(str::to_string).collect()
     }
+}
+
+/// Files of data are those below this repository.
+fn checked(program: &Program) -> Checked {
+    let mut checked = check(&Files(program), "program.rlp", &program.settings);
+    checked.diagnostics.extend(data::faults(&checked.plans));
+    checked
 }
 
 /// The programs of a page. A heading ends the reach of named ones.
@@ -297,7 +305,7 @@ fn programs_say_what_they_announce() {
     let mut n_programs = 0;
     for program in specification() {
         n_programs += 1;
-        let checked = check(&Files(&program), "program.rlp", &program.settings);
+        let checked = checked(&program);
         wrong.extend(differences(&program, &checked));
     }
     assert!(n_programs > 200, "{n_programs} programs");
@@ -314,7 +322,7 @@ fn tests_of_programs_hold() {
     let mut wrong = Vec::new();
     let mut n_tests = 0;
     for program in specification() {
-        let mut checked = check(&Files(&program), "program.rlp", &program.settings);
+        let mut checked = checked(&program);
         if checked
             .diagnostics
             .iter()

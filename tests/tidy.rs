@@ -9,7 +9,7 @@ use rlp_compiler::doc;
 use crate::disk;
 
 /// The crates, and the tests of the command.
-const CODE: [&str; 13] = [
+const CODE: [&str; 14] = [
     "grammar",
     "stdlib",
     "text",
@@ -18,6 +18,7 @@ const CODE: [&str; 13] = [
     "record",
     "locate",
     "transformer",
+    "data",
     "account",
     "runtime",
     "cli",
@@ -86,7 +87,8 @@ fn occurrences(folders: &[&str], pattern: &str) -> Vec<String> {
 #[test]
 fn only_the_runtime_names_libtorch() {
     let others = [
-        "grammar", "stdlib", "text", "compiler", "frontend", "record", "locate", "account", "cli",
+        "grammar", "stdlib", "text", "compiler", "frontend", "record", "locate", "data", "account",
+        "cli",
     ];
     none("names `tch`", occurrences(&others, r"\btch::|\btch\b *="));
 }

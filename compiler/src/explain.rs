@@ -74,6 +74,7 @@ pub const EXPLANATIONS: &[Explanation] = &[
     ),
     page("bad-escape", include_str!("explain/bad-escape.md")),
     page("bad-pattern", include_str!("explain/bad-pattern.md")),
+    page("bad-row", include_str!("explain/bad-row.md")),
     page("bad-setting", include_str!("explain/bad-setting.md")),
     page(
         "chained-comparison",

@@ -67,6 +67,8 @@ pub struct Resource {
     /// `model.causal_lm`, `data.arithmetic`
     pub block: String,
     pub args: Vec<(String, ResourceArg)>,
+    /// The path of the file that makes it, as the sources know it.
+    pub file: String,
     pub span: Span,
 }
 

@@ -2,6 +2,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod data;
 pub mod files;
 pub mod render;
 pub mod settings;

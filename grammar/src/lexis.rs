@@ -13,6 +13,7 @@ pub(crate) const ITEM_WORDS: &[&str] = &[
     "optimizer",
     "transform",
     "schedule",
+    "search",
     "metric",
     "fn",
     "model",

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 pub use rlp_account::ArgumentError;
 use rlp_account::Unreadable;
 use rlp_compiler::graph::{CallId, Graph, NodeId};
+use rlp_data::DataError;
 use rlp_grammar::ast::Span;
 
 use crate::exhausted;
@@ -72,6 +73,8 @@ pub enum Fault {
     },
     /// An argument of a resource that cannot be right.
     Argument(ArgumentError),
+    /// Files of a data source do not hold what is asked of them.
+    Data(DataError),
     /// A file cannot be read or written.
     File { path: PathBuf, reason: String },
     /// A device is not there, or refuses.
@@ -148,6 +151,7 @@ impl Fault {
             Fault::Pattern { .. } => "bad-pattern",
             Fault::Input { .. } => "bad-input",
             Fault::Argument(_) => "bad-argument",
+            Fault::Data(error) => error.code,
             Fault::File { .. } => "file",
             Fault::Device { .. } => "device",
             Fault::Memory { .. } => "out-of-memory",
@@ -183,6 +187,7 @@ impl Fault {
                 Some(format!("indices are counted from 0 to {}", size - 1))
             }
             Fault::Input { help, .. } => help.clone(),
+            Fault::Data(error) => error.help.clone(),
             Fault::Broken { .. } => Some(
                 "this is a defect of rlpc; please report it with the program that shows it"
                     .to_string(),
@@ -235,6 +240,7 @@ impl fmt::Display for Fault {
             Fault::Pattern { reason } => write!(f, "a regular expression cannot be read: {reason}"),
             Fault::Input { message, .. } => write!(f, "{message}"),
             Fault::Argument(argument) => argument.fmt(f),
+            Fault::Data(error) => error.fmt(f),
             Fault::File { path, reason } => write!(f, "`{}`: {reason}", path.display()),
             Fault::Device { reason } => write!(f, "{reason}"),
             Fault::Memory { reason } => write!(f, "there is no memory left: {reason}"),
@@ -341,6 +347,12 @@ impl From<ArgumentError> for Fault {
 impl From<ArgumentError> for RunError {
     fn from(error: ArgumentError) -> RunError {
         Fault::Argument(error).into()
+    }
+}
+
+impl From<DataError> for Fault {
+    fn from(error: DataError) -> Fault {
+        Fault::Data(error)
     }
 }
 

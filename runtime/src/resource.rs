@@ -7,10 +7,11 @@ use std::rc::Rc;
 use rlp_compiler::array::Elements;
 use rlp_compiler::graph::{DrawArg, Graph, ModelOutput, ModelRef, Op};
 use rlp_compiler::plan::{Plan, Resource, ResourceArg, StagePlan};
+use rlp_data::DataError;
 
 use crate::data::{
-    Arithmetic, ChainSum, Columns, Letters, LettersAfter, LettersPeak, Mixture, Rows, RunningSum,
-    Task,
+    Arithmetic, ChainSum, Letters, LettersAfter, LettersPeak, Limits, Mixture, RunningSum, Task,
+    files,
 };
 use crate::error::{Fault, Result, RunError};
 use crate::executor::Kernels;
@@ -101,13 +102,20 @@ impl World {
             }
             models.push(model);
         }
-        let open = |resource: &Resource| {
-            open_task(resource, seed).map_err(|fault| RunError::from(fault).at_span(resource.span))
+        let tokenizer = Rc::new(tokenizer.unwrap_or(Tokenizer::Bytes));
+        let open = |(index, resource): (usize, &Resource)| {
+            let limits = Limits::of(plan, index, &models);
+            let opened = files::open(resource, &limits, &tokenizer).and_then(|task| match task {
+                Some(task) => Ok(task),
+                None => open_task(resource, seed),
+            });
+            opened.map_err(|fault| RunError::from(fault).at_span(resource.span))
         };
-        let tasks = plan.data.iter().map(open).collect::<Result<_>>()?;
+        let data = plan.data.iter().enumerate();
+        let tasks = data.map(open).collect::<Result<_>>()?;
         Ok(World {
             models,
-            tokenizer: Rc::new(tokenizer.unwrap_or(Tokenizer::Bytes)),
+            tokenizer,
             tensors: trainable::open(plan, seed, kind, device)?,
             tasks,
             seed,
@@ -115,6 +123,19 @@ impl World {
             device,
             kernels: Some(Rc::new(Kernels::new())),
         })
+    }
+}
+
+impl World {
+    /// What is the same as long as the files of the data sources are.
+    pub(crate) fn digests(&self) -> Vec<Option<String>> {
+        self.tasks.iter().map(|task| task.digest()).collect()
+    }
+
+    /// What a user should know of the files of the data sources.
+    pub(crate) fn warnings(&self) -> Vec<DataError> {
+        let warnings = self.tasks.iter().map(|task| task.warning());
+        warnings.flatten().collect()
     }
 }
 
@@ -372,14 +393,6 @@ fn open_task(resource: &Resource, seed: u64) -> Result<Box<dyn Task>, Fault> {
                 real(resource, "chain")?,
                 seed,
             )?;
-            Ok(Box::new(task))
-        }
-        "data.comparisons" => {
-            let task = Rows::open(text(resource, "file")?, Columns::Comparison)?;
-            Ok(Box::new(task))
-        }
-        "data.responses" => {
-            let task = Rows::open(text(resource, "file")?, Columns::Response)?;
             Ok(Box::new(task))
         }
         "data.running_sum" => {

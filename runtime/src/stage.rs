@@ -1,6 +1,6 @@
 //! The loop of a stage: draw, then minibatches and updates, then reports.
 
-mod args;
+pub(crate) mod args;
 mod carried;
 mod clause;
 mod draw;

@@ -1,5 +1,7 @@
 //! Text to tokens and back.
 
+use rlp_data::Message;
+
 use crate::error::Fault;
 use crate::pretrained::PretrainedTokenizer;
 
@@ -37,9 +39,17 @@ impl Tokenizer {
     /// # Errors
     /// The text cannot be encoded, or the chat template refuses it.
     pub fn prompt(&self, prompt: &str) -> Result<Vec<i64>, Fault> {
+        self.prompt_after(&[], prompt)
+    }
+
+    /// The tokens of a prompt that something was said before, see [`joined`] and the chat template.
+    ///
+    /// # Errors
+    /// Those of [`Tokenizer::prompt`].
+    pub fn prompt_after(&self, context: &[Message], prompt: &str) -> Result<Vec<i64>, Fault> {
         match self {
-            Tokenizer::Bytes => Ok(bytes(prompt)),
-            Tokenizer::Pretrained(own) => own.prompt(prompt),
+            Tokenizer::Bytes => Ok(bytes(&joined(context, prompt))),
+            Tokenizer::Pretrained(own) => own.prompt(context, prompt),
         }
     }
 
@@ -56,9 +66,30 @@ impl Tokenizer {
     /// # Errors
     /// Those of [`Tokenizer::prompt`].
     pub fn response(&self, prompt: &str, response: &str) -> Result<Vec<i64>, Fault> {
+        self.response_after(&[], prompt, response)
+    }
+
+    /// The tokens of a response to a prompt that something was said before.
+    ///
+    /// # Errors
+    /// Those of [`Tokenizer::prompt`].
+    pub fn response_after(
+        &self,
+        context: &[Message],
+        prompt: &str,
+        response: &str,
+    ) -> Result<Vec<i64>, Fault> {
         match self {
             Tokenizer::Bytes => Ok(bytes(response)),
-            Tokenizer::Pretrained(own) => own.response(prompt, response),
+            Tokenizer::Pretrained(own) => own.response(context, prompt, response),
+        }
+    }
+
+    /// Whether conversations are put through a chat template.
+    pub fn is_chat(&self) -> bool {
+        match self {
+            Tokenizer::Bytes => false,
+            Tokenizer::Pretrained(own) => own.is_chat(),
         }
     }
 
@@ -83,6 +114,12 @@ impl Tokenizer {
             Tokenizer::Pretrained(own) => own.decode(tokens),
         }
     }
+}
+
+/// A prompt with what was said before it, an empty line after each, for models without a chat template.
+pub(crate) fn joined(context: &[Message], prompt: &str) -> String {
+    let said = context.iter().map(|said| said.content.as_str());
+    said.chain([prompt]).collect::<Vec<_>>().join("\n\n")
 }
 
 fn bytes(text: &str) -> Vec<i64> {

@@ -7,6 +7,8 @@ mod asserted;
 mod exact;
 #[path = "train/executors.rs"]
 mod executors;
+#[path = "train/files.rs"]
+mod files;
 #[path = "train/pairs.rs"]
 mod pairs;
 #[path = "train/program.rs"]

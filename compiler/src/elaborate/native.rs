@@ -101,6 +101,7 @@ impl Elaborator<'_> {
             name: String::new(),
             block: definition.name.clone(),
             args,
+            file: self.library.map.get(span.source).path.clone(),
             span,
         })
     }

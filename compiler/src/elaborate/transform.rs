@@ -460,6 +460,8 @@ fn resource(plan: &TransformPlan, args: &[(String, Array)]) -> Resource {
         name: String::new(),
         block: "apply".to_string(),
         args: all,
+        // It names no file that is read from beside this one.
+        file: String::new(),
         span: plan.span,
     }
 }

@@ -12,6 +12,7 @@ use super::arguments::{Device, Machine, Output};
 use crate::console::Console;
 use crate::cuda::open_cuda;
 use crate::error::{Fault, Numbers, Origin, RunError};
+use crate::resource::World;
 use crate::tensor;
 
 /// The exit codes of the engine.
@@ -37,6 +38,7 @@ impl Exit {
         match fault {
             Fault::Input { .. }
             | Fault::Argument(_)
+            | Fault::Data(_)
             | Fault::Pattern { .. }
             | Fault::File { .. } => Exit::Problems,
             Fault::Device { .. } => Exit::Unusable,
@@ -172,6 +174,13 @@ pub(crate) fn warn(
     console: &mut Console,
 ) {
     tell("warning", (code, message, help), output, console);
+}
+
+/// Says what was left out of the files of a world.
+pub(crate) fn warn_of(world: &World, output: Output, console: &mut Console) {
+    for own in world.warnings() {
+        warn(own.code, &own.message, own.help.as_deref(), output, console);
+    }
 }
 
 fn tell(

@@ -10,7 +10,7 @@ use rlp_frontend::Files;
 use super::arguments::{Machine, Resume};
 use super::description::{Description, standard};
 use super::follow::{Course, follow};
-use super::problem::{Exit, choose, open, refuse, show, show_error, warn};
+use super::problem::{Exit, choose, open, refuse, show, show_error, warn, warn_of};
 use crate::checkpoint::{Checkpoint, Checkpoints};
 use crate::console::Console;
 use crate::error::{Fault, Result};
@@ -79,6 +79,7 @@ pub(crate) fn resume(arguments: &Resume) -> Exit {
     let world = World::open(&plan, description.seed, Kind::Float, device);
     let done = world.and_then(|mut world| {
         world.kernels = ExecutorChoice::from(executor).kernels();
+        warn_of(&world, output, &mut console);
         go_on(
             arguments,
             folder,

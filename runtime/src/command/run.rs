@@ -13,7 +13,7 @@ use super::arguments::Run;
 use super::description::Description;
 use super::dry;
 use super::follow::{Course, follow};
-use super::problem::{Exit, choose, cores, open, refuse, show, show_error};
+use super::problem::{Exit, choose, cores, open, refuse, show, show_error, warn_of};
 use crate::checkpoint::cadence::Wishes;
 use crate::console::Console;
 use crate::environment::environment;
@@ -74,6 +74,7 @@ pub(super) fn run_whole(arguments: &Run) -> Exit {
     let world = World::open(&plan, arguments.seed, Kind::Float, device);
     let done = world.and_then(|mut world| {
         world.kernels = ExecutorChoice::from(arguments.executor).kernels();
+        warn_of(&world, output, &mut console);
         let text = checked
             .sources
             .find(&path)

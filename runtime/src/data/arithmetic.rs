@@ -91,7 +91,7 @@ impl Arithmetic {
 }
 
 impl Task for Arithmetic {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "data.arithmetic"
     }
 
@@ -118,6 +118,7 @@ impl Task for Arithmetic {
         let answer = operation.result(left as i64, right as i64).to_string();
         Ok(Problem {
             id: (left * self.operands + right) * n_operations + choice,
+            context: Vec::new(),
             prompt: format!("{left}{}{right}=", operation.symbol()),
             demonstration: answer.clone(),
             answer,

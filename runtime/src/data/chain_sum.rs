@@ -107,7 +107,7 @@ impl ChainSum {
 }
 
 impl Task for ChainSum {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "data.chain_sum"
     }
 
@@ -127,6 +127,7 @@ impl Task for ChainSum {
         let width = self.max_terms as usize;
         Ok(Problem {
             id: number,
+            context: Vec::new(),
             prompt: format!("{:.<width$}=", item.digits),
             answer: item.answer,
             demonstration: item.totals,

@@ -107,7 +107,7 @@ fn places(lengths: &[u64], weights: &[f64]) -> Result<Vec<u64>, ArgumentError> {
 }
 
 impl Task for Letters {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "data.letters"
     }
 
@@ -135,6 +135,7 @@ impl Task for Letters {
         let target = letter('a', own.below(0, self.symbols));
         Ok(Problem {
             id: code * (LONGEST + 1) + length,
+            context: Vec::new(),
             prompt: if self.says_length {
                 format!("{name}{length}:")
             } else {

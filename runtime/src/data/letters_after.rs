@@ -21,7 +21,7 @@ impl LettersAfter {
 }
 
 impl Task for LettersAfter {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "data.letters_after"
     }
 

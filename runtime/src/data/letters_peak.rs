@@ -21,7 +21,7 @@ impl LettersPeak {
 }
 
 impl Task for LettersPeak {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "data.letters_peak"
     }
 

@@ -59,7 +59,7 @@ impl Mixture {
 }
 
 impl Task for Mixture {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "data.mixture"
     }
 

@@ -2,6 +2,8 @@
 
 mod arithmetic;
 mod chain_sum;
+pub(crate) mod files;
+mod fit;
 mod letters;
 mod letters_after;
 mod letters_peak;
@@ -9,17 +11,21 @@ mod mixture;
 mod order;
 mod rows;
 mod running_sum;
+mod text;
 
 pub use arithmetic::Arithmetic;
 pub use chain_sum::ChainSum;
+pub(crate) use fit::{Fit, Limits};
 pub use letters::Letters;
 pub use letters_after::LettersAfter;
 pub use letters_peak::LettersPeak;
 pub use mixture::Mixture;
 pub use order::{ProblemOrder, evaluation};
-pub use rows::{Columns, Rows};
+pub use rows::Rows;
 pub use running_sum::RunningSum;
+pub use text::Text;
 
+use rlp_data::{DataError, Message};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{ArgumentError, Fault};
@@ -37,6 +43,9 @@ pub enum Split {
 pub struct Problem {
     /// The problem's identity within its task: equal ids, equal prompts.
     pub id: u64,
+    /// What was said before the prompt.
+    #[serde(default)]
+    pub context: Vec<Message>,
     pub prompt: String,
     pub answer: String,
     /// A response that solves it, without the end token.
@@ -48,7 +57,7 @@ pub struct Problem {
 /// A finite set of problems, numbered within each split. No problem is in both splits.
 pub trait Task {
     /// As the language writes it, such as `data.arithmetic`.
-    fn name(&self) -> &'static str;
+    fn name(&self) -> &str;
 
     /// How many problems a split has; at least one to train on.
     fn size(&self, split: Split) -> u64;
@@ -56,6 +65,16 @@ pub trait Task {
     /// The problem `index` of a split, below its size. The same index always gives the same prompt and answer;
     /// what is random in a demonstration is drawn from `stream`.
     fn problem(&self, split: Split, index: u64, stream: Stream) -> Result<Problem, Fault>;
+
+    /// What is the same as long as its files are; nothing without files.
+    fn digest(&self) -> Option<String> {
+        None
+    }
+
+    /// What a user should know of its files.
+    fn warning(&self) -> Option<DataError> {
+        None
+    }
 }
 
 /// The prompt of tasks whose responses answer nothing in particular: a model needs something to go on from.
@@ -68,6 +87,7 @@ fn unprompted(split: Split, length: u64, demonstration: String) -> Problem {
             Split::Train => 0,
             Split::HeldOut => 1,
         },
+        context: Vec::new(),
         prompt: NO_PROMPT.to_string(),
         answer: String::new(),
         demonstration,
@@ -134,4 +154,8 @@ impl Partition {
             Split::HeldOut => self.order.at(index),
         }
     }
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -39,7 +39,7 @@ impl RunningSum {
 }
 
 impl Task for RunningSum {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "data.running_sum"
     }
 
@@ -79,6 +79,7 @@ impl Task for RunningSum {
         Ok(Problem {
             // Sums of n terms take the numbers from 10ⁿ on, so ids of different lengths differ.
             id: 10u64.pow(terms.len() as u32) + number,
+            context: Vec::new(),
             prompt: digits.join("+") + "=",
             answer: total.to_string(),
             demonstration,

@@ -5,6 +5,7 @@ use std::path::Path;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{ValueKind, from_args};
 use minijinja::{Environment, Error, ErrorKind, State, Value, context};
+use rlp_data::{Message, role};
 use serde_json::Value as Json;
 
 use crate::error::Fault;
@@ -78,24 +79,35 @@ impl Chat {
         })
     }
 
-    /// The conversation up to where the model answers a user.
-    pub(super) fn question(&self, user: &str) -> Result<String, Fault> {
-        self.render(user, None)
+    /// The conversation up to where the model answers a user, after what was said before.
+    pub(super) fn question(&self, context: &[Message], user: &str) -> Result<String, Fault> {
+        self.render(context, user, None)
     }
 
     /// The conversation with the answer, and what closes it.
     pub(super) fn answered(&self, user: &str, answer: &str) -> Result<String, Fault> {
-        self.render(user, Some(answer))
+        self.render(&[], user, Some(answer))
     }
 
-    fn render(&self, user: &str, answer: Option<&str>) -> Result<String, Fault> {
+    fn render(
+        &self,
+        context: &[Message],
+        user: &str,
+        answer: Option<&str>,
+    ) -> Result<String, Fault> {
         let message = |role: &str, content: &str| context! { role, content };
         let mut messages = Vec::new();
-        if !self.system.is_empty() {
-            messages.push(message("system", &self.system));
+        // A conversation that says itself what the system says is not told twice.
+        let begins = context
+            .first()
+            .is_some_and(|said| said.role == role::SYSTEM);
+        if !self.system.is_empty() && !begins {
+            messages.push(message(role::SYSTEM, &self.system));
         }
-        messages.push(message("user", user));
-        messages.extend(answer.map(|answer| message("assistant", answer)));
+        let said = context.iter();
+        messages.extend(said.map(|said| message(&said.role, &said.content)));
+        messages.push(message(role::USER, user));
+        messages.extend(answer.map(|answer| message(role::ASSISTANT, answer)));
         let begin = self.begin.as_deref().unwrap_or_default();
         let end = self.end.as_deref().unwrap_or_default();
         let template = self.environment.get_template(NAME);

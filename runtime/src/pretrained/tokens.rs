@@ -3,12 +3,14 @@
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 
+use rlp_account::pretrained::{Fields, read_bounded};
+use rlp_data::Message;
 use tokenizers::Tokenizer;
 
 use super::chat::Chat;
 use super::growth;
 use crate::error::Fault;
-use rlp_account::pretrained::{Fields, read_bounded};
+use crate::tokenizer::joined;
 
 const TOKENIZER: &str = "tokenizer.json";
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
@@ -133,15 +135,19 @@ impl PretrainedTokenizer {
     }
 
     /// The text that is encoded for a prompt, and whether the tokenizer adds its own tokens to it.
-    fn written(&self, prompt: &str) -> Result<(String, bool), Fault> {
+    fn written(&self, context: &[Message], prompt: &str) -> Result<(String, bool), Fault> {
         match &self.chat {
-            Some(chat) => Ok((chat.question(prompt)?, false)),
-            None => Ok((prompt.to_string(), true)),
+            Some(chat) => Ok((chat.question(context, prompt)?, false)),
+            None => Ok((joined(context, prompt), true)),
         }
     }
 
-    pub(crate) fn prompt(&self, prompt: &str) -> Result<Vec<i64>, Fault> {
-        let (text, has_special) = self.written(prompt)?;
+    pub(crate) fn is_chat(&self) -> bool {
+        self.chat.is_some()
+    }
+
+    pub(crate) fn prompt(&self, context: &[Message], prompt: &str) -> Result<Vec<i64>, Fault> {
+        let (text, has_special) = self.written(context, prompt)?;
         self.encode(&text, has_special)
     }
 
@@ -151,8 +157,13 @@ impl PretrainedTokenizer {
 
     /// The tokens of an answer to a prompt, without an end token. Encoded with the prompt, so that no token begins where
     /// none would in a text; by itself where the two share a token.
-    pub(crate) fn response(&self, prompt: &str, response: &str) -> Result<Vec<i64>, Fault> {
-        let (text, has_special) = self.written(prompt)?;
+    pub(crate) fn response(
+        &self,
+        context: &[Message],
+        prompt: &str,
+        response: &str,
+    ) -> Result<Vec<i64>, Fault> {
+        let (text, has_special) = self.written(context, prompt)?;
         let before = self.encode(&text, has_special)?;
         let both = self.encode(&format!("{text}{response}"), has_special)?;
         match both.strip_prefix(before.as_slice()) {

@@ -63,7 +63,11 @@ impl StageHost<'_> {
         if data.held_out {
             if task.size(Split::HeldOut) == 0 {
                 let message = format!("`{}` holds nothing out", task.name());
-                return Err(Fault::input(message).into());
+                return Err(match task.digest() {
+                    Some(_) => Fault::input_help(message, "a smaller `fraction` holds out more"),
+                    None => Fault::input(message),
+                }
+                .into());
             }
             let mut problems = evaluation(task, count)?;
             problems.retain(|problem| !seen.contains(&problem.id));
@@ -161,7 +165,7 @@ impl StageHost<'_> {
         let sampling = args.sampling(samples)?;
         let prompts = problems
             .iter()
-            .map(|problem| tokenizer.prompt(&problem.prompt))
+            .map(|problem| tokenizer.prompt_after(&problem.context, &problem.prompt))
             .collect::<Result<Vec<Vec<i64>>, Fault>>()?;
         let lengths: Vec<Option<u64>> = problems.iter().map(|problem| problem.length).collect();
         let end = End {
@@ -203,11 +207,13 @@ impl StageHost<'_> {
         of: impl Fn(&Problem) -> &String,
     ) -> Result<Batch, Fault> {
         let tokenizer = &self.world.tokenizer;
-        let prompt = |problem: &Problem| tokenizer.prompt(&problem.prompt);
+        let prompt = |problem: &Problem| tokenizer.prompt_after(&problem.context, &problem.prompt);
         let response = |problem: &Problem| {
-            let mut tokens = tokenizer.response(&problem.prompt, of(problem))?;
-            if problem.length.is_none() {
-                tokens.push(tokenizer.closing());
+            let mut tokens =
+                tokenizer.response_after(&problem.context, &problem.prompt, of(problem))?;
+            match problem.length {
+                Some(length) => tokens.truncate(length as usize),
+                None => tokens.push(tokenizer.closing()),
             }
             Ok(tokens)
         };

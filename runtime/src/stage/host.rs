@@ -162,6 +162,7 @@ impl<'w> StageHost<'w> {
         frozen.save(archive);
         frozen_tensors.save(archive);
         archive.put("walks", walks)?;
+        archive.put("digests", &self.world.digests())?;
         archive.put("pools", &pools.keys().collect::<Vec<_>>())?;
         for (draw, pool) in pools {
             window::save(&format!("pool.{draw}"), pool, archive)?;
@@ -188,6 +189,12 @@ impl<'w> StageHost<'w> {
         self.frozen.restore(archive, device)?;
         self.frozen_tensors.restore(archive, device)?;
         self.walks = archive.take("walks")?;
+        if archive.take::<Vec<Option<String>>>("digests")? != self.world.digests() {
+            let message = "the files of a data source are not those that the run began with";
+            let help =
+                "put back what they held: from other rows the run would not go on as it began";
+            return Err(Fault::input_help(message, help));
+        }
         self.pools.clear();
         for draw in archive.take::<Vec<usize>>("pools")? {
             let pool = window::restore(&format!("pool.{draw}"), archive)?;

@@ -14,7 +14,7 @@ use crate::tensor::{Device, Kind, Tensor};
 pub(super) struct Prompts(u64);
 
 impl Task for Prompts {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "a table of prompts"
     }
 
@@ -28,6 +28,7 @@ impl Task for Prompts {
     fn problem(&self, _: Split, index: u64, _: Stream) -> Result<Problem, Fault> {
         Ok(Problem {
             id: index,
+            context: Vec::new(),
             prompt: index.to_string(),
             answer: String::new(),
             demonstration: String::new(),

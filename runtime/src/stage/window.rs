@@ -54,7 +54,7 @@ impl StageHost<'_> {
         }
         let slot = |problem: Problem| {
             Ok(Slot {
-                prompt: tokenizer.prompt(&problem.prompt)?,
+                prompt: tokenizer.prompt_after(&problem.context, &problem.prompt)?,
                 problem,
                 tokens: Vec::new(),
                 logp: Vec::new(),

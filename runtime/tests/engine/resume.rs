@@ -177,6 +177,63 @@ fn all_that_a_run_remembers_is_saved() {
     }
 }
 
+/// Rows of a file, in two stages, over several epochs.
+const ROWS: &str = r#"
+pipeline rows {
+    let task   = data.jsonl("rows.jsonl", fraction: 0.8, skip: 1)
+    let words  = data.text("rows.jsonl", tokens: 16)
+    let policy = model.causal_lm(layers: 1, hidden: 8, heads: 1, ffn: 8)
+    stage one {
+        let demos = sampler.demonstrations(task, prompts: 7)
+        train policy {
+            minimize loss.nll(logp(policy, demos)) + loss.nll(logp(policy, sampler.demonstrations(words, prompts: 3)))
+            with     optimizer.adamw(lr: 0.01)
+            steps    5
+        }
+        report sum = sum(number(demos.answer))
+    }
+    stage two {
+        let rollouts = sampler.rollout(policy, task, prompts: 5, samples: 2, max_tokens: 3)
+        train policy {
+            minimize loss.reinforce(logp(policy, rollouts), rollouts.length)
+            with     optimizer.adamw(lr: 0.01)
+            steps    4
+        }
+    }
+}
+"#;
+
+#[test]
+fn the_place_in_the_rows_of_a_file_is_saved_and_the_rows_must_be_the_same() {
+    let folder = Folder::new("rows");
+    folder.write("p.rlp", ROWS);
+    let row = |n: u32| format!("{{\"prompt\": \"{n}:\", \"answer\": {n}}}\n");
+    let rows: String = (0..20).map(row).collect();
+    folder.write("rows.jsonl", &format!("{rows}no row\n"));
+    let said = run(&folder, &["--run-dir", "whole"]);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    let skipped = "1 row is skipped, the first `rows.jsonl`, line 21: is no JSON from column 2 on";
+    assert!(said.err.contains(skipped), "{}", said.err);
+    let keep = ["--checkpoint-every", "1", "--keep", "99"];
+    let said = run(&folder, &[&["--run-dir", "kept"], &keep[..]].concat());
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    for done in [1, 4, 5, 7] {
+        as_of(&folder, "kept", done, "again");
+        let said = resume(&folder, "again");
+        assert_eq!(said.code, Some(0), "{}", said.err);
+        same(&folder, "whole", "again");
+    }
+    as_of(&folder, "kept", 2, "again");
+    folder.write("rows.jsonl", &format!("{rows}{}no row\n", row(20)));
+    let said = resume(&folder, "again");
+    assert_eq!(said.code, Some(1), "{}", said.err);
+    assert!(
+        said.err.contains("are not those that the run began with"),
+        "{}",
+        said.err
+    );
+}
+
 /// How often a run is killed here; `cargo xtask kills` says more.
 fn kills() -> u64 {
     let asked = std::env::var("RLPC_KILLS").ok();

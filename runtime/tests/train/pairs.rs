@@ -175,15 +175,15 @@ fn a_row_that_does_not_fit_is_named_by_its_line() {
     let cases = [
         (
             "{\"prompt\": \"a\", \"chosen\": \"b\", \"rejected\": \"c\"}\n\n{\"prompt\": \"a\", \"chosen\": \"b\"}\n",
-            "line 3: has no `rejected`",
+            "line 3: has no field `rejected`",
         ),
         (
-            "{\"prompt\": \"a\", \"chosen\": 1, \"rejected\": \"c\"}",
-            "line 1: `chosen` is no text",
+            "{\"prompt\": \"a\", \"chosen\": {}, \"rejected\": \"c\"}",
+            "line 1: `chosen` is an object, where a text is expected",
         ),
         (
             "{\"prompt\": \"\", \"chosen\": \"b\", \"rejected\": \"c\"}",
-            "line 1: `prompt` is empty",
+            "line 1: the prompt is empty",
         ),
         ("[1]\n", "line 1: is no object"),
         ("{\"prompt\"\n", "line 1: is no JSON"),
