@@ -1,6 +1,9 @@
 //! The model: its outputs and gradients against plain autograd, what padding must not change, memory, files.
 #![allow(clippy::unwrap_used)]
 
+#[path = "model/threads.rs"]
+mod threads;
+
 use std::path::{Path, PathBuf};
 
 use rlp_runtime::model::{
@@ -340,34 +343,6 @@ fn shared_prompts_and_long_batches_change_nothing() {
     for (found, expected) in gradients.iter().zip(&expected_gradients) {
         let size = expected.abs().max().double_value(&[]).max(1.0);
         assert!(gap(found, expected) < 1e-10 * size);
-    }
-}
-
-#[test]
-fn threads_change_no_bit() {
-    let config = CausalLmConfig {
-        positions: 400,
-        vocab: 1100,
-        ..config()
-    };
-    let model = model(config);
-    let batch = long_batch();
-    // The value head is libtorch's.
-    let upstream = Upstream {
-        value: None,
-        ..upstream(&batch, 1100)
-    };
-    let [one, two, three] = [1, 2, 3].map(|threads| {
-        tch::set_num_threads(threads);
-        let pass = model.forward(&batch, true);
-        let outputs = [pass.logp(), pass.entropy()];
-        let gradients = pass.backward(&upstream);
-        tch::set_num_threads(1);
-        outputs.into_iter().chain(gradients).collect::<Vec<_>>()
-    });
-    for others in [two, three] {
-        let mut each = one.iter().zip(&others);
-        assert!(each.all(|(one, other)| one.equal(other)));
     }
 }
 

@@ -109,6 +109,30 @@ fn rows_without_real_cells_have_the_reductions_of_nothing() {
     }
 }
 
+#[test]
+fn one_infinity_beside_another_adds_up_to_infinity() {
+    // In a vector, and in what is left behind the last one.
+    let mut x = vec![0.5; 1001];
+    x[0] = f64::INFINITY;
+    x[1000] = f64::INFINITY;
+    let mut b = Builder::new(0, 1);
+    let input = b.load(Elem::Real, &[0]);
+    let of_row = b.reduce(Reduction::LogSumExp, input, None);
+    b.output(of_row, Form::Rows);
+    let kind = Reduction::LogSumExp;
+    b.output(input, Form::Total { kind, mask: None });
+    let kernel = b.finish();
+    let sizes = Sizes {
+        rows: Vec::new(),
+        cells: x.len(),
+    };
+    for precision in [Precision::F32, Precision::F64] {
+        let code = cpu::compile_verified(&kernel, precision).unwrap();
+        let found = run(&kernel, &code, &sizes, &[Elements::Real(x.clone())], 1);
+        assert_eq!(found, [(); 2].map(|()| Elements::Real(vec![f64::INFINITY])));
+    }
+}
+
 fn doubled(rows: u32) -> Kernel {
     let mut b = Builder::new(rows, 1);
     let dims: Vec<u32> = (0..=rows).collect();

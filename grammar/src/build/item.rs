@@ -38,7 +38,10 @@ impl Builder<'_> {
 
     pub(super) fn documented(&mut self, pair: Pair<'_, Rule>) -> Item {
         let mut parts = Parts::of(pair);
-        let doc = doc(&mut parts);
+        let mut doc = Vec::new();
+        while let Some(line) = parts.take(Rule::DOC) {
+            doc.push(doc_line(&line));
+        }
         let pair = parts.need();
         match pair.as_rule() {
             Rule::pipeline => Item::Pipeline(self.pipeline(doc, pair)),
@@ -49,8 +52,7 @@ impl Builder<'_> {
 
     /// A block in the body of another.
     pub(super) fn function(&mut self, mut parts: Parts<'_>) -> Block {
-        let doc = doc(&mut parts);
-        self.block(doc, parts.need())
+        self.block(Vec::new(), parts.need())
     }
 
     fn pipeline(&mut self, doc: Vec<String>, pair: Pair<'_, Rule>) -> Pipeline {
@@ -227,13 +229,4 @@ impl Builder<'_> {
     pub(super) fn stmts(&mut self, pair: Pair<'_, Rule>) -> Vec<Stmt> {
         pair.into_inner().map(|pair| self.stmt(pair)).collect()
     }
-}
-
-/// The documentation that an item begins with.
-fn doc(parts: &mut Parts<'_>) -> Vec<String> {
-    let mut doc = Vec::new();
-    while let Some(line) = parts.take(Rule::DOC) {
-        doc.push(doc_line(&line));
-    }
-    doc
 }

@@ -136,13 +136,6 @@ impl Stop<'_> {
                 self.found,
                 "`///` documents a block or a pipeline, and none begins here",
             )
-        } else if let Some(doc) = self.found.checked_sub(1).filter(|doc| is_doc(*doc))
-            && self.around != Around::File
-        {
-            (
-                doc,
-                "`///` documents a block or a pipeline, and none begins here",
-            )
         } else {
             let documented = self
                 .found

@@ -77,17 +77,19 @@ impl Accumulator {
     /// Adds the cells of one copy to its lanes.
     pub(super) fn step_lanes(&self, emit: &mut Emit, copy: usize, value: Held, mask: Option<Held>) {
         let own = self.get_lanes(emit, copy);
-        let single = self.single(emit, value, mask);
+        let largest = largest(emit);
+        let single = self.single(emit, value, mask, largest);
         let merged = self.merge(emit, &own, &single);
         self.set_lanes(emit, copy, &merged);
     }
 
     /// Adds one cell (or row) to the state.
     pub(super) fn step(&self, emit: &mut Emit, value: Held, mask: Option<Held>) {
+        let largest = largest(emit);
         let value = exact(emit, value);
         emit.with(EXACT, |emit| {
             let own = self.get_state(emit);
-            let single = self.single(emit, value, mask);
+            let single = self.single(emit, value, mask, largest);
             let merged = self.merge(emit, &own, &single);
             self.set_state(emit, &merged);
         });
@@ -209,12 +211,12 @@ impl Accumulator {
         }
     }
 
-    /// The state of one element a lane.
-    fn single(&self, emit: &mut Emit, value: Held, mask: Option<Held>) -> State {
+    /// The state of one element a lane, of reals that are finite up to `largest`: that is what stands for ∞ in front of an
+    /// infinite weight, the same for all, or one would be multiplied by 0 beside another.
+    fn single(&self, emit: &mut Emit, value: Held, mask: Option<Held>, largest: f64) -> State {
         let mut state = match self.kind {
             Reduction::Count => Vec::new(),
             Reduction::LogSumExp => {
-                let largest = largest(emit);
                 let (low, high) = (emit.real(-largest), emit.real(largest));
                 let is_below = emit.compare(FloatCC::LessThan, value.low, high);
                 let shift = emit.choose(is_below, value.low, high);
