@@ -209,6 +209,9 @@ impl RunFolder {
         };
         for (name, tensors) in world.weights() {
             let model = world.models.iter().find(|model| model.name == name);
+            if model.is_some_and(|model| !model.is_kept()) {
+                continue;
+            }
             if let Some(own) = model.and_then(|model| model.transformed.as_deref()) {
                 let of = &world.models[own.base()];
                 let base = of

@@ -154,7 +154,7 @@ fn unfit(name: &str, error: impl std::fmt::Display) -> Fault {
 }
 
 impl World {
-    /// Every parameter of every model that [is kept](crate::resource::Model::is_kept), and the trainable tensors. What data sources hold follows from the seed.
+    /// Every parameter of every model, and the trainable tensors. What data sources hold follows from the seed.
     pub(crate) fn weights(&self) -> Vec<(String, Named)> {
         let World {
             models,
@@ -168,7 +168,7 @@ impl World {
             device: _,
             kernels: _,
         } = self;
-        let models = models.iter().filter(|model| model.is_kept()).map(|model| {
+        let models = models.iter().map(|model| {
             let parameters = model.network.parameters().iter();
             let own = parameters.map(|own| (own.name.clone(), own.value.shallow_clone()));
             let own = match &model.transformed {
@@ -195,7 +195,7 @@ impl World {
             .into_iter()
             .map(|(name, own)| (name, own.into_iter().collect()))
             .collect();
-        for model in self.models.iter_mut().filter(|model| model.is_kept()) {
+        for model in &mut self.models {
             let own = weights.get_mut(&model.name);
             let own = own.ok_or_else(|| missing(&model.name))?;
             if let Some(transformed) = &mut model.transformed {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use rlp_compiler::plan::Plan;
@@ -72,7 +72,7 @@ pub(crate) fn follow(
         from,
         summary,
     } = course;
-    let is_stopped = signals(!watching.quiet && !watching.json)?;
+    let (is_stopped, told) = signals(!watching.quiet && !watching.json)?;
     let path = folder.path().to_path_buf();
     if watching.json {
         let threads = tch::get_num_threads();
@@ -102,13 +102,17 @@ pub(crate) fn follow(
         progress: Progress::new(style(watching), summary),
         console,
         kernels: world.kernels.clone().filter(|_| watching.verbose),
-        is_stopped,
+        is_stopped: Arc::clone(&is_stopped),
         lost: None,
         offence: None,
     };
     let from = from.map(|from| from.state);
     let ending = exhausted::told(|| run_watched(plan, world, steps, from, &mut follower));
     let profile = profile::finish();
+    if is_stopped.load(Ordering::SeqCst) {
+        // Its line comes before what is told now. A panic there is no reason to say nothing here.
+        let _ = told.join();
+    }
     let Follower {
         cadence,
         folder,
@@ -220,7 +224,9 @@ fn tell_checkpoint(
 }
 
 /// Set by the first Ctrl-C or SIGTERM, which lets the step end, and says so; a second one ends the process.
-fn signals(is_told: bool) -> Result<Arc<AtomicBool>, Fault> {
+///
+/// The thread that says so ends with the first.
+fn signals(is_told: bool) -> Result<(Arc<AtomicBool>, JoinHandle<()>), Fault> {
     let is_stopped = Arc::new(AtomicBool::new(false));
     let register = || {
         let (mut heard, told) = UnixStream::pair()?;
@@ -238,10 +244,10 @@ fn signals(is_told: bool) -> Result<Arc<AtomicBool>, Fault> {
             }
         })
     };
-    register().map_err(|error: io::Error| Fault::Device {
+    let told = register().map_err(|error: io::Error| Fault::Device {
         reason: format!("interrupts cannot be noticed: {}", reason(&error)),
     })?;
-    Ok(is_stopped)
+    Ok((is_stopped, told))
 }
 
 /// The page about a run, in its folder.

@@ -99,7 +99,12 @@ pub fn write_tensors<'a>(
 
 /// Reads all tensors of a file, by name, to the host.
 pub fn read_tensors(path: &Path) -> Result<BTreeMap<String, Tensor>, FileError> {
-    let bytes = std::fs::read(path).map_err(|error| FileError::new(path, error))?;
+    let fault = |error: io::Error| FileError::new(path, reason(&error));
+    // A pipe would be waited for, and a device never end.
+    if !fs::metadata(path).map_err(fault)?.is_file() {
+        return Err(FileError::new(path, "it is no file"));
+    }
+    let bytes = fs::read(path).map_err(fault)?;
     tensors_of(&bytes).map_err(|message| FileError::new(path, message))
 }
 

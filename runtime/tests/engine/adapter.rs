@@ -156,6 +156,70 @@ fn an_adapter_that_was_left_is_read_again() {
     }
 }
 
+/// By mistake or by intent: a sentence that names the file, and never a crash.
+#[test]
+fn an_adapter_that_is_none_is_refused() {
+    let folder = Folder::new("adapter_hostile");
+    let model = models().join("llama");
+    let settings = ["--run-dir", "out", "--set", "rank=4", "--set", "lr=0.01"];
+    let said = adapt(&folder, &model, &settings);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    let adapter = folder.0.join("out/final/tuned-adapter");
+    let (config, weights) = ("adapter_config.json", "adapter_model.safetensors");
+    let refused = |file: &str, words: &str| {
+        let said = read(&folder, READ, &model, "refused");
+        assert_eq!(said.code, Some(1), "{file}, {words}: {}", said.err);
+        assert!(
+            said.err.contains(file) && said.err.contains(words),
+            "{words}: {}",
+            said.err
+        );
+        assert!(!said.err.contains("panicked"), "{}", said.err);
+    };
+    let whole = fs::read(adapter.join(config)).unwrap();
+    let deep = format!("{{\"r\": {}", "[".repeat(1 << 20));
+    for (text, words) in [
+        (String::new(), "EOF"),
+        ("[]".to_string(), "it is no JSON object"),
+        (deep, "recursion limit exceeded"),
+        (
+            "{\"peft_type\": 7}".to_string(),
+            "`peft_type` must be a text",
+        ),
+        (
+            "{\"peft_type\": \"LORA\", \"r\": 1e300}".to_string(),
+            "`r` must be a whole number",
+        ),
+        (
+            "{\"peft_type\": \"LORA\", \"r\": 4, \"lora_alpha\": -1}".to_string(),
+            "a number above 0",
+        ),
+    ] {
+        fs::write(adapter.join(config), text).unwrap();
+        refused(config, words);
+    }
+    fs::write(adapter.join(config), whole).unwrap();
+
+    let whole = fs::read(adapter.join(weights)).unwrap();
+    let huge = br#"{"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,64]}}"#;
+    let huge = [&(huge.len() as u64).to_le_bytes()[..], huge, &[0; 64]].concat();
+    for bytes in [
+        Vec::new(),
+        whole[..100].to_vec(),
+        whole[..whole.len() - 1].to_vec(),
+        vec![255; 200],
+        huge,
+    ] {
+        fs::write(adapter.join(weights), bytes).unwrap();
+        refused(weights, "");
+    }
+    let pipe = adapter.join(weights);
+    fs::remove_file(&pipe).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    refused(weights, "it is no file");
+}
+
 /// Adapters of a model as it is, of a copy that stays while the model is trained on, with states and a value head.
 const ADAPTERS: &str = r#"
 pipeline adapters {

@@ -359,6 +359,24 @@ fn a_signal_ends_the_run_after_its_step_and_saves_it() {
     }
 }
 
+#[test]
+fn whoever_interrupts_a_run_is_told_what_it_does() {
+    let folder = folder("interrupt-told", 1_000_000);
+    let arguments = ["run", "small.rlp", "--threads", "1", "--run-dir", "out"];
+    let mut command = folder.engine(&arguments);
+    command.stdout(Stdio::null()).stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
+    let metrics = folder.0.join("out/metrics.jsonl");
+    while fs::metadata(&metrics).map_or(0, |found| found.len()) == 0 {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    signal(&child, "INT");
+    let said: Said = child.wait_with_output().unwrap().into();
+    assert_eq!(said.code, Some(0));
+    let words = "this step is finished and saved; once more ends it at once";
+    assert!(said.err.contains(words), "{}", said.err);
+}
+
 /// The second step would take minutes.
 #[test]
 fn a_second_interrupt_ends_it_at_once() {
