@@ -34,6 +34,7 @@ macro_rules! papers {
 
 papers! {
     constrained_rlhf
+    constrained_search
     dler
     dler_merge
     dot

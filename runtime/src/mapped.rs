@@ -1,13 +1,65 @@
 //! Models whose weights are a function of those of others, weight by weight.
 
+use std::collections::BTreeSet;
+
 use rlp_compiler::graph::ModelRef;
-use rlp_compiler::plan::MapPlan;
+use rlp_compiler::plan::{MapPlan, Resource};
 
 use crate::block::{Content, ExecutorChoice, Inputs, Options, evaluate};
 use crate::error::{Fault, Result};
 use crate::model::CausalLm;
-use crate::resource::Model;
+use crate::resource::{Frozen, Model, World};
 use crate::tensor::{Kind, Tensor, Value, without_gradient};
+
+impl World {
+    /// The copies that reading a model takes: its own, and those that it is made of.
+    pub(crate) fn copies(&self, model: &ModelRef, found: &mut BTreeSet<(usize, u64)>) {
+        if let Some(period) = model.frozen {
+            found.insert((model.model, period));
+        }
+        let map = self.maps.iter().find(|map| map.model == model.model);
+        for (_, of) in map.into_iter().flat_map(|map| &map.weights) {
+            self.copies(of, found);
+        }
+    }
+
+    /// Gives the models that are made of others, and that a stage has read, the weights that they have at its end.
+    pub(crate) fn keep_maps(&mut self, frozen: &Frozen) -> Result<()> {
+        for place in 0..self.maps.len() {
+            let map = &self.maps[place];
+            let network = &self.models[map.model].network;
+            let read = ModelRef {
+                model: map.model,
+                frozen: Some(1),
+            };
+            if frozen.resolve(&read, self).is_ok() {
+                let made = mapped(map, network, |of| frozen.resolve(of, self))?;
+                let model = map.model;
+                self.models[model].network = made;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A model with the weights that a map says, as those that it reads have begun.
+pub(crate) fn made_of_others(
+    map: &MapPlan,
+    resource: &Resource,
+    models: &[Model],
+) -> Result<Model> {
+    check_forms(map, models)?;
+    let Some((_, first)) = map.weights.first() else {
+        return Err(Fault::broken("a map is of models").into());
+    };
+    let of = |of: &ModelRef| Ok(&models[of.model].network);
+    Ok(Model {
+        name: resource.name.clone(),
+        network: mapped(map, &models[first.model].network, of)?,
+        folder: models[first.model].folder.clone(),
+        transformed: None,
+    })
+}
 
 /// The model that a map makes of those that it reads, as `resolve` finds them; `like` is one of its form.
 pub(crate) fn mapped<'a>(
@@ -70,7 +122,7 @@ fn as_weight(map: &MapPlan, value: &Tensor) -> Result<Tensor, Fault> {
 }
 
 /// Whether two models have the same weights, by name and shape.
-pub(crate) fn check_forms(map: &MapPlan, models: &[Model]) -> Result<(), Fault> {
+fn check_forms(map: &MapPlan, models: &[Model]) -> Result<(), Fault> {
     let form = |of: &ModelRef| -> Vec<(String, Vec<i64>)> {
         let parameters = models[of.model].network.parameters().iter();
         let parameters = parameters.map(|own| (own.name.clone(), own.value.size()));

@@ -16,7 +16,7 @@ use crate::data::{
 };
 use crate::error::{Fault, Result, RunError};
 use crate::executor::Kernels;
-use crate::mapped::{check_forms, mapped};
+use crate::mapped::{made_of_others, mapped};
 use crate::model::CausalLm;
 use crate::pretrained::{Pretrained, Prompting};
 use crate::random::{Purpose, Stream};
@@ -147,31 +147,6 @@ impl World {
 }
 
 impl World {
-    /// The copies that reading a model takes: its own, and those that it is made of.
-    fn copies(&self, model: &ModelRef, found: &mut BTreeSet<(usize, u64)>) {
-        if let Some(period) = model.frozen {
-            found.insert((model.model, period));
-        }
-        let map = self.maps.iter().find(|map| map.model == model.model);
-        for (_, of) in map.into_iter().flat_map(|map| &map.weights) {
-            self.copies(of, found);
-        }
-    }
-
-    /// Gives the models that are made of others, and that a stage has read, the weights that they have at its end.
-    pub(crate) fn keep_maps(&mut self, frozen: &Frozen) -> Result<()> {
-        for place in 0..self.maps.len() {
-            let map = &self.maps[place];
-            let network = &self.models[map.model].network;
-            if frozen.0.contains_key(&(map.model, 1)) {
-                let made = mapped(map, network, |of| frozen.resolve(of, self))?;
-                let model = map.model;
-                self.models[model].network = made;
-            }
-        }
-        Ok(())
-    }
-
     /// What is the same as long as the files of the data sources are.
     pub(crate) fn digests(&self) -> Vec<Option<String>> {
         self.tasks.iter().map(|task| task.digest()).collect()
@@ -260,21 +235,6 @@ impl Frozen {
             }
         }
     }
-}
-
-/// A model with the weights that a map says, as those that it reads have begun.
-fn made_of_others(map: &MapPlan, resource: &Resource, models: &[Model]) -> Result<Model> {
-    check_forms(map, models)?;
-    let Some((_, first)) = map.weights.first() else {
-        return Err(Fault::broken("a map is of models").into());
-    };
-    let of = |of: &ModelRef| Ok(&models[of.model].network);
-    Ok(Model {
-        name: resource.name.clone(),
-        network: mapped(map, &models[first.model].network, of)?,
-        folder: models[first.model].folder.clone(),
-        transformed: None,
-    })
 }
 
 fn reads_value(plan: &Plan, index: usize) -> bool {

@@ -55,6 +55,7 @@ impl Elaborator<'_> {
                 .chain(models)
                 .chain(numbers)
                 .collect(),
+            // It names no file that is read from beside this one.
             file: String::new(),
             span,
         });
