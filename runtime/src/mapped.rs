@@ -58,6 +58,7 @@ pub(crate) fn made_of_others(
         network: mapped(map, &models[first.model].network, of)?,
         folder: models[first.model].folder.clone(),
         transformed: None,
+        has_own_weights: true,
     })
 }
 

@@ -55,14 +55,14 @@ pub struct Model {
     pub(crate) folder: Option<PathBuf>,
     /// What it is of another one, if it is one seen through a transform.
     pub(crate) transformed: Option<Box<Transformed>>,
-    /// Whether some stage trains it.
-    pub(crate) is_trained: bool,
+    /// Whether its weights may become others than those of `folder`: some stage trains it, or it is made of others.
+    pub(crate) has_own_weights: bool,
 }
 
 impl Model {
     /// Whether a run keeps its weights: those of a folder that nothing trains are there already.
     pub(crate) fn is_kept(&self) -> bool {
-        self.is_trained || self.folder.is_none() || self.transformed.is_some()
+        self.has_own_weights || self.folder.is_none() || self.transformed.is_some()
     }
 }
 
@@ -337,7 +337,7 @@ fn open_model(resource: &Resource, making: Making) -> Result<(Model, Tokenizer),
             network,
             folder,
             transformed: None,
-            is_trained: making.is_trained,
+            has_own_weights: making.is_trained,
         },
         tokenizer,
     ))

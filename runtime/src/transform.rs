@@ -90,7 +90,7 @@ impl Transformed {
         let mut model = Model {
             name: resource.name.clone(),
             folder: from.folder.clone(),
-            is_trained: is_trained(plan, index),
+            has_own_weights: is_trained(plan, index),
             network,
             transformed: Some(Box::new(Transformed {
                 plan: own.clone(),
