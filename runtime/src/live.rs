@@ -93,8 +93,7 @@ impl Drop for Live {
 /// `rl 12/100 ████----  update 3/8  loss 0.5  3 min 2 s left`
 fn line(said: &Said) -> String {
     let mut parts = Vec::new();
-    if said.steps > 0 {
-        let full = CELLS * said.step.min(said.steps) / said.steps;
+    if let Some(full) = (CELLS * said.step.min(said.steps)).checked_div(said.steps) {
         let bar = "█".repeat(full as usize) + &"░".repeat((CELLS - full) as usize);
         parts.push(format!("{} {}/{} {bar}", said.stage, said.step, said.steps));
     }

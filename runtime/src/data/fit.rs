@@ -164,7 +164,8 @@ impl Fit<'_> {
             return Ok(());
         };
         for response in responses {
-            if prompt + response.len() as u64 + 1 <= *most {
+            // A token is at least a byte, and one more ends the response.
+            if prompt + (response.len() as u64) < *most {
                 continue;
             }
             let own = self

@@ -58,18 +58,18 @@ fn measured(folder: &Folder, file: &str, steps: &str, more: &[&str]) -> Vec<(Str
     found
 }
 
-/// The share by which the planned peak is off, of what was measured.
-fn off(name: &str, own: &Account, measured: &[(String, u64)]) -> f64 {
+/// Both peaks differ by at most 15 % of what was measured.
+fn assert_close(name: &str, own: &Account, measured: &[(String, u64)]) {
     let (_, most) = measured.iter().max_by_key(|(_, bytes)| *bytes).unwrap();
     let off = own.peak() as f64 / *most as f64 - 1.0;
-    println!(
-        "{name}: planned {} MiB, measured {} MiB, {:+.1} %",
+    assert!(
+        off.abs() <= 0.15,
+        "{name}: planned {} MiB, measured {} MiB, {:+.1} %\n{measured:?}\n{}",
         own.peak() >> 20,
         most >> 20,
-        100.0 * off
+        100.0 * off,
+        own.table(None).join("\n")
     );
-    println!("  {measured:?}\n{}", own.table(None).join("\n"));
-    off
 }
 
 fn is_as_planned(name: &str, file: &str, steps: &str, set: &[(&str, &str)]) {
@@ -87,13 +87,13 @@ fn is_as_planned(name: &str, file: &str, steps: &str, set: &[(&str, &str)]) {
     let given: Vec<&str> = given.iter().map(String::as_str).collect();
     let measured = measured(&folder, &path.to_string_lossy(), steps, &given);
     let own = planned_of(root, file, &set);
-    let off = off(name, &own, &measured);
-    assert!(off.abs() <= 0.15, "{name} is off by {:.0} %", 100.0 * off);
+    assert_close(name, &own, &measured);
 }
 
+// After fewer steps of warm-up no group varies, and the largest part, the update of the second stage, never runs.
 #[test]
 fn the_quickstart_takes_what_was_planned() {
-    is_as_planned("quickstart", "examples/quickstart.rlp", "2", &[]);
+    is_as_planned("quickstart", "examples/quickstart.rlp", "60", &[]);
 }
 
 #[test]
@@ -153,8 +153,7 @@ fn layers_that_are_computed_again_take_what_was_planned() {
         let folder = Folder::new(&format!("plan-{name}"));
         folder.write("p.rlp", &text);
         let measured = measured(&folder, "p.rlp", "2", &[]);
-        let off = off(name, &planned_of(&folder.0, "p.rlp", &[]), &measured);
-        assert!(off.abs() <= 0.15, "{name} is off by {:.0} %", 100.0 * off);
+        assert_close(name, &planned_of(&folder.0, "p.rlp", &[]), &measured);
     }
 }
 
