@@ -373,13 +373,14 @@ const WITHOUT_PROGRAM: [&str; 6] = [
     "too-many-files",
 ];
 
-/// Codes that a run raises, not a check.
-const OF_RUNS: [&str; 10] = [
+/// Codes that a plan or a run raises, not a check.
+const OF_RUNS: [&str; 11] = [
     "assertion-failed",
     "constant-groups",
     "constant-reward",
     "empty-batch",
     "entropy-collapsed",
+    "memory-exceeded",
     "not-finite",
     "ratio-not-one",
     "ratio-outside",

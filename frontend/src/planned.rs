@@ -156,10 +156,15 @@ mod tests {
     fn a_plan_that_was_cut_or_changed_anywhere_is_refused() {
         let text = plan();
         for place in (0..text.len()).step_by(7) {
-            assert!(read(&text[..place]).is_err(), "cut at {place}");
+            if let Some(cut) = text.get(..place) {
+                assert!(read(cut).is_err(), "cut at {place}");
+            }
             let mut changed = text.clone().into_bytes();
             changed[place] = changed[place].wrapping_add(1) & 0x7f;
-            let changed = String::from_utf8(changed).unwrap();
+            // What is no text is refused where files are read.
+            let Ok(changed) = String::from_utf8(changed) else {
+                continue;
+            };
             // A blank in the head says nothing.
             if let Ok(description) = read(&changed) {
                 assert_eq!(Ok(description), read(&text), "changed at {place}");

@@ -1,12 +1,25 @@
 //! Bodies of blocks, and blocks by themselves: checked once over their own signature, or made ready for `rlpc eval`.
 
+pub(crate) mod alone;
+pub(crate) mod argument;
+pub(crate) mod assertion;
+pub(crate) mod call;
+pub(crate) mod memory;
+pub(crate) mod named;
+pub(crate) mod native;
+pub(crate) mod parameter;
+pub(crate) mod state;
+pub(crate) mod taken;
+pub(crate) mod test;
+pub(crate) mod update;
+
 use std::collections::HashMap;
 use std::rc::Rc;
 
 use rlp_grammar::ast::{Span, Stmt, StmtKind, TypeExpr, TypeKind};
 
 use crate::diagnostic::Diagnostic;
-use crate::elaborate::annotation::elem_named;
+use crate::elaborate::expr::annotation::elem_named;
 use crate::elaborate::library::Definition;
 use crate::elaborate::value::{Record, Tensor, Value};
 use crate::elaborate::{Elaborator, Reported, Result};
@@ -233,7 +246,7 @@ impl Elaborator<'_> {
                 if wanted.dims.is_empty() && self.ty(x).elem == Elem::Real {
                     diagnostic = diagnostic.help(format!(
                         "mean({})",
-                        super::call::one_line(self.library.map.text(span))
+                        crate::elaborate::block::call::one_line(self.library.map.text(span))
                     ));
                 }
                 Err(self.report(diagnostic))

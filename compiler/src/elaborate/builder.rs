@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, HashMap};
 use rlp_grammar::ast::Span;
 
 use crate::array::{Array, Elements};
-use crate::elaborate::assertion::Asserted;
+use crate::elaborate::block::assertion::Asserted;
 use crate::elaborate::kept::PlanDim;
-use crate::elaborate::role::Fixed;
+use crate::elaborate::lint::role::Fixed;
 use crate::elaborate::value::Tensor;
 use crate::elaborate::{Elaborator, MAX_NODES, Result};
 use crate::eval;

@@ -1,5 +1,19 @@
 //! Expressions.
 
+pub(crate) mod aggregate;
+pub(crate) mod annotation;
+pub(crate) mod builtin;
+pub(crate) mod elementwise;
+pub(crate) mod index;
+pub(crate) mod literal;
+pub(crate) mod matrix;
+pub(crate) mod operator;
+pub(crate) mod random;
+pub(crate) mod scan;
+pub(crate) mod shape;
+pub(crate) mod split;
+pub(crate) mod text;
+
 use std::rc::Rc;
 
 use rlp_grammar::ast::{Arg, Body, Expr, ExprKind, Ident, Span, Stmt, StmtKind};

@@ -1,5 +1,9 @@
 //! Lints: what is allowed, but is seldom meant. Each is silenced where it occurs by `@allow(name, "reason")`.
 
+pub(crate) mod role;
+pub(crate) mod sense;
+pub(crate) mod unused;
+
 use rlp_grammar::ast::{Allow, Span, Stmt};
 
 use crate::diagnostic::{Diagnostic, nearest};

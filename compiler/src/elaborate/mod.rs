@@ -4,57 +4,22 @@
 //! and what comes out is a node with its type. A block is first elaborated by itself, over the dimensions
 //! of its own signature; that is where its mistakes are reported. A call elaborates the body again over the
 //! dimensions of its arguments, so blocks are inlined and nothing after this stage knows of them.
+//!
+//! `library`, `name` and `scope` say what a name means; `value` what an expression stands for, `expr` how it gets there
+//! and `builder` how nodes are added. `block`, `model` and `pipeline` are the things that a file defines, `lint` is what
+//! is allowed and seldom meant.
 
-mod aggregate;
-mod alone;
-mod annotation;
-mod argument;
-mod assertion;
-mod batch;
 mod block;
 mod builder;
-mod builtin;
-mod call;
-mod draw;
-mod elementwise;
 mod expr;
-mod gradient;
-mod index;
 mod kept;
 mod library;
 mod lint;
-mod literal;
-mod made;
-mod mapped;
 mod mask;
-mod matrix;
-mod memory;
-mod method;
 mod model;
 mod name;
-mod named;
-mod native;
-mod operator;
-mod parameter;
 mod pipeline;
-mod random;
-mod role;
-mod scan;
 mod scope;
-mod seen;
-mod sense;
-mod shape;
-mod split;
-mod stage;
-mod state;
-mod taken;
-mod test;
-mod text;
-mod train;
-mod trainable;
-mod transform;
-mod unused;
-mod update;
 mod value;
 mod walk;
 
@@ -65,12 +30,12 @@ use rlp_grammar::ast::{SourceId, Span};
 
 use crate::diagnostic::Diagnostic;
 use crate::elaborate::block::BlockState;
+use crate::elaborate::block::taken::Taken;
+use crate::elaborate::block::update::Update;
 use crate::elaborate::builder::Level;
 use crate::elaborate::library::Library;
-use crate::elaborate::made::Made;
+use crate::elaborate::model::made::Made;
 use crate::elaborate::scope::Scope;
-use crate::elaborate::taken::Taken;
-use crate::elaborate::update::Update;
 use crate::elaborate::value::Tensor;
 use crate::graph::{CallId, NodeId};
 use crate::plan::{MapPlan, Resource, TensorPlan, TransformPlan};
@@ -78,7 +43,7 @@ use crate::program::Settings;
 use crate::source::Sources;
 use crate::ty::DimId;
 
-pub use builtin::{BUILTINS, Builtin};
+pub use expr::builtin::{BUILTINS, Builtin};
 
 /// Something was wrong and has been reported: what depends on it is not looked at.
 #[derive(Debug, Clone, Copy)]

@@ -1,10 +1,20 @@
 //! What models compute for a batch, frozen copies, and held-out data.
 
+pub(crate) mod batch;
+pub(crate) mod gradient;
+pub(crate) mod made;
+pub(crate) mod mapped;
+pub(crate) mod method;
+pub(crate) mod seen;
+pub(crate) mod selection;
+pub(crate) mod trainable;
+pub(crate) mod transform;
+
 use rlp_grammar::ast::{Arg, Span};
 
 use crate::diagnostic::Diagnostic;
-use crate::elaborate::builtin::Bound;
-use crate::elaborate::made::MadeRef;
+use crate::elaborate::expr::builtin::Bound;
+use crate::elaborate::model::made::MadeRef;
 use crate::elaborate::value::{Tensor, Value};
 use crate::elaborate::{Elaborator, Result};
 use crate::graph::{DataRef, ModelOutput, ModelRef, Op};

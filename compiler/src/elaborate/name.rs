@@ -1,7 +1,7 @@
 //! Names: bindings, dimensions, modules.
 
 use crate::diagnostic::{Diagnostic, nearest};
-use crate::elaborate::builtin;
+use crate::elaborate::expr::builtin;
 use crate::elaborate::expr::quoted;
 use crate::elaborate::library::{Definition, Found, KINDS};
 use crate::elaborate::scope::{Binding, Pending};

@@ -1,16 +1,20 @@
 //! Pipelines: settings, models and data, then each stage.
 
+pub(crate) mod draw;
+pub(crate) mod stage;
+pub(crate) mod train;
+
 use rlp_grammar::ast::{
     Expr, ExprKind, Ident, Pipeline, SourceId, Span, Stmt, StmtKind, TypeExpr, TypeKind,
 };
 
 use crate::array::{Array, Elements};
 use crate::diagnostic::{Diagnostic, nearest};
-use crate::elaborate::annotation::elem_named;
+use crate::elaborate::expr::annotation::elem_named;
 use crate::elaborate::expr::quoted;
-use crate::elaborate::mapped::is_map;
+use crate::elaborate::model::mapped::is_map;
+use crate::elaborate::model::trainable::{Declared, Trainable};
 use crate::elaborate::scope::{Binding, Pending, Scope};
-use crate::elaborate::trainable::{Declared, Trainable};
 use crate::elaborate::value::Value;
 use crate::elaborate::{Elaborator, Mode, Reported, Result};
 use crate::plan::Plan;

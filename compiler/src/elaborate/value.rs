@@ -5,9 +5,9 @@ use std::rc::Rc;
 use rlp_grammar::ast::{Expr, Ident, Span};
 
 use crate::elaborate::library::Definition;
-use crate::elaborate::made::{MadeRef, Method};
+use crate::elaborate::model::made::{MadeRef, Method};
+use crate::elaborate::model::transform::Transform;
 use crate::elaborate::scope::Scope;
-use crate::elaborate::transform::Transform;
 use crate::graph::{DataRef, ModelRef, NodeId, RandomKind};
 
 /// A node of one of the graphs being built: `level` 0 is the stage's or block's own, each scan body is one deeper.

@@ -188,8 +188,8 @@ fn a_conversation_needs_a_chat_template() {
             model.display().to_string()
         ),
     );
-    let report = "report answer = sum(real(demos.text == \"d\" and demos.answer == \"d\")), tokens = sum(demos.length), before = mean(count(demos.prompt_tokens, over: prompt_token))\n train";
-    let told_chat = told(&chat.replacen("train", report, 1), 1, Kind::Float);
+    let report = "report answer = sum(real(demos.text == \"d\" and demos.answer == \"d\")), tokens = sum(demos.length), before = mean(count(demos.prompt_tokens, over: prompt_token))\n train policy";
+    let told_chat = told(&chat.replacen("train policy", report, 1), 1, Kind::Float);
     assert_eq!(told_chat.metric("answer"), [1.0; 3]);
     // The response alone is predicted: `d` and the end; all that was said before is context.
     let before = told_chat.metric("before")[0];

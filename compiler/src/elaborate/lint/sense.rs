@@ -7,7 +7,7 @@ use rlp_grammar::ast::Span;
 
 use crate::array::Elements;
 use crate::diagnostic::Diagnostic;
-use crate::elaborate::builtin::Bound;
+use crate::elaborate::expr::builtin::Bound;
 use crate::elaborate::library::Definition;
 use crate::elaborate::scope::{Binding, Scope};
 use crate::elaborate::value::{Tensor, Value};

@@ -11,7 +11,7 @@ use rlp_grammar::ast::{Block, Expr, Ident, Span, Stmt, StmtKind, TypeExpr};
 
 use crate::array::{Array, Elements};
 use crate::diagnostic::Diagnostic;
-use crate::elaborate::argument::Given;
+use crate::elaborate::block::argument::Given;
 use crate::elaborate::kept::Kept;
 use crate::elaborate::library::Definition;
 use crate::elaborate::scope::{Binding, Scope};

@@ -8,7 +8,7 @@ use rlp_grammar::ast::{
 
 use crate::array::Array;
 use crate::diagnostic::Diagnostic;
-use crate::elaborate::made::reads_the_run;
+use crate::elaborate::model::made::reads_the_run;
 use crate::elaborate::pipeline::Base;
 use crate::elaborate::scope::Scope;
 use crate::elaborate::value::{Tensor, Value};

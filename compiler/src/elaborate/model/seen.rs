@@ -8,9 +8,10 @@ use rlp_grammar::ast::{DimExpr, Ident, Span, StmtKind, TypeKind};
 
 use crate::diagnostic::Diagnostic;
 use crate::elaborate::kept::{Kept, PlanDim, PlanTy};
-use crate::elaborate::made::{Made, MadeRef};
+use crate::elaborate::model::made::{Made, MadeRef};
+use crate::elaborate::model::selection::Selection;
+use crate::elaborate::model::transform::{Transform, conditions_on};
 use crate::elaborate::scope::{Binding, Scope};
-use crate::elaborate::transform::{Selection, Transform, conditions_on};
 use crate::elaborate::value::{Tensor, Value};
 use crate::elaborate::{Elaborator, Mode, Result};
 use crate::graph::Op;

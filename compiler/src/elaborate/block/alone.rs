@@ -2,9 +2,9 @@
 
 use crate::array::Array;
 use crate::diagnostic::{Diagnostic, Severity};
-use crate::elaborate::annotation::elem_named;
+use crate::elaborate::expr::annotation::elem_named;
+use crate::elaborate::expr::literal::ascending;
 use crate::elaborate::library::Definition;
-use crate::elaborate::literal::ascending;
 use crate::elaborate::scope::Scope;
 use crate::elaborate::value::{Tensor, Value};
 use crate::elaborate::{Elaborator, Mode, Reported, Result};

@@ -6,16 +6,15 @@ use rlp_grammar::ast::{Arg, Expr, ExprKind, Span};
 
 use crate::array::{Array, Elements};
 use crate::diagnostic::{Diagnostic, nearest};
+use crate::elaborate::expr::builtin;
 use crate::elaborate::expr::quoted;
 use crate::elaborate::library::Definition;
-use crate::elaborate::mapped::is_map;
+use crate::elaborate::model::mapped::is_map;
+use crate::elaborate::model::trainable::is_vector;
+use crate::elaborate::model::transform::gives_weight;
 use crate::elaborate::scope::Scope;
-use crate::elaborate::trainable::is_vector;
-use crate::elaborate::transform::gives_weight;
 use crate::elaborate::value::{Lambda, Record, Value};
-use crate::elaborate::{
-    Elaborator, Frame, MAX_CALLS, MAX_CANDIDATES, Mode, Reported, Result, builtin,
-};
+use crate::elaborate::{Elaborator, Frame, MAX_CALLS, MAX_CANDIDATES, Mode, Reported, Result};
 use crate::graph::{Call, CallId, Op};
 use crate::ty::Elem;
 

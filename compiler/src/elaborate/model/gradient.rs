@@ -4,8 +4,8 @@ use rlp_grammar::ast::Span;
 
 use crate::array::Array;
 use crate::diagnostic::Diagnostic;
-use crate::elaborate::made::MadeRef;
-use crate::elaborate::seen::behind;
+use crate::elaborate::model::made::MadeRef;
+use crate::elaborate::model::seen::behind;
 use crate::elaborate::value::{Tensor, Value};
 use crate::elaborate::{Elaborator, Result};
 use crate::graph::{Binary, ModelOutput, ModelRef, NodeId, Op};

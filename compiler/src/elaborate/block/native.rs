@@ -6,10 +6,10 @@ use std::rc::Rc;
 use rlp_grammar::ast::{Arg, Ident, Span, StmtKind};
 
 use crate::diagnostic::{Diagnostic, nearest};
-use crate::elaborate::argument::Given;
+use crate::elaborate::block::argument::Given;
 use crate::elaborate::expr::quoted;
 use crate::elaborate::library::{Definition, Found};
-use crate::elaborate::made::functions;
+use crate::elaborate::model::made::functions;
 use crate::elaborate::scope::{Binding, Scope};
 use crate::elaborate::value::Value;
 use crate::elaborate::{Elaborator, Mode, Reported, Result};

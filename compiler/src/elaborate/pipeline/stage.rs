@@ -3,7 +3,7 @@
 use rlp_grammar::ast::{Allow, Expr, Ident, Span, Stmt, StmtKind};
 
 use crate::diagnostic::Diagnostic;
-use crate::elaborate::assertion::attribute;
+use crate::elaborate::block::assertion::attribute;
 use crate::elaborate::pipeline::Base;
 use crate::elaborate::scope::{Binding, Pending};
 use crate::elaborate::value::{Tensor, Value};
@@ -323,7 +323,7 @@ impl Elaborator<'_> {
                 .here(shown)
                 .help(format!(
                     "mean({})",
-                    super::call::one_line(self.library.map.text(value.span))
+                    crate::elaborate::block::call::one_line(self.library.map.text(value.span))
                 ));
                 self.report(diagnostic);
                 continue;

@@ -3,7 +3,7 @@
 use rlp_grammar::ast::{Expr, Span};
 
 use crate::array::Array;
-use crate::elaborate::builtin::Bound;
+use crate::elaborate::expr::builtin::Bound;
 use crate::elaborate::value::{Tensor, Value};
 use crate::elaborate::{Elaborator, Result};
 use crate::graph::{Op, TextOp};

@@ -2,8 +2,8 @@
 
 use crate::diagnostic::Diagnostic;
 use crate::elaborate::BlockState;
+use crate::elaborate::block::update::UpdateState;
 use crate::elaborate::library::Definition;
-use crate::elaborate::update::UpdateState;
 use crate::elaborate::value::Tensor;
 use crate::elaborate::{Elaborator, Mode, Result};
 use crate::graph::{Op, State};

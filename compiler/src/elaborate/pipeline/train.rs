@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use rlp_grammar::ast::{Clause, ClauseKind, Expr, ExprKind, Rule as RuleExpr, Span};
 
 use crate::diagnostic::{Diagnostic, nearest};
-use crate::elaborate::made::MadeRef;
+use crate::elaborate::model::made::MadeRef;
 use crate::elaborate::value::{Tensor, Value};
 use crate::elaborate::{Elaborator, Reported, Result};
 use crate::graph::{NodeId, Op};
@@ -220,7 +220,7 @@ impl Elaborator<'_> {
         let x = self.real(x, value.span)?;
         if !self.ty(x).dims.is_empty() {
             let shown = self.show_type(x);
-            let text = super::call::one_line(self.library.map.text(value.span));
+            let text = crate::elaborate::block::call::one_line(self.library.map.text(value.span));
             let mut diagnostic = Diagnostic::error(
                 "loss-not-scalar",
                 value.span,

@@ -8,13 +8,13 @@ use rlp_grammar::ast::{Expr, ExprKind, Span};
 
 use crate::array::{Array, Elements};
 use crate::diagnostic::Diagnostic;
+use crate::elaborate::block::call::{one_line, show_known};
+use crate::elaborate::block::taken::Taken;
 use crate::elaborate::builder::Level;
-use crate::elaborate::call::{one_line, show_known};
-use crate::elaborate::draw::flatten;
 use crate::elaborate::library::Definition;
+use crate::elaborate::pipeline::draw::flatten;
+use crate::elaborate::pipeline::stage::StageBody;
 use crate::elaborate::scope::Binding;
-use crate::elaborate::stage::StageBody;
-use crate::elaborate::taken::Taken;
 use crate::elaborate::value::{Tensor, Value};
 use crate::elaborate::{Elaborator, Result, walk};
 use crate::graph::{Assertion, Binary, Graph, NodeId, Op, Reduction, ScanBody, Unary};

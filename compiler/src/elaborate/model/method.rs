@@ -6,10 +6,10 @@ use std::rc::Rc;
 use rlp_grammar::ast::{Arg, Expr, Ident, Span};
 
 use crate::diagnostic::{Diagnostic, nearest};
-use crate::elaborate::argument::Given;
+use crate::elaborate::block::argument::Given;
 use crate::elaborate::expr::quoted;
 use crate::elaborate::library::Definition;
-use crate::elaborate::made::{MadeRef, Method};
+use crate::elaborate::model::made::{MadeRef, Method};
 use crate::elaborate::scope::{Binding, Scope};
 use crate::elaborate::value::{Tensor, Value};
 use crate::elaborate::{Elaborator, Reported, Result};

@@ -6,7 +6,7 @@ use rlp_grammar::ast::{SourceId, Span, TypeKind};
 
 use crate::array::Array;
 use crate::diagnostic::{Diagnostic, nearest};
-use crate::elaborate::annotation::elem_named;
+use crate::elaborate::expr::annotation::elem_named;
 use crate::elaborate::expr::quoted;
 use crate::elaborate::library::{Definition, Found, KINDS};
 use crate::elaborate::pipeline::parse_setting;

@@ -1,7 +1,7 @@
 //! Arguments as given, in the order of the parameters.
 
 use crate::diagnostic::{Diagnostic, nearest};
-use crate::elaborate::call::one_line;
+use crate::elaborate::block::call::one_line;
 use crate::elaborate::expr::quoted;
 use crate::elaborate::library::Definition;
 use crate::elaborate::value::Value;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use rlp_grammar::ast::{Expr, ExprKind, Stmt};
 
-use crate::elaborate::stage::{Made, StageBody};
+use crate::elaborate::pipeline::stage::{Made, StageBody};
 use crate::elaborate::value::Value;
 use crate::elaborate::{Elaborator, walk};
 use crate::graph::NodeId;

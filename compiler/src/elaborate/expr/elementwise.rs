@@ -1,7 +1,7 @@
 //! Elementwise built-ins, and the gradient.
 
 use crate::diagnostic::Diagnostic;
-use crate::elaborate::builtin::Bound;
+use crate::elaborate::expr::builtin::Bound;
 use crate::elaborate::value::Value;
 use crate::elaborate::{Elaborator, Result};
 use crate::graph::{Binary, Unary};

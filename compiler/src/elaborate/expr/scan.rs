@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rlp_grammar::ast::{Expr, ExprKind, Span};
 
 use crate::elaborate::builder::Level;
-use crate::elaborate::builtin::Bound;
+use crate::elaborate::expr::builtin::Bound;
 use crate::elaborate::value::{Tensor, Value};
 use crate::elaborate::{Elaborator, Result};
 use crate::graph::{Op, ScanBody};

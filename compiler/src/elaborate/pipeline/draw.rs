@@ -1,8 +1,8 @@
 //! Draws: a native sampler's arguments, and the record of its fields.
 
 use crate::diagnostic::Diagnostic;
-use crate::elaborate::annotation::elem_named;
-use crate::elaborate::argument::Given;
+use crate::elaborate::block::argument::Given;
+use crate::elaborate::expr::annotation::elem_named;
 use crate::elaborate::library::Definition;
 use crate::elaborate::scope::{Binding, Scope};
 use crate::elaborate::value::{Record, Tensor, Value};

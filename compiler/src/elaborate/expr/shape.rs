@@ -1,7 +1,7 @@
 //! Functions that change which dimensions a tensor has.
 
 use crate::diagnostic::Diagnostic;
-use crate::elaborate::builtin::Bound;
+use crate::elaborate::expr::builtin::Bound;
 use crate::elaborate::value::{Tensor, Value};
 use crate::elaborate::{Elaborator, Result};
 use crate::graph::{Binary, Op};

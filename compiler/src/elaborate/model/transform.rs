@@ -6,10 +6,11 @@ use rlp_grammar::ast::{Arg, Block, DimExpr, Expr, ExprKind, Param, Span, StmtKin
 
 use crate::array::{Array, Elements};
 use crate::diagnostic::Diagnostic;
-use crate::elaborate::argument::Given;
-use crate::elaborate::builtin::Bound;
+use crate::elaborate::block::argument::Given;
+use crate::elaborate::expr::builtin::Bound;
 use crate::elaborate::library::Definition;
-use crate::elaborate::made::MadeRef;
+use crate::elaborate::model::made::MadeRef;
+use crate::elaborate::model::selection::Selection;
 use crate::elaborate::scope::{Binding, Scope};
 use crate::elaborate::value::{Noise, Tensor, Value};
 use crate::elaborate::{Elaborator, Mode, Reported, Result, walk};
@@ -23,13 +24,6 @@ pub(crate) struct Transform {
     pub(crate) definition: Rc<Definition>,
     /// In the order of the signature, defaults filled in.
     pub(crate) args: Vec<(String, Array)>,
-}
-
-/// Which weights a transform is for.
-#[derive(Clone, Debug)]
-pub(crate) struct Selection {
-    pub(crate) on: ParameterGroup,
-    pub(crate) except: Option<Except>,
 }
 
 /// Whether a call of a transform gives the weight too, and so is one of a function.
@@ -282,57 +276,6 @@ impl Elaborator<'_> {
     }
 
     /// `matrices`, `matrices(policy, except: last)`, or a pattern of names.
-    fn selection(&mut self, on: Option<&Expr>) -> Result<Selection> {
-        let on_matrices = |except| Selection {
-            on: ParameterGroup::Matrices,
-            except,
-        };
-        let Some(on) = on else {
-            return Ok(on_matrices(None));
-        };
-        let wrong = "`matrices`, `matrices(m, except: …)` or a pattern of names is expected here";
-        let name = |expr: &Expr| match &expr.kind {
-            ExprKind::Name(name) => Some(name.clone()),
-            _ => None,
-        };
-        let (named, args) = match &on.kind {
-            ExprKind::Text(pattern) => {
-                return Ok(Selection {
-                    on: ParameterGroup::Named(pattern.clone()),
-                    except: None,
-                });
-            }
-            ExprKind::Call { callee, args } => (name(callee), args.as_slice()),
-            _ => (name(on), [].as_slice()),
-        };
-        if named.as_deref() != Some("matrices") {
-            let diagnostic = Diagnostic::error("unknown-name", on.span, wrong);
-            return Err(self.report(diagnostic.help("on: matrices")));
-        }
-        let mut except = None;
-        for arg in args {
-            match (
-                arg.name.as_ref().map(|name| name.name.as_str()),
-                &arg.value.kind,
-            ) {
-                (Some("except"), ExprKind::Text(pattern)) => {
-                    except = Some(Except::Named(pattern.clone()));
-                }
-                (Some("except"), ExprKind::Name(name)) if name == "last" => {
-                    except = Some(Except::Last);
-                }
-                (Some("except"), _) => {
-                    let message = "what is left out is `last` or a pattern of names";
-                    return self.error("unknown-name", arg.value.span, message);
-                }
-                (None, _)
-                    if matches!(self.expr(&arg.value)?, Value::Model(_) | Value::Network(_)) => {}
-                _ => return self.error("type-mismatch", arg.value.span, wrong),
-            }
-        }
-        Ok(on_matrices(except))
-    }
-
     fn known_text(&mut self, expr: &Expr) -> Result<String> {
         let text = self.expr_tensor(expr)?;
         match self.static_value(text).map(|array| array.elements) {

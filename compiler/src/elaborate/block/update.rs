@@ -6,7 +6,7 @@ use rlp_grammar::ast::{ExprKind, Span, StmtKind};
 
 use crate::array::Array;
 use crate::diagnostic::Diagnostic;
-use crate::elaborate::argument::Given;
+use crate::elaborate::block::argument::Given;
 use crate::elaborate::library::Definition;
 use crate::elaborate::scope::Scope;
 use crate::elaborate::value::{Rule, Tensor, Value};

@@ -2,9 +2,9 @@
 
 use crate::array::Array;
 use crate::diagnostic::Diagnostic;
-use crate::elaborate::annotation::elem_named;
-use crate::elaborate::argument::Given;
-use crate::elaborate::call::one_line;
+use crate::elaborate::block::argument::Given;
+use crate::elaborate::block::call::one_line;
+use crate::elaborate::expr::annotation::elem_named;
 use crate::elaborate::library::Definition;
 use crate::elaborate::scope::Scope;
 use crate::elaborate::value::{Record, Value};

@@ -1,6 +1,6 @@
 //! Linear algebra over two named dimensions.
 
-use crate::elaborate::builtin::Bound;
+use crate::elaborate::expr::builtin::Bound;
 use crate::elaborate::value::{Record, Tensor, Value};
 use crate::elaborate::{Elaborator, Result};
 use crate::graph::{Factor, Op};
