@@ -42,7 +42,7 @@ impl Account {
         lines.extend([String::new()]);
         if let Some(seconds) = self.seconds() {
             lines.push(format!(
-                "time: about {} for all steps, within half and twice that on a machine that does nothing else",
+                "time: at least {} for all steps; small models and a machine that does other work take several times that",
                 about(seconds)
             ));
         }

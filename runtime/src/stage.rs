@@ -204,15 +204,17 @@ impl<'s> Stage<'s> {
             offences: Vec::new(),
             scores: vitals::scores(graph, &plan.phases, &plan.names),
         };
-        let initial: Vec<NodeId> = graph.states.iter().map(|state| state.initial).collect();
         let context = stage.context(1);
         let mut start = Executor::new(graph, context);
         stage.host.give_tables(&mut start)?;
-        stage.host.states = start.evaluate(&initial, &mut stage.host)?;
-        for (value, state) in stage.host.states.iter_mut().zip(&graph.states) {
-            if state.is_memory {
-                *value = memory::empty()?;
-            }
+        // In their order: one may begin from what another begins as.
+        for (index, state) in graph.states.iter().enumerate() {
+            let value = match state.is_memory {
+                true => memory::empty()?,
+                false => start.evaluate(&[state.initial], &mut stage.host)?.remove(0),
+            };
+            start.give_state(index, &value)?;
+            stage.host.states.push(value);
         }
         Ok(stage)
     }

@@ -156,6 +156,26 @@ fn every_next_value_of_a_state_reads_the_old_ones() {
 }
 
 #[test]
+fn a_state_may_begin_from_what_another_begins_as() {
+    let text = program(
+        r#"
+        stage s {
+            state a = 1.0
+            let twice = 2 * a
+            state b = a + twice
+            a <- a + 1
+            b <- 2 * b
+            steps 3
+            report a = a, b = b
+        }
+        "#,
+    );
+    let told = told(&text, 0, Kind::Float);
+    assert_eq!(told.metric("a"), [1.0, 2.0, 3.0]);
+    assert_eq!(told.metric("b"), [3.0, 6.0, 12.0]);
+}
+
+#[test]
 fn evaluations_come_when_they_are_due_and_at_the_end() {
     let text = program(
         r#"
