@@ -77,10 +77,11 @@ pub struct Account {
 #[derive(Clone, PartialEq, Debug)]
 pub struct ModelAccount {
     pub name: String,
+    /// Of its network, and those among them and beside them that are trained.
     pub parameters: u64,
+    pub trained: u64,
     pub held: Dtype,
     pub computed: Dtype,
-    pub is_trained: bool,
     /// Where the pipeline makes it.
     pub span: Span,
 }
@@ -241,9 +242,13 @@ fn named(context: &Context<'_>) -> Vec<ModelAccount> {
         Some(ModelAccount {
             name: own.name.clone(),
             parameters: own.count(),
+            trained: if own.is_trained {
+                own.trainable_count()
+            } else {
+                0
+            },
             held: own.held,
             computed: own.computed,
-            is_trained: own.is_trained,
             span: resource.span,
         })
     });
@@ -260,12 +265,6 @@ fn notes(context: &Context<'_>) -> Vec<String> {
                 resource.name
             ));
         }
-    }
-    for own in &context.plan.transforms {
-        notes.push(format!(
-            "`{}` is counted as if all its weights were its own: a transform takes less",
-            context.plan.models[own.model].name
-        ));
     }
     for (own, resource) in context.lengths.iter().zip(&context.plan.data) {
         if !own.is_known {

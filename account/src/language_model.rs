@@ -9,6 +9,7 @@ use crate::arguments::Known;
 use crate::error::Unreadable;
 use crate::model::{CausalLmConfig, Dtype, VALUE_HEAD, layout};
 use crate::pretrained;
+use crate::transformed::Transformed;
 
 /// A language model, its weights unread.
 #[derive(Clone, Debug)]
@@ -23,8 +24,10 @@ pub struct LanguageModel {
     pub is_trained: bool,
     /// Whether it comes from a folder.
     pub is_pretrained: bool,
-    /// Name and shape of each parameter.
+    /// Name and shape of each parameter of the network.
     pub parameters: Vec<(String, Vec<i64>)>,
+    /// If it is another model seen through a transform.
+    pub transformed: Option<Transformed>,
 }
 
 /// The numbers of a model from scratch: those of its `size`, replaced by those that are given. `None` if an argument is
@@ -65,12 +68,23 @@ impl LanguageModel {
     /// Its folder cannot be read, or its numbers do not fit each other.
     pub fn of(plan: &Plan, index: usize) -> Result<Option<LanguageModel>, Unreadable> {
         let resource = &plan.models[index];
+        let mut trains = plan.stages.iter().flat_map(|stage| &stage.trains);
+        let is_trained = trains.any(|train| train.targets.contains(&index));
         if let Some(own) = plan.transforms.iter().find(|own| own.model == index) {
-            // It has the weights of its base, as it sees them.
+            // A network of the same form, with a value head of its own.
             let base = LanguageModel::of(plan, own.base.model)?;
-            return Ok(base.map(|base| LanguageModel {
-                name: resource.name.clone(),
-                ..base
+            return Ok(base.map(|mut base| {
+                base.parameters.retain(|(name, _)| name != VALUE_HEAD);
+                if reads_value(plan, index) {
+                    let head = (VALUE_HEAD.to_string(), vec![1, base.config.hidden]);
+                    base.parameters.push(head);
+                }
+                LanguageModel {
+                    name: resource.name.clone(),
+                    is_trained,
+                    transformed: Some(Transformed::of(plan, own, &base.parameters)),
+                    ..base
+                }
             }));
         }
         if !matches!(
@@ -100,8 +114,6 @@ impl LanguageModel {
             Some("f32") => Dtype::F32,
             Some(_) | None => said.unwrap_or(Dtype::F32),
         };
-        let mut trains = plan.stages.iter().flat_map(|stage| &stage.trains);
-        let is_trained = trains.any(|train| train.targets.contains(&index));
         let layout = layout(&config).into_iter();
         let mut parameters: Vec<(String, Vec<i64>)> =
             layout.map(|(name, shape, _)| (name, shape)).collect();
@@ -121,6 +133,7 @@ impl LanguageModel {
             is_trained,
             is_pretrained: folder.is_some(),
             parameters,
+            transformed: None,
             config,
         }))
     }
@@ -130,7 +143,21 @@ impl LanguageModel {
         self.computed == Dtype::F32 && self.config.is_llama() && !self.recomputes
     }
 
-    /// How many parameters there are.
+    /// What is trained of it where anything is: its own parameters, or those of its transform.
+    pub fn trainable(&self) -> &[(String, Vec<i64>)] {
+        match &self.transformed {
+            Some(own) => &own.parameters,
+            None => &self.parameters,
+        }
+    }
+
+    /// How many of them there are.
+    pub fn trainable_count(&self) -> u64 {
+        let each = self.trainable().iter();
+        each.map(|(_, shape)| elements(shape)).sum()
+    }
+
+    /// How many parameters the network has.
     pub fn count(&self) -> u64 {
         self.parameters
             .iter()
@@ -155,9 +182,30 @@ impl LanguageModel {
         (self.config.vocab * self.config.hidden) as u64
     }
 
-    /// What is held of it.
+    /// What is held of it; of another model seen through a transform, what that does not hold.
     pub fn weights(&self) -> u64 {
-        self.count() * self.held.bytes()
+        let Some(own) = &self.transformed else {
+            return self.count() * self.held.bytes();
+        };
+        let copied = if own.has_copy { self.count() } else { 0 };
+        let own_values = self.trainable_count() + own.states;
+        (own.selected + copied) * self.computed.bytes() + own_values * Dtype::F32.bytes()
+    }
+
+    /// Copies of the parameters in what is computed in, for the length of a pass.
+    pub(crate) fn copies(&self) -> u64 {
+        if self.computed == self.held {
+            return 0;
+        }
+        // What a transform makes is in that already.
+        let made = self.transformed.as_ref().map_or(0, |own| own.selected);
+        self.count().saturating_sub(made) * self.computed.bytes()
+    }
+
+    /// What a transform works on to make the weights, or the gradients of its own, of one matrix at a time.
+    pub(crate) fn work_of_transform(&self) -> u64 {
+        let own = self.transformed.as_ref();
+        own.map_or(0, |own| 2 * Dtype::F32.bytes() * own.largest)
     }
 }
 

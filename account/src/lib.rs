@@ -20,6 +20,7 @@ mod reading;
 mod sizes;
 mod stage;
 mod tell;
+mod transformed;
 mod work;
 
 pub use account::{Account, ModelAccount, Options, Phase, PhaseAccount, StageAccount, account};
@@ -27,4 +28,5 @@ pub use error::{ArgumentError, Unreadable};
 pub use fit::misfits;
 pub use lengths::Lengths;
 pub use optimizer::MOST_JOINED;
+pub use transformed::Transformed;
 pub use work::Work;

@@ -66,7 +66,7 @@ pub(crate) fn held(
         let Some(Some(model)) = models.get(target) else {
             continue;
         };
-        for parameter in &model.parameters {
+        for parameter in model.trainable() {
             let rule = train.rules.iter().find(|rule| belongs(&rule.on, parameter));
             add(parameter, rule);
         }

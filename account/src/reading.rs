@@ -144,15 +144,6 @@ impl Reader<'_> {
         4 * positions * (3 * w.hidden + w.row() + 3 * w.ffn + w.heads)
     }
 
-    /// Copies of the parameters in what is computed in.
-    fn copies(&self) -> u64 {
-        if self.model.computed == self.model.held {
-            0
-        } else {
-            self.model.count() * self.model.computed.bytes()
-        }
-    }
-
     /// The way there: hidden states, and what the way back needs if it is to be kept.
     pub(crate) fn there(&self, sequences: &Sequences, keeps: bool) -> Passed {
         let w = Widths::of(self.model);
@@ -182,7 +173,7 @@ impl Reader<'_> {
                 (true, true) => streams,
                 (true, false) => positions * w.layers * self.saved_of_layer(sequences),
             };
-            let copies = Amounts::of(Term::Weights, self.copies());
+            let copies = Amounts::of(Term::Weights, self.model.copies());
             let kept = copies.with(Term::Activations, hidden + saved);
             let peak = kept.with(Term::Activations, positions * self.work_of_layer());
             let head = kept.with(Term::Logp, 2 * self.chunk(predicted));
@@ -374,7 +365,7 @@ impl Reader<'_> {
         // Logits scaled, their softmax in f64, and its running sum; sorted with their order if some are left out.
         let of_token = 4 + 8 + 8 + if rollout.is_filtered { 32 } else { 0 };
         let reading = sequences.prompts * sequences.prompt * self.work_of_layer();
-        told.with(Term::Weights, self.copies() + joined)
+        told.with(Term::Weights, self.model.copies() + joined)
             .with(
                 Term::Cache,
                 rows * (sequences.prompt + sequences.response) * of_position,

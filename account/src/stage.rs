@@ -83,7 +83,11 @@ fn targets(context: &Context<'_>, stage: &StagePlan, is_trained: bool) -> Vec<(S
                 true => format!("frozen({})", own.name),
                 false => own.name.clone(),
             };
-            found.push((name, own.count()));
+            let count = match is_trained {
+                true => own.trainable_count(),
+                false => own.count(),
+            };
+            found.push((name, count));
         }
     }
     if is_trained {
@@ -97,7 +101,7 @@ fn targets(context: &Context<'_>, stage: &StagePlan, is_trained: bool) -> Vec<(S
     found
 }
 
-fn model_refs(graph: &Graph) -> Vec<&ModelRef> {
+pub(crate) fn model_refs(graph: &Graph) -> Vec<&ModelRef> {
     let of_nodes = graph.ids().filter_map(|id| match graph.op(id) {
         Op::Model { model, .. } | Op::Backward { model, .. } => Some(model),
         _ => None,
@@ -399,14 +403,18 @@ impl<'a> Walk<'a> {
                 .iter()
                 .copied()
                 .fold(rest, Amounts::add_up);
-            // What earlier passes said of the parameters.
-            let is_first = place == 0 && !call.is_split();
-            let sum = if is_first {
-                0
-            } else {
-                4 * call.reader.model.count()
-            };
-            let after = after.with(Term::Gradients, sum);
+            let model = call.reader.model;
+            let of_weights = 4 * model.count();
+            // What earlier passes said of the weights that the model computes with, and earlier calls of what is trained.
+            let (summed, carried) = (
+                if call.is_split() { of_weights } else { 0 },
+                if place > 0 {
+                    4 * model.trainable_count()
+                } else {
+                    0
+                },
+            );
+            let after = after.with(Term::Gradients, summed.max(carried));
             let kept = match call.is_split() {
                 true => {
                     let there = call.reader.there(&call.micro, true);
@@ -416,6 +424,10 @@ impl<'a> Walk<'a> {
                 false => taped[place],
             };
             moments.push(after + call.reader.back(&call.micro, kept));
+            if model.transformed.is_some() {
+                let by_own = 4 * model.trainable_count() + model.work_of_transform();
+                moments.push(rest.with(Term::Gradients, of_weights + by_own));
+            }
         }
         let gradients = rest.with(Term::Gradients, 4 * held.trained);
         // The norm is taken in f64, of a parameter at a time.
@@ -432,7 +444,10 @@ impl<'a> Walk<'a> {
         });
         phases.push(PhaseAccount {
             phase: Phase::Optimizer,
-            peak: gradients.with(Term::Optimizer, held.working),
+            peak: peak([
+                gradients.with(Term::Optimizer, held.working),
+                gradients.with(Term::Weights, self.merging(train)),
+            ]),
             span: train.span,
             rows: None,
         });
@@ -446,6 +461,18 @@ impl<'a> Walk<'a> {
             worker.work.seconds += epochs * one.work.seconds;
         }
         worker.update(held.trained, held.states, epochs * minibatches as f64);
+    }
+
+    /// What it takes to make the weights anew that a clause changes through transforms.
+    fn merging(&self, train: &TrainPlan) -> u64 {
+        let moved = train.moved.iter();
+        let models = moved.filter_map(|&model| self.context.models.get(model)?.as_ref());
+        let each = models.map(|model| {
+            let own = model.transformed.as_ref();
+            let made = own.map_or(0, |own| own.largest * model.computed.bytes());
+            made + model.work_of_transform()
+        });
+        each.max().unwrap_or_default()
     }
 
     /// The readings of trained models that the loss of a clause depends on.

@@ -13,25 +13,24 @@ impl Account {
     /// Lines for a terminal; with what a machine has of memory, if that is known.
     pub fn table(&self, memory: Option<Memory>) -> Vec<String> {
         let text = |text: &str| text.to_string();
-        let head = ["model", "parameters", "held in", "computed in", ""].map(text);
+        let head = ["model", "parameters", "trained", "held in", "computed in"].map(text);
         let mut rows = vec![head.to_vec()];
         for model in &self.models {
             rows.push(vec![
                 model.name.clone(),
                 count(model.parameters as f64),
+                match model.trained {
+                    0 => text("none"),
+                    trained => count(trained as f64),
+                },
                 text(model.held.name()),
                 text(model.computed.name()),
-                text(if model.is_trained {
-                    "trained"
-                } else {
-                    "frozen"
-                }),
             ]);
         }
         let mut lines = if self.models.is_empty() {
             Vec::new()
         } else {
-            lines_of(&rows, &[0, 2, 3, 4])
+            lines_of(&rows, &[0, 3, 4])
         };
         lines.extend([String::new()]);
         lines.extend(self.memory_table());
@@ -87,7 +86,7 @@ impl Account {
         let models = self.models.iter().map(|model| {
             json!({
                 "name": model.name, "parameters": model.parameters, "held": model.held.name(),
-                "computed": model.computed.name(), "trained": model.is_trained,
+                "computed": model.computed.name(), "trained": model.trained,
             })
         });
         let stages = self

@@ -252,25 +252,26 @@ impl Model {
         };
         let base = own.network(before);
         let kind = self.network.kind();
-        let mut merged: Vec<Tensor> = base
-            .parameters()
-            .iter()
-            .map(|own| own.value.shallow_clone())
-            .collect();
-        for (place, (index, _)) in own.weights.iter().enumerate() {
-            let weight = &base.parameters()[*index].value;
-            let seen = own
-                .slots(place)
-                .seen(weight, context, own.steps(0, kernels))?;
-            merged[*index] = seen.f_to_kind(kind).map_err(Fault::from)?;
+        let merged = self.network.parameters_mut();
+        if own.has_head
+            && let (Some(to), Some(head)) = (merged.last_mut(), own.parameters.last())
+        {
+            to.value = head.value.shallow_clone();
         }
-        if own.has_head {
-            let head = own.parameters.last().map(|own| own.value.shallow_clone());
-            merged.truncate(self.network.parameters().len() - 1);
-            merged.extend(head);
-        }
-        for (parameter, value) in self.network.parameters_mut().iter_mut().zip(merged) {
-            parameter.value = value;
+        let mut selected = own.weights.iter().enumerate().peekable();
+        // One at a time, so that what one was before makes room for the next.
+        for (index, (to, from)) in merged.iter_mut().zip(base.parameters()).enumerate() {
+            if own.has_head && to.is_value_head() {
+                continue;
+            }
+            to.value = match selected.next_if(|(_, (own, _))| *own == index) {
+                None => from.value.shallow_clone(),
+                Some((place, _)) => {
+                    let slots = own.slots(place);
+                    let seen = slots.seen(&from.value, context, own.steps(0, kernels))?;
+                    seen.f_to_kind(kind).map_err(Fault::from)?
+                }
+            };
         }
         Ok(())
     }

@@ -157,6 +157,48 @@ fn layers_that_are_computed_again_take_what_was_planned() {
     }
 }
 
+const ADAPTED: &str = r#"
+pipeline adapted {
+    let task  = data.arithmetic(digits: 2, ops: "+")
+    let base  = model.causal_lm(layers: 4, hidden: 384, heads: 6, ffn: 1536, vocab: 8192, positions: 128)
+    let tuned = apply(base, transform.lora(rank: 8, alpha: 16), on: matrices)
+    stage warmup {
+        let demos = sampler.demonstrations(task, prompts: 64)
+        train tuned {
+            minimize loss.nll(logp(tuned, demos)) + mean(logp(base, demos)) * 0
+            with     optimizer.adamw(lr: 1e-3)
+            micro_batch 16
+            steps    2
+        }
+    }
+}
+"#;
+
+#[test]
+fn an_adapter_takes_what_was_planned() {
+    for (name, text) in [
+        ("adapted", ADAPTED.to_string()),
+        (
+            "adapted-again",
+            ADAPTED.replace("positions: 128", "positions: 128, recompute: true"),
+        ),
+    ] {
+        let folder = Folder::new(&format!("plan-{name}"));
+        folder.write("p.rlp", &text);
+        let measured = measured(&folder, "p.rlp", "2", &[]);
+        let own = planned_of(&folder.0, "p.rlp", &[]);
+        assert_close(name, &own, &measured);
+        let [base, tuned] = own.models.as_slice() else {
+            panic!("two models: {:?}", own.models);
+        };
+        // Of each layer four matrices 384 × 384 and three 384 × 1536, each with `rank` rows and `rank` columns.
+        let adapter = 4 * 8 * (4 * (384 + 384) + 3 * (384 + 1536));
+        assert_eq!((base.trained, tuned.trained), (0, adapter));
+        assert_eq!(base.parameters, tuned.parameters);
+        assert_eq!(own.stages[0].trained, [("tuned".to_string(), adapter)]);
+    }
+}
+
 const PIPELINE: &str = r#"use "mine.rlp" as mine
 
 pipeline p {
