@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use rlp_compiler::graph::{ModelOutput, Op};
+use rlp_compiler::graph::{DrawArg, Graph, ModelOutput, ModelRef, Op};
 use rlp_compiler::plan::{ParameterGroup, Plan, Resource};
 
 use crate::arguments::Known;
@@ -245,6 +245,20 @@ fn is_layer_matrix((name, shape): &(String, Vec<i64>)) -> bool {
 
 pub(crate) fn elements(shape: &[i64]) -> u64 {
     shape.iter().map(|&size| size.max(0) as u64).product()
+}
+
+/// The models that the graph of a stage names.
+pub(crate) fn model_refs(graph: &Graph) -> Vec<&ModelRef> {
+    let of_nodes = graph.ids().filter_map(|id| match graph.op(id) {
+        Op::Model { model, .. } | Op::Backward { model, .. } => Some(model),
+        _ => None,
+    });
+    let args = graph.draws.iter().flat_map(|draw| &draw.args);
+    let of_draws = args.filter_map(|(_, arg)| match arg {
+        DrawArg::Model(model) => Some(model),
+        DrawArg::Static(_) | DrawArg::Data(_) | DrawArg::Operand(_) | DrawArg::Record(_) => None,
+    });
+    of_nodes.chain(of_draws).collect()
 }
 
 fn reads_value(plan: &Plan, index: usize) -> bool {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use rlp_compiler::graph::{Draw, DrawArg, Graph, ModelRef, NodeId, Op};
+use rlp_compiler::graph::{Draw, DrawArg, ModelRef, NodeId, Op};
 use rlp_compiler::pass::fuse::{FusedPart, fused_parts};
 use rlp_compiler::phase::{Phase as When, upstream};
 use rlp_compiler::plan::{StagePlan, TrainPlan};
@@ -10,7 +10,7 @@ use rlp_compiler::ty::{Elem, Ty};
 
 use crate::account::{Context, Phase, PhaseAccount, StageAccount};
 use crate::arguments::Known;
-use crate::language_model::LanguageModel;
+use crate::language_model::{LanguageModel, model_refs};
 use crate::memory::{Amounts, Term, peak};
 use crate::optimizer::{self, Held};
 use crate::reading::{Reader, Rollout, Sequences};
@@ -99,19 +99,6 @@ fn targets(context: &Context<'_>, stage: &StagePlan, is_trained: bool) -> Vec<(S
         }
     }
     found
-}
-
-pub(crate) fn model_refs(graph: &Graph) -> Vec<&ModelRef> {
-    let of_nodes = graph.ids().filter_map(|id| match graph.op(id) {
-        Op::Model { model, .. } | Op::Backward { model, .. } => Some(model),
-        _ => None,
-    });
-    let args = graph.draws.iter().flat_map(|draw| &draw.args);
-    let of_draws = args.filter_map(|(_, arg)| match arg {
-        DrawArg::Model(model) => Some(model),
-        DrawArg::Static(_) | DrawArg::Data(_) | DrawArg::Operand(_) | DrawArg::Record(_) => None,
-    });
-    of_nodes.chain(of_draws).collect()
 }
 
 /// What is there throughout a stage: all models, the stage's frozen copies, and what was drawn.

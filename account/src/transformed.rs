@@ -7,7 +7,7 @@ use rlp_compiler::eval::{Given, evaluate};
 use rlp_compiler::plan::{BlockPlan, Except, InputPlan, Plan, StagePlan, TransformPlan};
 use rlp_compiler::ty::DimId;
 
-use crate::language_model::{belongs, elements, matches};
+use crate::language_model::{belongs, elements, matches, model_refs};
 use crate::model::VALUE_HEAD;
 
 /// A transform of the weights of a model.
@@ -123,7 +123,7 @@ fn is_trained_later(plan: &Plan, own: &TransformPlan) -> bool {
 
 /// Whether a stage reads a model, or one that is seen through transforms of it.
 fn reads(plan: &Plan, stage: &StagePlan, model: usize) -> bool {
-    let mut refs = crate::stage::model_refs(&stage.graph).into_iter();
+    let mut refs = model_refs(&stage.graph).into_iter();
     let mut above = plan.transforms.iter();
     refs.any(|own| own.model == model)
         || above.any(|own| own.base.model == model && reads(plan, stage, own.model))

@@ -72,7 +72,7 @@ pub(crate) fn follow(
         from,
         summary,
     } = course;
-    let (is_stopped, told) = signals(!watching.quiet && !watching.json)?;
+    let (is_stopped, told) = signals(style(watching))?;
     let path = folder.path().to_path_buf();
     if watching.json {
         let threads = tch::get_num_threads();
@@ -226,7 +226,7 @@ fn tell_checkpoint(
 /// Set by the first Ctrl-C or SIGTERM, which lets the step end, and says so; a second one ends the process.
 ///
 /// The thread that says so ends with the first.
-fn signals(is_told: bool) -> Result<(Arc<AtomicBool>, JoinHandle<()>), Fault> {
+fn signals(style: Style) -> Result<(Arc<AtomicBool>, JoinHandle<()>), Fault> {
     let is_stopped = Arc::new(AtomicBool::new(false));
     let register = || {
         let (mut heard, told) = UnixStream::pair()?;
@@ -238,9 +238,15 @@ fn signals(is_told: bool) -> Result<(Arc<AtomicBool>, JoinHandle<()>), Fault> {
         }
         // A step may take minutes, and who hears nothing tries again.
         thread::Builder::new().spawn(move || {
-            if heard.read_exact(&mut [0]).is_ok() && is_told {
-                let text = "\nthis step is finished and saved; once more ends it at once";
-                Console::new().complain(text);
+            let from = match style {
+                Style::Json | Style::Nothing => return,
+                // In place of the live line, which is drawn anew below.
+                Style::Live => "\r\x1b[2K",
+                Style::Lines { .. } => "\n",
+            };
+            if heard.read_exact(&mut [0]).is_ok() {
+                let text = "this step is finished and saved; once more ends it at once";
+                Console::new().complain(&format!("{from}{text}"));
             }
         })
     };
