@@ -377,6 +377,7 @@ impl From<tch::TchError> for Fault {
             .trim_end_matches('.')
             .to_string();
         if exhausted::says_so(&reason) {
+            let reason = exhausted::sentence(&reason).to_string();
             return Fault::Memory { reason };
         }
         Fault::Torch { reason }

@@ -43,6 +43,36 @@ fn reason(payload: &(dyn Any + Send)) -> Option<String> {
         (None, Some(text)) => *text,
         (None, None) => return None,
     };
-    let sentence = text.split(['\n', '\\']).next().unwrap_or_default();
-    says_so(text).then(|| sentence.to_string())
+    says_so(text).then(|| sentence(text).to_string())
+}
+
+/// What libtorch says, without what stands around it: `can't allocate memory: you tried to allocate 2961408 bytes`.
+pub(crate) fn sentence(text: &str) -> &str {
+    // In this order: a panic holds the message, which holds the check that failed.
+    let before = ["Torch(\"", "DefaultCPUAllocator: "];
+    let begun = before.iter().fold(text, |text, words| {
+        text.split_once(words).map_or(text, |(_, rest)| rest)
+    });
+    let line = begun.split(['\n', '\\']).next().unwrap_or_default();
+    line.split(". Error code").next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sentence;
+
+    #[test]
+    fn what_stands_around_the_sentence_is_left_out() {
+        let bare = "can't allocate memory: you tried to allocate 64 bytes";
+        let check = format!(
+            "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: {bare}. Error code 12 (Cannot allocate memory)"
+        );
+        let panic =
+            format!("called `Result::unwrap()` on an `Err` value: Torch(\"{check}\\nframe #0\")");
+        for text in [bare, &check, &panic] {
+            assert_eq!(sentence(text), bare);
+        }
+        let on_gpu = "CUDA out of memory. Tried to allocate 2.00 GiB";
+        assert_eq!(sentence(&format!("Torch(\"{on_gpu}\\n\")")), on_gpu);
+    }
 }
