@@ -1,13 +1,11 @@
 //! The arguments of the command, and the text of its `--help`.
 
-use std::env;
 use std::ffi::OsString;
-use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use rlp_frontend::render::PLAIN_WIDTH;
-use rlp_frontend::{Format, Look, parse_setting};
+use rlp_frontend::arguments::{Device, Executor, Output};
+use rlp_frontend::parse_setting;
 
 /// A language, compiler and runtime for reinforcement-learning post-training.
 #[derive(Parser, Debug)]
@@ -23,7 +21,7 @@ const EXITS: &str = "Exit codes: 0 done, 1 problems in the files, 2 wrong usage 
 const PLANS: &str = "\
 Memory is counted, term by term, from sizes that are known once a pipeline is checked, at the longest responses that there \
 can be, and is within 15 % of what a run uses at most. Times follow from the number of operations and from the speed of \
-products on this machine, which is measured once and kept in the cache folder: they are right within a factor of two.
+products on this machine, which is measured once and kept in the cache folder: a small model takes several times as long.
 What takes more memory than there is, is an error at the line that asks for it, with what would fit.
 
 Examples:
@@ -218,38 +216,6 @@ pub(crate) struct Plan {
     pub(crate) output: Output,
 }
 
-#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Device {
-    Cpu,
-    Cuda,
-}
-
-impl Device {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Device::Cpu => "cpu",
-            Device::Cuda => "cuda",
-        }
-    }
-}
-
-#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Executor {
-    /// Node by node, differentiated by libtorch
-    Eager,
-    /// As kernels of machine code, differentiated by the compiler
-    Fused,
-}
-
-impl Executor {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Executor::Eager => "eager",
-            Executor::Fused => "fused",
-        }
-    }
-}
-
 /// `16GiB`, `512MiB`, `24GB`, or bytes.
 fn parse_bytes(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
@@ -352,61 +318,4 @@ pub(crate) enum Template {
     Grpo,
     /// Supervised training alone
     Supervised,
-}
-
-/// How diagnostics are shown.
-#[derive(Args, Clone, Copy, Debug)]
-pub(crate) struct Output {
-    /// Reports for people, one line each, or one JSON object each (on standard output)
-    #[arg(long, value_enum, default_value_t = MessageFormat::Human, value_name = "FORMAT")]
-    pub(crate) message_format: MessageFormat,
-    /// Colours in reports; `auto` looks at the terminal and at NO_COLOR
-    #[arg(long, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
-    pub(crate) color: Color,
-}
-
-#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum MessageFormat {
-    Human,
-    Short,
-    Json,
-}
-
-impl From<MessageFormat> for Format {
-    fn from(format: MessageFormat) -> Format {
-        match format {
-            MessageFormat::Human => Format::Human,
-            MessageFormat::Short => Format::Short,
-            MessageFormat::Json => Format::Json,
-        }
-    }
-}
-
-#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Color {
-    Auto,
-    Always,
-    Never,
-}
-
-impl Output {
-    /// Reports go to standard error.
-    pub(crate) fn look(self) -> Look {
-        let terminal = io::stderr().is_terminal();
-        let color = match self.color {
-            Color::Auto => shows_color(&io::stderr()),
-            Color::Always => true,
-            Color::Never => false,
-        };
-        Look {
-            color,
-            width: (!terminal).then_some(PLAIN_WIDTH),
-        }
-    }
-}
-
-/// Whether a stream is a terminal that shows colours, and nobody has asked it not to.
-pub(crate) fn shows_color(stream: &impl IsTerminal) -> bool {
-    let refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    stream.is_terminal() && !refused && env::var_os("TERM").is_none_or(|term| term != "dumb")
 }

@@ -4,10 +4,10 @@ use std::collections::HashSet;
 
 use rlp_compiler::diagnostic::{Diagnostic, Severity};
 use rlp_compiler::source::SourceMap;
+use rlp_frontend::arguments::Output;
 use rlp_frontend::{Format, Look, render};
 
 use crate::answer::{Answer, Exit};
-use crate::arguments::Output;
 
 /// The diagnostics of several files, each once: two files may use the same broken third one.
 pub(crate) struct Found {
@@ -23,7 +23,7 @@ pub(crate) struct Found {
 impl Found {
     pub(crate) fn new(output: Output) -> Found {
         Found {
-            format: output.message_format.into(),
+            format: output.format(),
             look: output.look(),
             text: String::new(),
             seen: HashSet::new(),

@@ -8,9 +8,10 @@ use rlp_compiler::pass::{PASSES, Snapshot};
 use rlp_compiler::plan::{Plan, StagePlan};
 use rlp_compiler::{Checked, Settings, check, dump};
 use rlp_frontend::Files;
+use rlp_frontend::arguments::Output;
 
 use crate::answer::{Answer, Exit};
-use crate::arguments::{Graph, Output, Picture, Stage};
+use crate::arguments::{Graph, Picture, Stage};
 use crate::found::Found;
 use crate::inputs;
 

@@ -24,10 +24,11 @@ use std::process::ExitCode;
 use std::thread;
 
 use clap::{CommandFactory, Parser};
+use rlp_frontend::arguments::shows_color;
 use rlp_frontend::files::reason;
 
 use answer::{Answer, Exit};
-use arguments::{Arguments, Handed, Task, shows_color};
+use arguments::{Arguments, Handed, Task};
 
 /// The compiler walks syntax trees recursively, through blocks that call blocks. It bounds how deep, and this is
 /// room for that.

@@ -7,12 +7,13 @@ use rlp_account::machine::{Memory, Speed};
 use rlp_account::{Account, Options, account, misfits};
 use rlp_compiler::diagnostic::Diagnostic;
 use rlp_compiler::{Settings, check};
+use rlp_frontend::arguments::Device;
 use rlp_frontend::description::{Asked, CheckpointWishes};
 use rlp_frontend::files::write_file;
 use rlp_frontend::{Description, Files, planned};
 
 use crate::answer::{Answer, Exit};
-use crate::arguments::{Device, Plan};
+use crate::arguments::Plan;
 use crate::found::Found;
 use crate::inputs;
 

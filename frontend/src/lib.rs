@@ -2,6 +2,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod arguments;
 pub mod data;
 pub mod description;
 pub mod files;

@@ -1,12 +1,10 @@
 //! The arguments of the engine's commands, and the text of their `--help`.
 
-use std::env;
-use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use rlp_frontend::render::PLAIN_WIDTH;
-use rlp_frontend::{Format, Look, parse_setting};
+use rlp_frontend::arguments::{Device, Executor, Output};
+use rlp_frontend::parse_setting;
 
 use crate::checkpoint::cadence::{Every, Metric};
 use crate::executor::ExecutorChoice;
@@ -292,88 +290,11 @@ pub(crate) struct Machine {
     pub(crate) threads: Option<i32>,
 }
 
-#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Device {
-    Cpu,
-    Cuda,
-}
-
-#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Executor {
-    /// Node by node, differentiated by libtorch
-    Eager,
-    /// As kernels of machine code, differentiated by the compiler
-    Fused,
-}
-
-impl Executor {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Executor::Eager => "eager",
-            Executor::Fused => "fused",
-        }
-    }
-}
-
 impl From<Executor> for ExecutorChoice {
     fn from(executor: Executor) -> ExecutorChoice {
         match executor {
             Executor::Eager => ExecutorChoice::Eager,
             Executor::Fused => ExecutorChoice::Fused,
-        }
-    }
-}
-
-/// How diagnostics are shown.
-#[derive(Args, Clone, Copy, Debug)]
-pub(crate) struct Output {
-    /// Reports for people, one line each, or one JSON object each (on standard output)
-    #[arg(long, value_enum, default_value_t = MessageFormat::Human, value_name = "FORMAT")]
-    pub(crate) message_format: MessageFormat,
-    /// Colours in reports; `auto` looks at the terminal and at NO_COLOR
-    #[arg(long, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
-    pub(crate) color: Color,
-}
-
-#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum MessageFormat {
-    Human,
-    Short,
-    Json,
-}
-
-#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Color {
-    Auto,
-    Always,
-    Never,
-}
-
-impl Output {
-    pub(crate) fn format(self) -> Format {
-        match self.message_format {
-            MessageFormat::Human => Format::Human,
-            MessageFormat::Short => Format::Short,
-            MessageFormat::Json => Format::Json,
-        }
-    }
-
-    /// Decided by the option, then by NO_COLOR and what the terminal is known to do. Reports go to standard error.
-    pub(crate) fn look(self) -> Look {
-        let terminal = io::stderr().is_terminal();
-        let set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
-        let color = match self.color {
-            Color::Auto => {
-                terminal
-                    && !set("NO_COLOR")
-                    && env::var_os("TERM").is_none_or(|term| term != "dumb")
-            }
-            Color::Always => true,
-            Color::Never => false,
-        };
-        Look {
-            color,
-            width: (!terminal).then_some(PLAIN_WIDTH),
         }
     }
 }

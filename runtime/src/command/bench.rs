@@ -6,8 +6,9 @@ use rlp_compiler::plan::{BlockPlan, Plan};
 use rlp_compiler::source::SourceMap;
 use rlp_compiler::{Settings, block as plan_block, check, pass};
 use rlp_frontend::Files;
+use rlp_frontend::arguments::Executor;
 
-use super::arguments::{Bench, Executor, Precision};
+use super::arguments::{Bench, Precision};
 use super::eval::{Counters, counters};
 use super::problem::{Exit, choose, cores, open, refuse, show, show_error};
 use crate::bench::{Given, block, pipeline, rule, rule_source};

@@ -2,9 +2,10 @@
 
 use clap::ValueEnum;
 use rlp_frontend::Description;
+use rlp_frontend::arguments::{Device, Executor};
 use rlp_frontend::description::{Asked, CheckpointWishes};
 
-use super::arguments::{Device, Executor, Run};
+use super::arguments::Run;
 use crate::checkpoint::cadence::{Every, Metric, Wishes};
 
 /// What the arguments of a run say.
@@ -14,7 +15,7 @@ pub(crate) fn asked(arguments: &Run) -> Asked {
         seed: arguments.seed,
         steps: arguments.steps,
         executor: arguments.executor.name().to_string(),
-        device: name_of(arguments.machine.device),
+        device: arguments.machine.device.name().to_string(),
         threads: tch::get_num_threads(),
         checkpoints: CheckpointWishes {
             every: arguments.checkpoint_every.map(Every::text),
@@ -39,8 +40,4 @@ pub(crate) fn wishes(description: &Description) -> Result<Wishes, String> {
         keep: *keep,
         best: best.as_deref().map(Metric::parse).transpose()?,
     })
-}
-
-fn name_of(device: Device) -> String {
-    format!("{device:?}").to_lowercase()
 }

@@ -8,10 +8,11 @@ use rlp_account::machine::{Memory, Speed};
 use rlp_account::{Options, account, misfits};
 use rlp_compiler::plan::Plan;
 use rlp_compiler::source::SourceMap;
+use rlp_frontend::arguments::Device;
 use rlp_frontend::files::reason;
 use serde_json::json;
 
-use super::arguments::{Device, Run, Watching};
+use super::arguments::{Run, Watching};
 use super::problem::{Exit, refuse, show, show_error};
 use super::run::run_whole;
 use crate::checkpoint::Checkpoints;

@@ -5,10 +5,11 @@ use std::process::ExitCode;
 use rlp_compiler::diagnostic::{Diagnostic, Severity};
 use rlp_compiler::plan::Plan;
 use rlp_compiler::source::SourceMap;
+use rlp_frontend::arguments::{Device, Output};
 use rlp_frontend::{Format, render};
 use serde_json::json;
 
-use super::arguments::{Device, Machine, Output};
+use super::arguments::Machine;
 use crate::console::Console;
 use crate::cuda::open_cuda;
 use crate::error::{Fault, Numbers, Origin, RunError};

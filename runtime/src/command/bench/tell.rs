@@ -6,8 +6,8 @@ use serde_json::{Map, Value as Json, json};
 use super::Command;
 use crate::bench::{BlockTimes, RuleTimes, StageTimes, Times, part_name};
 use crate::clock::{Elapsed, peak_mib};
-use crate::command::arguments::Executor;
 use crate::error::Result;
+use rlp_frontend::arguments::Executor;
 use rlp_record::number::time;
 use rlp_record::table::table;
 
