@@ -13,7 +13,7 @@ use rlp_frontend::{Files, Format, Look, render};
 use crate::disk;
 
 /// Codes that a plan or a run raises; those of runs have their examples run by the tests of the engine.
-const OF_RUNS: [&str; 11] = [
+pub(crate) const OF_RUNS: [&str; 11] = [
     "assertion-failed",
     "constant-groups",
     "constant-reward",

@@ -14,6 +14,8 @@ use rlp_compiler::source::Sources;
 use rlp_compiler::{Checked, Settings, check, pass};
 use rlp_frontend::data;
 
+use crate::explain::OF_RUNS;
+
 /// One fenced program.
 struct Program {
     /// `tests/language/names.md`, and the line on which the program begins, from 1.
@@ -371,21 +373,6 @@ const WITHOUT_PROGRAM: [&str; 6] = [
     "too-deep",
     "too-large",
     "too-many-files",
-];
-
-/// Codes that a plan or a run raises, not a check.
-const OF_RUNS: [&str; 11] = [
-    "assertion-failed",
-    "constant-groups",
-    "constant-reward",
-    "empty-batch",
-    "entropy-collapsed",
-    "memory-exceeded",
-    "not-finite",
-    "ratio-not-one",
-    "ratio-outside",
-    "rollouts-cut",
-    "sizes-disagree",
 ];
 
 #[test]

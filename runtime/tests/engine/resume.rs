@@ -152,21 +152,39 @@ pub(crate) fn as_of(folder: &Folder, run: &str, done: u64, to: &str) {
     }
 }
 
+/// What a run of `p.rlp` says that is kept in `whole`, and one resumed after each of `steps`: they end in the same bits.
+pub(crate) fn resumed(folder: &Folder, threads: &str, steps: &[u64]) -> (Said, Vec<Said>) {
+    let started = |out: &str, more: &[&str]| {
+        let usual = ["run", "p.rlp", "--threads", threads, "--quiet"];
+        let said = folder.said(&[usual.as_slice(), &["--run-dir", out], more].concat());
+        assert_eq!(said.code, Some(0), "{}: {}", folder.0.display(), said.err);
+        said
+    };
+    let whole = started("whole", &[]);
+    started("kept", &["--checkpoint-every", "1", "--keep", "99"]);
+    same(folder, "whole", "kept");
+    let again = |&done: &u64| {
+        as_of(folder, "kept", done, "again");
+        let said = resume(folder, "again");
+        assert_eq!(
+            said.code,
+            Some(0),
+            "{}, after {done}: {}",
+            folder.0.display(),
+            said.err
+        );
+        same(folder, "whole", "again");
+        said
+    };
+    (whole, steps.iter().map(again).collect())
+}
+
 #[test]
 fn all_that_a_run_remembers_is_saved() {
     let folder = Folder::new("states");
     folder.write("p.rlp", STATES);
-    let said = run(&folder, &["--run-dir", "whole"]);
-    assert_eq!(said.code, Some(0), "{}", said.err);
-    let keep = ["--checkpoint-every", "1", "--keep", "99"];
-    let said = run(&folder, &[&["--run-dir", "kept"], &keep[..]].concat());
-    assert_eq!(said.code, Some(0), "{}", said.err);
-    same(&folder, "whole", "kept");
-    for done in [1, 6, 7, 10, 12, 13, 16] {
-        as_of(&folder, "kept", done, "again");
-        let said = resume(&folder, "again");
-        assert_eq!(said.code, Some(0), "{}", said.err);
-        same(&folder, "whole", "again");
+    let (_, resumed) = resumed(&folder, "1", &[1, 6, 7, 10, 12, 13, 16]);
+    for said in resumed {
         // The table at the end counts the steps of both processes.
         assert_eq!(
             said.out.lines().filter(|line| line.contains(" 6 ")).count(),
@@ -210,19 +228,9 @@ fn the_place_in_the_rows_of_a_file_is_saved_and_the_rows_must_be_the_same() {
     let row = |n: u32| format!("{{\"prompt\": \"{n}:\", \"answer\": {n}}}\n");
     let rows: String = (0..20).map(row).collect();
     folder.write("rows.jsonl", &format!("{rows}no row\n"));
-    let said = run(&folder, &["--run-dir", "whole"]);
-    assert_eq!(said.code, Some(0), "{}", said.err);
+    let (said, _) = resumed(&folder, "1", &[1, 4, 5, 7]);
     let skipped = "1 row is skipped, the first `rows.jsonl`, line 21: is no JSON from column 2 on";
     assert!(said.err.contains(skipped), "{}", said.err);
-    let keep = ["--checkpoint-every", "1", "--keep", "99"];
-    let said = run(&folder, &[&["--run-dir", "kept"], &keep[..]].concat());
-    assert_eq!(said.code, Some(0), "{}", said.err);
-    for done in [1, 4, 5, 7] {
-        as_of(&folder, "kept", done, "again");
-        let said = resume(&folder, "again");
-        assert_eq!(said.code, Some(0), "{}", said.err);
-        same(&folder, "whole", "again");
-    }
     as_of(&folder, "kept", 2, "again");
     folder.write("rows.jsonl", &format!("{rows}{}no row\n", row(20)));
     let said = resume(&folder, "again");
