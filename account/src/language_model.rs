@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use rlp_compiler::graph::{DrawArg, Graph, ModelOutput, ModelRef, Op};
-use rlp_compiler::plan::{ParameterGroup, Plan, Resource};
+use rlp_compiler::plan::{ParameterGroup, Plan, Resource, matches_name};
 
 use crate::arguments::Known;
 use crate::error::Unreadable;
@@ -215,28 +215,8 @@ pub(crate) fn belongs(group: &ParameterGroup, parameter: &(String, Vec<i64>)) ->
         ParameterGroup::All => true,
         ParameterGroup::Matrices => is_layer_matrix(parameter),
         ParameterGroup::Others => !is_layer_matrix(parameter),
-        ParameterGroup::Named(pattern) => matches(pattern, &parameter.0),
+        ParameterGroup::Named(pattern) => matches_name(pattern, &parameter.0),
     }
-}
-
-/// Whether a name is as the pattern says, in which `*` stands for any characters.
-pub fn matches(pattern: &str, name: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let first = parts.next().unwrap_or_default();
-    let Some(mut rest) = name.strip_prefix(first) else {
-        return false;
-    };
-    let parts: Vec<&str> = parts.collect();
-    let Some((last, middle)) = parts.split_last() else {
-        return rest.is_empty();
-    };
-    for part in middle {
-        match rest.find(part) {
-            Some(place) => rest = &rest[place + part.len()..],
-            None => return false,
-        }
-    }
-    rest.ends_with(last)
 }
 
 fn is_layer_matrix((name, shape): &(String, Vec<i64>)) -> bool {

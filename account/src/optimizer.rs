@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use rlp_compiler::elementwise::is_elementwise;
-use rlp_compiler::plan::{ParameterGroup, Plan, RulePlan, TrainPlan, UpdatePlan};
+use rlp_compiler::plan::{ParameterGroup, Plan, RulePlan, TrainPlan, UpdatePlan, matches_name};
 use rlp_compiler::ty::{DimId, Elem};
 
 use crate::language_model::{LanguageModel, belongs, elements};
@@ -82,7 +82,7 @@ pub(crate) fn held(
             ParameterGroup::All => true,
             ParameterGroup::Matrices => is_matrix,
             ParameterGroup::Others => !is_matrix,
-            ParameterGroup::Named(pattern) => crate::language_model::matches(pattern, &own.name),
+            ParameterGroup::Named(pattern) => matches_name(pattern, &own.name),
         };
         add(&parameter, train.rules.iter().find(is_for));
     }

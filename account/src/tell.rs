@@ -1,6 +1,6 @@
 //! An account as it is shown and kept.
 
-use rlp_record::number::{bytes, duration, number, time};
+use rlp_record::number::{bytes, count, duration, time};
 use rlp_record::table::lines_of;
 use serde_json::{Map, Value as Json, json};
 
@@ -193,18 +193,4 @@ fn about(seconds: f64) -> String {
     } else {
         duration(seconds)
     }
-}
-
-/// `7.21 M`
-fn count(value: f64) -> String {
-    let units = [(1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")];
-    let unit = units.into_iter().find(|(size, _)| value >= *size);
-    let (size, name) = unit.unwrap_or((1.0, ""));
-    let scaled = value / size;
-    let rounded = match scaled {
-        ..10.0 => (scaled * 100.0).round() / 100.0,
-        10.0..100.0 => (scaled * 10.0).round() / 10.0,
-        _ => scaled.round(),
-    };
-    format!("{} {name}", number(rounded)).trim_end().to_string()
 }

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use rlp_compiler::array::Elements;
 use rlp_compiler::eval::{Given, evaluate};
-use rlp_compiler::plan::{BlockPlan, Except, InputPlan, Plan, StagePlan, TransformPlan};
+use rlp_compiler::plan::{
+    BlockPlan, Except, InputPlan, Plan, StagePlan, TransformPlan, matches_name,
+};
 use rlp_compiler::ty::DimId;
 
-use crate::language_model::{belongs, elements, matches, model_refs};
+use crate::language_model::{belongs, elements, model_refs};
 use crate::model::VALUE_HEAD;
 
 /// A transform of the weights of a model.
@@ -66,7 +68,7 @@ fn selected<'n>(
     let mut found: Vec<_> = of_base.filter(|each| belongs(&own.on, each)).collect();
     match &own.except {
         Some(Except::Last) => drop(found.pop()),
-        Some(Except::Named(pattern)) => found.retain(|(name, _)| !matches(pattern, name)),
+        Some(Except::Named(pattern)) => found.retain(|(name, _)| !matches_name(pattern, name)),
         None => {}
     }
     found

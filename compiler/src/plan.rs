@@ -224,6 +224,26 @@ pub enum ParameterGroup {
     Named(String),
 }
 
+/// Whether a name is as the pattern says, in which `*` stands for any characters.
+pub fn matches_name(pattern: &str, name: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let first = parts.next().unwrap_or_default();
+    let Some(mut rest) = name.strip_prefix(first) else {
+        return false;
+    };
+    let parts: Vec<&str> = parts.collect();
+    let Some((last, middle)) = parts.split_last() else {
+        return rest.is_empty();
+    };
+    for part in middle {
+        match rest.find(part) {
+            Some(place) => rest = &rest[place + part.len()..],
+            None => return false,
+        }
+    }
+    rest.ends_with(last)
+}
+
 #[derive(Clone, Debug)]
 pub struct ReportPlan {
     pub entries: Vec<(String, NodeId)>,

@@ -93,6 +93,10 @@ pub(crate) fn is_standard(path: &str) -> bool {
 pub fn sum<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {
     let mut sum = Sha256::new();
     texts.into_iter().for_each(|text| sum.update(text));
-    let bytes = sum.finalize();
+    hexadecimal(&sum.finalize())
+}
+
+/// Two digits a byte.
+pub fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

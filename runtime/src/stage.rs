@@ -50,7 +50,6 @@ pub(crate) use carried::Carried;
 use clause::Clause;
 pub(crate) use gradient::Gradient;
 pub(crate) use host::StageHost;
-pub(crate) use rlp_account::language_model::matches as matches_name;
 use steady::Steady;
 pub(crate) use update::Optimizer;
 use vitals::Score;

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use rlp_compiler::array::Elements;
 use rlp_compiler::pass::pullback;
 use rlp_compiler::plan::{
-    BlockPlan, Except, ParameterGroup, Plan, Resource, ResourceArg, TransformPlan,
+    BlockPlan, Except, ParameterGroup, Plan, Resource, ResourceArg, TransformPlan, matches_name,
 };
 
 use crate::error::{Fault, Result, RunError};
@@ -21,7 +21,6 @@ use crate::model::{CausalLm, Parameter};
 use crate::pretrained;
 use crate::random::{Purpose, Stream};
 use crate::resource::{Model, World, is_trained, reads};
-use crate::stage::matches_name;
 use crate::state::{Named, replace};
 use crate::tensor::{Device, Tensor, without_gradient};
 use crate::torch::Context;

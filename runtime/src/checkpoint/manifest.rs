@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Component, Path};
 
-use rlp_frontend::description::sum;
+use rlp_frontend::description::{hexadecimal, sum};
 use rlp_frontend::files::{read_file, reason, write_file};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -116,8 +116,4 @@ impl Entry {
             sha256: hexadecimal(&sum.finalize()),
         })
     }
-}
-
-pub(super) fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

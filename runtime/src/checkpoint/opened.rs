@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use rlp_compiler::plan::Plan;
+use rlp_frontend::description::hexadecimal;
 use sha2::{Digest, Sha256};
 
-use super::manifest::hexadecimal;
 use crate::error::Fault;
 use crate::model::bytes;
 use crate::resource::World;

@@ -1,6 +1,7 @@
 //! Rows of files as problems.
 
 use rlp_data::{DataError, Request, Row, Table};
+use rlp_frontend::description::hexadecimal;
 
 use super::{Fit, Problem, Split, Task};
 use crate::error::Fault;
@@ -59,7 +60,7 @@ impl Task for Rows {
     }
 
     fn digest(&self) -> Option<String> {
-        Some(super::hexadecimal(self.table.digest()))
+        Some(hexadecimal(self.table.digest()))
     }
 
     fn warning(&self) -> Option<DataError> {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use rlp_data::{Part, Texts};
+use rlp_frontend::description::hexadecimal;
 
 use super::{Problem, Split, Task};
 use crate::error::Fault;
@@ -127,7 +128,7 @@ impl Task for Text {
     }
 
     fn digest(&self) -> Option<String> {
-        Some(super::hexadecimal(self.texts.digest()))
+        Some(hexadecimal(self.texts.digest()))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Which parameters a rule is for.
 
-use rlp_account::language_model::matches;
 use rlp_compiler::plan::ParameterGroup;
+use rlp_compiler::plan::matches_name;
 
 use crate::resource::Model;
 use crate::trainable::Trainable;
@@ -12,7 +12,9 @@ pub(super) fn belongs(group: &ParameterGroup, model: &Model, parameter: usize) -
         ParameterGroup::All => true,
         ParameterGroup::Matrices => model.is_matrix(parameter),
         ParameterGroup::Others => !model.is_matrix(parameter),
-        ParameterGroup::Named(pattern) => matches(pattern, &model.parameters()[parameter].name),
+        ParameterGroup::Named(pattern) => {
+            matches_name(pattern, &model.parameters()[parameter].name)
+        }
     }
 }
 
@@ -23,6 +25,6 @@ pub(super) fn names_tensor(group: &ParameterGroup, tensor: &Trainable) -> bool {
         ParameterGroup::All => true,
         ParameterGroup::Others => !is_matrix,
         ParameterGroup::Matrices => is_matrix,
-        ParameterGroup::Named(pattern) => matches(pattern, &tensor.name),
+        ParameterGroup::Named(pattern) => matches_name(pattern, &tensor.name),
     }
 }

@@ -15,7 +15,7 @@ use crate::elaborate::scope::{Binding, Scope};
 use crate::elaborate::value::{Tensor, Value};
 use crate::elaborate::{Elaborator, Mode, Result};
 use crate::graph::Op;
-use crate::plan::{Except, Owner, ParameterGroup, TensorPlan};
+use crate::plan::{Except, Owner, ParameterGroup, TensorPlan, matches_name};
 use crate::ty::{Dim, DimId, Elem, Ty};
 
 /// A weight seen through a transform.
@@ -139,7 +139,7 @@ impl Elaborator<'_> {
             Kept::Seen(seen) => seen.axes.len() == 2,
             Kept::Constant(..) | Kept::Record(_) | Kept::Other(_) => false,
         };
-        let named = |pattern: &str, place: usize| is_like(pattern, &made.bound[place].0.name);
+        let named = |pattern: &str, place: usize| matches_name(pattern, &made.bound[place].0.name);
         let matrices = (0..made.bound.len()).filter(|&place| {
             let (name, kept) = &made.bound[place];
             is_matrix(kept) && !name.name.contains('.')
@@ -339,18 +339,6 @@ impl Elaborator<'_> {
         let result = self.tensor(result, *span)?;
         // Over the dimensions that the model knows the weight by.
         self.renamed(result, &axes, &own, *span).map(Value::Tensor)
-    }
-}
-
-/// Whether a name is as a pattern says, in which `*` stands for any characters.
-fn is_like(pattern: &str, name: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern == name,
-        Some((start, rest)) => name.strip_prefix(start).is_some_and(|name| {
-            (0..=name.len())
-                .filter(|&at| name.is_char_boundary(at))
-                .any(|at| is_like(rest, &name[at..]))
-        }),
     }
 }
 
